@@ -1,0 +1,54 @@
+// Package mail holds the nouns of the house: Domain, Address, Envelope and
+// AccountID. Text becomes one of them once, at the edge (ParseDomain,
+// ParseAddress); from there on only the canonical form travels.
+package mail
+
+// AccountID names an account for ever; it is never given twice. Zero is no account.
+type AccountID uint32
+
+// BodyType is the BODY parameter of MAIL (RFC 6152, RFC 3030).
+type BodyType uint8
+
+const (
+	Body7Bit BodyType = iota
+	Body8BitMIME
+	BodyBinaryMIME
+)
+
+// Notify is the set of events a sender wants to hear of (RFC 3461 section 4.1).
+// Zero means that the sender said nothing: failure, and delay where the house tells delays.
+type Notify uint8
+
+const (
+	NotifyNever Notify = 1 << iota
+	NotifySuccess
+	NotifyFailure
+	NotifyDelay
+)
+
+// Return says how much of the message a report carries (RFC 3461 section 4.3).
+type Return uint8
+
+const (
+	ReturnUnset Return = iota
+	ReturnFull
+	ReturnHeaders
+)
+
+// Recipient is one forward path with its DSN parameters.
+type Recipient struct {
+	Address      Address
+	Notify       Notify
+	OriginalType string // ORCPT's address type, upper case: "RFC822" or "UTF-8"; empty when not given
+	Original     string // ORCPT's address, xtext decoded
+}
+
+// Envelope is what MAIL and RCPT said (RFC 5321 section 2.3.1).
+type Envelope struct {
+	From       Address // zero: the null reverse-path <>
+	Recipients []Recipient
+	Body       BodyType
+	UTF8       bool   // SMTPUTF8 (RFC 6531)
+	Return     Return // RET
+	EnvelopeID string // ENVID, xtext decoded
+}
