@@ -1,0 +1,43 @@
+# What a person types. `make help` lists it; CI types the same (.ci/run).
+GO ?= go
+export CGO_ENABLED = 0
+KILLS ?= 20
+FUZZTIME ?= 30s
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+.PHONY: help demo build check test race fuzz crash interop bench compare cover fmt
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+demo: build ## run a mail server on loopback, send a message through it, show how to read it
+	@bin/posthouse demo
+
+build: ## build bin/posthouse
+	@$(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/posthouse ./cmd/posthouse
+
+check: ## formatting, vet, staticcheck
+	@bad=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$bad" || { echo "not formatted: $$bad"; exit 1; }
+	@$(GO) vet ./...
+	@$(GO) vet -tags interop ./cmd/posthouse/internal/interop
+	@$(GO) tool -modfile=internal/tools/go.mod staticcheck ./...
+
+test: ## every test that needs nothing but Go
+	@$(GO) test ./...
+
+race: ## the same under the race detector (needs a C compiler)
+	@CGO_ENABLED=1 $(GO) test -race -short ./...
+
+fuzz: ## each fuzz target for FUZZTIME (30s)
+	@for pkg in $$($(GO) list ./...); do for f in $$($(GO) test -list '^Fuzz' $$pkg | grep ^Fuzz); do \
+		echo "$$pkg $$f"; $(GO) test $$pkg -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) || exit 1; done; done
+
+interop: build ## other people's programs against the binary (Debian's packages; .ci/run installs them)
+	@$(GO) test -count=1 -tags interop -timeout 15m ./cmd/posthouse/internal/interop
+
+cover: ## coverage of the unit tests, by function
+	@$(GO) test -coverprofile=bin/cover.out ./... >/dev/null && $(GO) tool cover -func=bin/cover.out | tail -1
+
+fmt: ## format the code
+	@gofmt -w $$(git ls-files '*.go')

@@ -1,0 +1,46 @@
+package archtest
+
+// floors is the house from the ground up: a package imports packages of lower floors only, and those on one floor are strangers.
+// A package joins this list with the capability that needs it.
+var floors = [][]string{
+	/* rock */ {"internal/mail", "internal/vfs", "internal/metrics"},
+	/* ground */ {"internal/wire", "internal/dns", "internal/logx", "store/blob"},
+	/* shell */ {"internal/serve", "internal/cert", "internal/config", "imap/internal/syntax"},
+	/* words */ {"internal/message", "auth/sasl", "store/kv"},
+	/* keepers */ {"store", "auth"},
+	/* doors */ {"smtp", "imap", "pop3"},
+	/* queue */ {"smtp/queue"},
+	/* carriers */ {"smtp/local", "smtp/remote"},
+	/* desks */ {"smtp/inbound", "smtp/submission"},
+	/* verbs */ {"web/admin"},
+	/* rooms */ {"web/api"},
+	/* house */ {"cmd/posthouse/internal/daemon"},
+	/* demo */ {"cmd/posthouse/internal/demo"},
+	/* street */ {"cmd/posthouse"},
+}
+
+// street lists the packages that only tests and developers import; they may import any floor.
+var street = []string{
+	"internal/archtest", "internal/transcript", "internal/bench", "internal/vfs/vfstest", "internal/dns/dnstest",
+	"store/storetest", "cmd/posthouse/internal/housetest",
+}
+
+// wayDown is the house seen from its folders: an arrow may run from left to right, never back.
+var wayDown = []string{"cmd", "web", "smtp imap pop3", "auth", "store", "internal"}
+
+// topLevel is all that may stand in the root of the repository.
+var topLevel = []string{
+	"cmd", "pop3", "smtp", "imap", "store", "auth", "deploy", "docs", "web", "internal",
+	"go.mod", "go.sum", "Makefile", "README.md", "CHANGELOG.md", "LICENSE", ".ci", ".git", ".gitignore", "bin",
+}
+
+// Budgets: lines of a file, lines of a function, parameters of a function.
+type budget struct{ file, function, parameters int }
+
+var (
+	productBudget = budget{file: 600, function: 80, parameters: 5}
+	testBudget    = budget{file: 1000, function: 150, parameters: 5}
+)
+
+// emptyNames say nothing about what a package holds.
+var emptyNames = []string{"util", "utils", "common", "helper", "helpers", "types", "base", "misc", "shared"}
