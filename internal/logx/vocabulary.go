@@ -17,3 +17,24 @@ const (
 	SpoolTaken       = "spooled message taken" // file, id
 	SpoolError       = "spooled message refused"
 )
+
+// Certificates.
+const (
+	CertLoaded  = "certificate loaded"   // file, names, until
+	CertKept    = "certificate kept"     // file, error: the changed file is of no use, the old one stays
+	CertExpires = "certificate expiring" // file, until
+)
+
+// Logins.
+const (
+	LoginOK      = "login"             // door, account, user, mechanism
+	LoginRefused = "login refused"     // door, user, remote, reason
+	LoginSlowed  = "login slowed down" // door, user, remote, wait
+)
+
+// POP3.
+const (
+	POP3Session = "pop3 session" // account, messages, sent, deleted, took
+	POP3Error   = "pop3 error"   // command, error
+	POP3TLS     = "pop3 tls refused"
+)

@@ -1,0 +1,276 @@
+// Package cert holds the server's certificates: loaded from files, chosen by
+// the name the client asks for (SNI), and loaded again when the files change.
+//
+// Keeper serves them; Authority makes a CA with its certificates for the demo and tests.
+package cert
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/posthouse-mail/posthouse/internal/logx"
+	"github.com/posthouse-mail/posthouse/internal/metrics"
+)
+
+const (
+	defaultPoll = 30 * time.Second
+	// expiring is when the log begins to speak of it: Let's Encrypt renews at 30 days, so that below this a renewal has failed.
+	expiring = 14 * 24 * time.Hour
+)
+
+// Pair names the two PEM files of a certificate; Certificate holds the chain, leaf first.
+type Pair struct{ Certificate, Key string }
+
+// Options of a Keeper.
+type Options struct {
+	Pairs    []Pair
+	Hostname string        // whose certificate a client without SNI gets; else the first pair's
+	Poll     time.Duration // how often Run looks at the files; 30 s
+	Logger   *slog.Logger
+	Metrics  *metrics.Set
+	Now      func() time.Time
+}
+
+// Keeper holds the certificates and gives out TLS configurations that follow their changes.
+type Keeper struct {
+	options Options
+	log     *slog.Logger
+	current atomic.Pointer[shelf]
+
+	mu    sync.Mutex // one load at a time; guards files
+	files []file
+
+	clients, hosts *tls.Config
+}
+
+// Status is what is known of one loaded certificate.
+type Status struct {
+	Pair  Pair
+	Names []string
+	From  time.Time
+	Until time.Time
+	Error error // why the file as it stands now was not taken; nil when it was
+}
+
+// Open loads every pair; one that cannot be loaded is an error that says what to do.
+func Open(o Options) (*Keeper, error) {
+	if len(o.Pairs) == 0 {
+		return nil, errors.New("cert: no certificate: name a certificate and its key file in the settings")
+	}
+	o.Poll = cmp.Or(o.Poll, defaultPoll)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	k := &Keeper{options: o, log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler))}
+	for _, pair := range o.Pairs {
+		k.files = append(k.files, file{pair: pair})
+	}
+	var broken []error
+	for i := range k.files {
+		if _, err := k.files[i].load(false); err != nil {
+			broken = append(broken, err)
+		}
+	}
+	if err := errors.Join(broken...); err != nil {
+		return nil, err
+	}
+	k.publish()
+	k.clients = k.config()
+	k.hosts = k.config()
+	// Microsoft's senders break off STARTTLS when a ticket follows the handshake.
+	k.hosts.SessionTicketsDisabled = true
+	o.Metrics.GaugeFunc("certificate_left_seconds", "Time until the first of the certificates expires.", func() float64 {
+		return k.firstEnd().Sub(k.options.Now()).Seconds()
+	})
+	return k, nil
+}
+
+// ForClients is the configuration of the doors where mail programs come in.
+func (k *Keeper) ForClients() *tls.Config { return k.clients }
+
+// ForHosts is that of port 25: no session tickets.
+func (k *Keeper) ForHosts() *tls.Config { return k.hosts }
+
+// config: TLS 1.2 and 1.3 only (RFC 8996), no client certificate asked for. Some hosts
+// and mail programs come with a name that is not ours or with none: they get the host's own
+// certificate and decide themselves.
+func (k *Keeper) config() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		MaxVersion: tls.VersionTLS13,
+		ClientAuth: tls.NoClientCert,
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return k.current.Load().choose(hello.ServerName, hello.SupportsCertificate), nil
+		},
+	}
+}
+
+// Leaf is the certificate that a client which asked for serverName sees (tls-server-end-point, RFC 5929 section 4).
+func (k *Keeper) Leaf(serverName string) *x509.Certificate {
+	return k.current.Load().choose(serverName, func(*tls.Certificate) error { return nil }).Leaf
+}
+
+// Status tells what is loaded, in the order of the settings.
+func (k *Keeper) Status() []Status {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var out []Status
+	for _, f := range k.files {
+		leaf := f.loaded.Leaf
+		out = append(out, Status{Pair: f.pair, Names: namesOf(leaf), From: leaf.NotBefore, Until: leaf.NotAfter, Error: f.broken})
+	}
+	return out
+}
+
+func (k *Keeper) firstEnd() time.Time {
+	all := k.Status()
+	return slices.MinFunc(all, func(a, b Status) int { return a.Until.Compare(b.Until) }).Until
+}
+
+// Run looks for changed files until ctx ends.
+func (k *Keeper) Run(ctx context.Context) {
+	tick := time.NewTicker(k.options.Poll)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			k.refresh(true)
+		}
+	}
+}
+
+// Reload loads every file again. What cannot be loaded is an error and in the log, and the certificate that was there stays in use.
+func (k *Keeper) Reload() error { return k.refresh(false) }
+
+func (k *Keeper) refresh(changedOnly bool) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var broken []error
+	replaced := false
+	for i := range k.files {
+		f := &k.files[i]
+		before := f.broken
+		took, err := f.load(changedOnly)
+		switch {
+		case err != nil:
+			broken = append(broken, err)
+			// While a renewal is half written the same error repeats at each poll.
+			if before == nil || before.Error() != err.Error() || !changedOnly {
+				k.log.Error(logx.CertKept, "file", f.pair.Certificate, "error", err)
+			}
+		case took:
+			replaced = true
+		}
+	}
+	if replaced {
+		k.publish()
+	}
+	k.warn()
+	return errors.Join(broken...)
+}
+
+// publish puts what is loaded in use. Who is connected already keeps his.
+func (k *Keeper) publish() {
+	s := &shelf{byName: make(map[string][]*tls.Certificate)}
+	for i := range k.files {
+		f := &k.files[i]
+		leaf := f.loaded.Leaf
+		for _, name := range namesOf(leaf) {
+			s.byName[name] = append(s.byName[name], f.loaded)
+		}
+		if f.fresh {
+			f.fresh, f.warned = false, time.Time{}
+			k.log.Info(logx.CertLoaded, "file", f.pair.Certificate, "names", strings.Join(namesOf(leaf), " "), "until", leaf.NotAfter)
+		}
+	}
+	s.own = k.files[0].loaded
+	s.hostname = normal(k.options.Hostname)
+	k.current.Store(s)
+}
+
+// warn speaks once a day of a certificate that nobody has renewed. Called with mu held.
+func (k *Keeper) warn() {
+	now := k.options.Now()
+	for i := range k.files {
+		f := &k.files[i]
+		if until := f.loaded.Leaf.NotAfter; until.Sub(now) < expiring && now.Sub(f.warned) >= 24*time.Hour {
+			f.warned = now
+			k.log.Warn(logx.CertExpires, "file", f.pair.Certificate, "until", until)
+		}
+	}
+}
+
+// shelf is one immutable set of certificates.
+type shelf struct {
+	byName   map[string][]*tls.Certificate // "mail.example.org", "*.example.org", "192.0.2.1"
+	own      *tls.Certificate
+	hostname string
+}
+
+// choose takes the certificate of the name, then of the wildcard above it, then
+// the host's own; among several for one name the first that the client can use.
+func (s *shelf) choose(name string, usable func(*tls.Certificate) error) *tls.Certificate {
+	for _, wanted := range []string{normal(name), s.hostname} {
+		if wanted == "" {
+			continue
+		}
+		_, parent, _ := strings.Cut(wanted, ".")
+		for _, key := range []string{wanted, "*." + parent} {
+			several := s.byName[key]
+			for _, c := range several {
+				if usable(c) == nil {
+					return c
+				}
+			}
+			if len(several) > 0 {
+				return several[0]
+			}
+		}
+	}
+	return s.own
+}
+
+func normal(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
+
+func namesOf(leaf *x509.Certificate) []string {
+	var names []string
+	for _, name := range leaf.DNSNames {
+		names = append(names, normal(name))
+	}
+	for _, ip := range leaf.IPAddresses {
+		names = append(names, ip.String())
+	}
+	if len(names) == 0 && leaf.Subject.CommonName != "" {
+		names = append(names, normal(leaf.Subject.CommonName))
+	}
+	return names
+}
+
+// file is one pair with what was last made of it.
+type file struct {
+	pair   Pair
+	stamp  stamp
+	sum    [sha256.Size]byte
+	loaded *tls.Certificate
+	broken error
+	fresh  bool
+	warned time.Time
+}
+
+// describe is an error of one file that names the remedy.
+func describe(path string, err error, remedy string) error {
+	return fmt.Errorf("certificate file %s: %w: %s", path, err, remedy)
+}
