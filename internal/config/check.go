@@ -1,0 +1,224 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/posthouse-mail/posthouse/internal/mail"
+)
+
+// checker collects what is wrong with a value whose types are right.
+type checker struct {
+	doc  *document
+	c    *Config
+	errs []error
+}
+
+// fail notes a mistake at a setting.
+func (k *checker) fail(key, message, remedy string) {
+	k.errs = append(k.errs, k.doc.at(key, message, remedy))
+}
+
+func (k *checker) check() {
+	k.names()
+	k.certificates()
+	k.numbers()
+	k.durations()
+	k.remote()
+	k.submission()
+	k.choices()
+	k.loopbackOnly()
+}
+
+func (k *checker) names() {
+	c := k.c
+	if c.Hostname == "" {
+		k.fail("hostname", "the house has no name", `Write hostname = "mail.example.org": the name that its address resolves to.`)
+	} else if d, err := mail.ParseDomain(c.Hostname); err != nil || !strings.Contains(string(d), ".") && d != "localhost" {
+		k.fail("hostname", fmt.Sprintf("%q is no full host name", c.Hostname), `Write the name with its domain: "mail.example.org".`)
+	}
+	if c.Data == "" {
+		k.fail("data", "the data folder has no name", remedyFor("data"))
+	}
+	if s := c.Auth.Separator; s != "" && (len(s) != 1 || strings.ContainsAny(s, "@.\" ") || s[0] < '!' || s[0] > '~') {
+		k.fail("auth.separator", fmt.Sprintf("%q cannot separate", s), remedyFor("auth.separator"))
+	}
+}
+
+func (k *checker) certificates() {
+	for i, p := range k.c.TLS.Certificates {
+		key := "tls.certificates." + strconv.Itoa(i)
+		if p.Cert == "" || p.Key == "" {
+			k.fail(key, "a certificate is a pair of files", `Write cert = "..." and key = "...", both PEM.`)
+		}
+	}
+	m := k.c.Metrics
+	if (m.Cert == "") != (m.Key == "") {
+		k.fail("metrics", "cert and key belong together", "Name both files, or none of them.")
+	}
+	if m.TokenFile == "" && m.Cert == "" && !allLoopback(m.Listen) {
+		k.fail("metrics.listen", "everybody could read the metrics",
+			"Listen on 127.0.0.1, or name a token_file, or cert and key.")
+	}
+}
+
+// number is a bounded whole number.
+type number struct {
+	key       string
+	value     int64
+	low, high int64
+}
+
+func (k *checker) numbers() {
+	c := k.c
+	all := []number{
+		{"limits.message_size", int64(c.Limits.MessageSize), 64 << 10, 1 << 30},
+		{"limits.recipients", int64(c.Limits.Recipients), 100, 100_000}, // RFC 5321 section 4.5.3.1.8
+		{"limits.connections", int64(c.Limits.Connections), 10, 1_000_000},
+		{"limits.connections_per_address", int64(c.Limits.PerAddress), 1, 1_000_000},
+		{"limits.smtp_connections", int64(c.Limits.SMTP), 1, 1_000_000},
+		{"quota.bytes", int64(c.Quota.Bytes), 0, 1 << 50},
+		{"quota.messages", int64(c.Quota.Messages), 0, 1 << 40},
+		{"queue.connections_per_host", int64(c.Queue.PerHost), 1, 1000},
+		{"queue.connections", int64(c.Queue.Connections), 1, 10_000},
+		{"remote.port", int64(c.Remote.Port), 1, 65535},
+	}
+	for i, h := range c.Remote.SmartHosts {
+		prefix := "remote.smart_hosts." + strconv.Itoa(i) + "."
+		all = append(all, number{prefix + "port", int64(h.Port), 0, 65535}, number{prefix + "after_tries", int64(h.After), 0, 1000})
+	}
+	for _, n := range all {
+		if n.value < n.low || n.value > n.high {
+			low, high := strconv.FormatInt(n.low, 10), strconv.FormatInt(n.high, 10)
+			if strings.HasSuffix(n.key, "size") || strings.HasSuffix(n.key, "bytes") {
+				low, high = Size(n.low).String(), Size(n.high).String()
+			}
+			k.fail(n.key, "out of bounds", "Write "+low+" to "+high+".")
+		}
+	}
+}
+
+func (k *checker) durations() {
+	l, q := k.c.Limits, k.c.Queue
+	for _, d := range []struct {
+		key       string
+		value     Duration
+		low, high string
+	}{
+		{"dns.timeout", k.c.DNS.Timeout, "100ms", "1m"},
+		{"limits.smtp_command_wait", l.SMTPCommand, "10s", "1h"},
+		{"limits.smtp_data_wait", l.SMTPData, "10s", "1h"},
+		{"limits.pop3_idle", l.POP3Idle, "10m", "1d"},  // RFC 1939 section 3
+		{"limits.imap_idle", l.IMAPIdle, "30m", "10d"}, // RFC 9051 section 5.4
+		{"limits.shutdown_wait", l.ShutdownFinish, "1s", "10m"},
+		{"queue.lifetime", q.Lifetime, "1m", "30d"},
+		{"queue.delay_notice", q.DelayNotice, "0s", "30d"},
+	} {
+		k.duration(d.key, d.value, d.low, d.high)
+	}
+	if len(q.Retry) == 0 {
+		k.fail("queue.retry", "at least one interval is needed", remedyFor("queue.retry"))
+	}
+	for i, d := range q.Retry {
+		k.duration("queue.retry."+strconv.Itoa(i), d, "1s", "2d")
+	}
+}
+
+// duration checks low <= d <= high, both in the form of the file.
+func (k *checker) duration(key string, d Duration, low, high string) {
+	var from, to Duration
+	if from.UnmarshalText([]byte(low)) != nil || to.UnmarshalText([]byte(high)) != nil || d.Duration < from.Duration || d.Duration > to.Duration {
+		k.fail(key, "out of bounds", "Write "+low+" to "+high+".")
+	}
+}
+
+func (k *checker) remote() {
+	for i, h := range k.c.Remote.SmartHosts {
+		prefix := "remote.smart_hosts." + strconv.Itoa(i)
+		if h.Host == "" {
+			k.fail(prefix, "a smart host needs a name", `Write host = "relay.example.net".`)
+		}
+		if (h.User == "") != (h.PasswordFile == "") {
+			k.fail(prefix, "user and password_file belong together", "Write both, or none where the smart host knows us by our address.")
+		}
+		if h.TLS == SmartTLSNone && h.User != "" {
+			k.fail(prefix+".tls", "a password would travel in clear", `Write tls = "starttls" or tls = "implicit".`)
+		}
+		if !slices.Contains([]string{"", SmartTLSImplicit, SmartTLSStart, SmartTLSNone}, h.TLS) {
+			k.fail(prefix+".tls", fmt.Sprintf("%q is unknown", h.TLS), `Write "starttls", "implicit" or "none".`)
+		}
+	}
+}
+
+func (k *checker) submission() {
+	for i, t := range k.c.Submission.Trusted {
+		prefix := "submission.trusted." + strconv.Itoa(i)
+		if len(t.Networks) == 0 || len(t.Senders) == 0 {
+			k.fail(prefix, "networks and senders belong together", `Write networks = ["192.0.2.7/32"] and senders = ["printer@example.org"].`)
+		}
+		for j, n := range t.Networks {
+			if n.Bits() == 0 {
+				k.fail(prefix+".networks."+strconv.Itoa(j), "the whole world cannot be trusted", "Name the addresses of your own devices.")
+			}
+		}
+		for j, s := range t.Senders {
+			if s.IsNull() {
+				k.fail(prefix+".senders."+strconv.Itoa(j), "an empty sender", "Write an address of one of your domains.")
+			}
+		}
+	}
+}
+
+func (k *checker) choices() {
+	for _, v := range []struct {
+		key, value string
+		of         []string
+	}{
+		{"route.across", k.c.Route.Across, []string{AcrossDirect, AcrossMX}},
+		{"log.format", k.c.Log.Format, []string{"text", "json"}},
+		{"log.level", k.c.Log.Level, []string{"debug", "info", "warn", "error"}},
+	} {
+		if !slices.Contains(v.of, v.value) {
+			k.fail(v.key, fmt.Sprintf("%q is unknown", v.value), `Write "`+strings.Join(v.of, `" or "`)+`".`)
+		}
+	}
+}
+
+// loopbackOnly refuses the settings of demos and tests in a house that others can reach.
+func (k *checker) loopbackOnly() {
+	c := k.c
+	if c.Listen.LoopbackOnly() {
+		return
+	}
+	const remedy = "It is for demos and tests, where every listener is on 127.0.0.1, ::1 or localhost. Remove the line."
+	if c.Remote.AllowLoopback {
+		k.fail("remote.allow_loopback", "not in a house that others can reach", remedy)
+	}
+	if c.Route.Across == AcrossMX {
+		k.fail("route.across", "not in a house that others can reach", remedy)
+	}
+	if c.Remote.Port != 25 && c.Remote.Port > 0 && c.Remote.Port < 65536 {
+		k.fail("remote.port", "not in a house that others can reach", remedy)
+	}
+}
+
+// LoopbackOnly reports whether every door is on this machine alone.
+func (l Listen) LoopbackOnly() bool {
+	for _, list := range [][]Address{l.SMTP, l.Submission, l.Submissions, l.POP3, l.POP3S, l.IMAP, l.IMAPS} {
+		if !allLoopback(list) {
+			return false
+		}
+	}
+	return true
+}
+
+func allLoopback(list []Address) bool {
+	for _, a := range list {
+		if !a.IsLoopback() {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,211 @@
+// Package config turns the one settings file into one checked, immutable value.
+//
+// Config is the value, Default what it is without a file, Load and Parse make it.
+// A mistake is an *Error with file, line, column, the line itself and what to
+// do. fields.go describes every setting once; the example file and
+// docs/config.md are made of that table, and a test compares it with the types.
+package config
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Config is the settings of a house. It is never changed after Load; a reload makes another.
+type Config struct {
+	Hostname   string     `toml:"hostname"`
+	Data       string     `toml:"data"`
+	Listen     Listen     `toml:"listen"`
+	TLS        TLS        `toml:"tls"`
+	DNS        DNS        `toml:"dns"`
+	Limits     Limits     `toml:"limits"`
+	Quota      Quota      `toml:"quota"`
+	Queue      Queue      `toml:"queue"`
+	Remote     Remote     `toml:"remote"`
+	Route      Route      `toml:"route"`
+	Submission Submission `toml:"submission"`
+	Auth       Auth       `toml:"auth"`
+	POP3       POP3       `toml:"pop3"`
+	Log        Log        `toml:"log"`
+	Metrics    Metrics    `toml:"metrics"`
+}
+
+// Listen is where the doors are. An empty list closes a door.
+type Listen struct {
+	SMTP        []Address      `toml:"smtp"`
+	Submission  []Address      `toml:"submission"`
+	Submissions []Address      `toml:"submissions"`
+	POP3        []Address      `toml:"pop3"`
+	POP3S       []Address      `toml:"pop3s"`
+	IMAP        []Address      `toml:"imap"`
+	IMAPS       []Address      `toml:"imaps"`
+	LMTP        string         `toml:"lmtp"`
+	ProxyFrom   []netip.Prefix `toml:"proxy_from"`
+}
+
+// TLS is the certificates.
+type TLS struct {
+	Certificates []Certificate `toml:"certificates"`
+}
+
+// Certificate is a pair of PEM files.
+type Certificate struct {
+	Cert string `toml:"cert"`
+	Key  string `toml:"key"`
+}
+
+// DNS is whom we ask.
+type DNS struct {
+	Servers []netip.AddrPort `toml:"servers"`
+	Timeout Duration         `toml:"timeout"`
+}
+
+// Limits bound what one client and all of them together may use.
+type Limits struct {
+	MessageSize    Size     `toml:"message_size"`
+	Recipients     int      `toml:"recipients"`
+	Connections    int      `toml:"connections"`
+	PerAddress     int      `toml:"connections_per_address"`
+	SMTP           int      `toml:"smtp_connections"`
+	SMTPCommand    Duration `toml:"smtp_command_wait"`
+	SMTPData       Duration `toml:"smtp_data_wait"`
+	POP3Idle       Duration `toml:"pop3_idle"`
+	IMAPIdle       Duration `toml:"imap_idle"`
+	ShutdownFinish Duration `toml:"shutdown_wait"`
+}
+
+// Quota is what a new account gets.
+type Quota struct {
+	Bytes    Size `toml:"bytes"`
+	Messages int  `toml:"messages"`
+}
+
+// Queue is how long and how often we try.
+type Queue struct {
+	Lifetime    Duration   `toml:"lifetime"`
+	Retry       []Duration `toml:"retry"`
+	DelayNotice Duration   `toml:"delay_notice"`
+	PerHost     int        `toml:"connections_per_host"`
+	Connections int        `toml:"connections"`
+}
+
+// Remote is how we speak to other hosts.
+type Remote struct {
+	Port          int         `toml:"port"`
+	IPv6First     bool        `toml:"ipv6_first"`
+	AllowLoopback bool        `toml:"allow_loopback"`
+	SmartHosts    []SmartHost `toml:"smart_hosts"`
+}
+
+// SmartHost is a host that takes our mail and carries it on.
+type SmartHost struct {
+	Host         string   `toml:"host"`
+	Port         int      `toml:"port"`
+	TLS          string   `toml:"tls"` // SmartTLS*
+	User         string   `toml:"user"`
+	PasswordFile string   `toml:"password_file"`
+	Senders      []Domain `toml:"sender_domains"`
+	After        int      `toml:"after_tries"`
+}
+
+// The values of SmartHost.TLS.
+const (
+	SmartTLSImplicit = "implicit"
+	SmartTLSStart    = "starttls"
+	SmartTLSNone     = "none"
+)
+
+// Route is the way between two domains of this house.
+type Route struct {
+	Across string `toml:"across"` // AcrossDirect or AcrossMX
+}
+
+// The values of Route.Across.
+const (
+	AcrossDirect = "direct"
+	AcrossMX     = "mx"
+)
+
+// Submission is who may hand in mail.
+type Submission struct {
+	Trusted []Trusted `toml:"trusted"`
+}
+
+// Trusted is devices that may submit without a password, as the listed senders only.
+type Trusted struct {
+	Networks []netip.Prefix `toml:"networks"`
+	Senders  []Mailbox      `toml:"senders"`
+}
+
+// Auth is how users prove who they are.
+type Auth struct {
+	DefaultDomain Domain  `toml:"default_domain"`
+	Separator     string  `toml:"separator"`
+	ClearLoopback bool    `toml:"clear_loopback"`
+	SCRAM         bool    `toml:"scram"`
+	Postmaster    Mailbox `toml:"postmaster"`
+}
+
+// POP3 is what the POP3 door does differently where its users need it.
+type POP3 struct {
+	Exclusive bool `toml:"exclusive"`
+}
+
+// Log is what is written to stderr.
+type Log struct {
+	Format string `toml:"format"`
+	Level  string `toml:"level"`
+}
+
+// Metrics is the listener for /metrics, /healthz and /readyz.
+type Metrics struct {
+	Listen    []Address `toml:"listen"`
+	Cert      string    `toml:"cert"`
+	Key       string    `toml:"key"`
+	TokenFile string    `toml:"token_file"`
+}
+
+// Default is the settings where the file says nothing: they suit one small VPS.
+func Default() *Config {
+	return &Config{
+		Data: "/var/lib/posthouse",
+		Listen: Listen{
+			SMTP:        []Address{{":25"}},
+			Submission:  []Address{{":587"}},
+			Submissions: []Address{{":465"}},
+			POP3:        []Address{{":110"}},
+			POP3S:       []Address{{":995"}},
+			IMAP:        []Address{{":143"}},
+			IMAPS:       []Address{{":993"}},
+		},
+		DNS: DNS{Timeout: Duration{5 * time.Second}},
+		Limits: Limits{
+			MessageSize:    50 << 20,
+			Recipients:     1000,
+			Connections:    4000,
+			PerAddress:     100,
+			SMTP:           500,
+			SMTPCommand:    Duration{5 * time.Minute},
+			SMTPData:       Duration{3 * time.Minute},
+			POP3Idle:       Duration{10 * time.Minute},
+			IMAPIdle:       Duration{30 * time.Minute},
+			ShutdownFinish: Duration{30 * time.Second},
+		},
+		Quota: Quota{Bytes: 5 << 30},
+		Queue: Queue{
+			Lifetime: Duration{5 * 24 * time.Hour},
+			Retry: []Duration{
+				Duration{5 * time.Minute}, Duration{10 * time.Minute}, Duration{30 * time.Minute},
+				Duration{time.Hour}, Duration{2 * time.Hour}, Duration{4 * time.Hour},
+			},
+			DelayNotice: Duration{4 * time.Hour},
+			PerHost:     5,
+			Connections: 100,
+		},
+		Remote:  Remote{Port: 25},
+		Route:   Route{Across: AcrossDirect},
+		Auth:    Auth{Separator: "+"},
+		Log:     Log{Format: "text", Level: "info"},
+		Metrics: Metrics{Listen: []Address{{"127.0.0.1:9025"}}},
+	}
+}

@@ -1,0 +1,254 @@
+package config
+
+import (
+	"encoding"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+)
+
+// Field describes one setting: what it is, why its default is what it is, and how to write it.
+type Field struct {
+	Key     string // dotted; "[]" behind the name of a repeated table
+	What    string
+	Why     string // the reason of the default, or of the setting
+	Form    string // what a value looks like: the remedy of a wrong one
+	Example string // a line for settings whose default says nothing
+}
+
+// section describes a table of the file.
+func sections() map[string]string {
+	return map[string]string{
+		"":                     "The house",
+		"listen":               "The doors: lists of host:port, an empty list closes a door, \":25\" is every address of the machine",
+		"tls":                  "Certificates",
+		"tls.certificates[]":   "One pair of PEM files; repeat for more names, the first is shown to clients that name none",
+		"dns":                  "The resolver",
+		"limits":               "Limits for each client and for all of them",
+		"quota":                "What a new account may hold; 0 is no limit; `account set` changes one account",
+		"queue":                "Mail that waits to leave",
+		"remote":               "Other hosts",
+		"remote.smart_hosts[]": "A host that carries our mail, for machines whose provider closes port 25; the first that fits the sender is used",
+		"route":                "The way between two of our domains",
+		"submission":           "Mail handed in by our users",
+		"submission.trusted[]": "Devices that know no passwords (printer, NAS): these networks may submit as these senders, never on port 25",
+		"auth":                 "Users and passwords",
+		"pop3":                 "POP3",
+		"log":                  "The log on stderr",
+		"metrics":              "/metrics for Prometheus, /healthz and /readyz",
+	}
+}
+
+// Fields is every setting, in the order of the file.
+func Fields() []Field {
+	all := houseFields()
+	all = append(all, limitFields()...)
+	all = append(all, wayFields()...)
+	return append(all, restFields()...)
+}
+
+func houseFields() []Field {
+	const list = `Write a list of "host:port": ["192.0.2.1:25", "[2001:db8::1]:25"] or [":25"].`
+	return []Field{
+		{"hostname", "Name of this host in greetings, EHLO and reports", "No default: it must be the name that the address resolves to, or others refuse our mail.", `Write a full name: "mail.example.org".`, `"mail.example.org"`},
+		{"data", "Folder of all mail and all accounts", "The place of packaged services; the folder is made if it is missing, and belongs to the user that runs the house.", "Write the path of a folder.", ""},
+		{"listen.smtp", "Mail from other hosts (RFC 5321), STARTTLS", "The one port that other hosts use.", list, ""},
+		{"listen.submission", "Mail from our users with STARTTLS (RFC 6409)", "Add \":2525\" for networks that close 587.", list, ""},
+		{"listen.submissions", "Mail from our users over TLS (RFC 8314)", "What clients should use.", list, ""},
+		{"listen.pop3", "POP3 with STLS (RFC 1939, RFC 2595)", "The registered port; no password is taken before TLS.", list, ""},
+		{"listen.pop3s", "POP3 over TLS", "The registered port.", list, ""},
+		{"listen.imap", "IMAP with STARTTLS (RFC 9051)", "The registered port; no password is taken before TLS.", list, ""},
+		{"listen.imaps", "IMAP over TLS", "The registered port.", list, ""},
+		{"listen.lmtp", "Unix socket that takes mail over LMTP (RFC 2033) for our domains", "Off: only needed behind another mail server. The folder's rights decide who may connect.", "Write the path of a socket.", ""},
+		{"listen.proxy_from", "Networks whose connections begin with a PROXY header, which is believed", "Nobody: whoever is believed can claim any address.", `Write a list of networks: ["10.0.0.5/32"].`, ""},
+		{"tls.certificates[].cert", "Certificate chain, PEM, the host's own first", "Read again on SIGHUP and when the file changes.", "Write the path of a PEM file.", `"/etc/letsencrypt/live/mail.example.org/fullchain.pem"`},
+		{"tls.certificates[].key", "Its key, PEM", "Readable by the house's user only.", "Write the path of a PEM file.", `"/etc/letsencrypt/live/mail.example.org/privkey.pem"`},
+		{"dns.servers", "Resolvers to ask, address:port", "Empty: those of /etc/resolv.conf. A resolver on this machine is best: block lists refuse the big public ones.", `Write a list: ["127.0.0.1:53"].`, ""},
+		{"dns.timeout", "Wait for one answer", "Twice what the slowest resolver needs, short enough that a dead one is passed over.", `Write a duration: "5s".`, ""},
+	}
+}
+
+func limitFields() []Field {
+	const duration = `Write a duration: "5m", "1h30m", "2d".`
+	const count = "Write a whole number."
+	return []Field{
+		{"limits.message_size", "Largest message, in and out, with its encoding (SIZE, APPENDLIMIT)", "What the large providers take: 50 MiB are 36 MiB of attachments.", `Write a size: "50MiB".`, ""},
+		{"limits.recipients", "Recipients of one message (LIMITS RCPTMAX)", "Ten times the 100 that RFC 5321 section 4.5.3.1.8 asks for.", count, ""},
+		{"limits.connections", "Connections to all doors together", "An idle one costs under 30 KB: 4,000 are 120 MB.", count, ""},
+		{"limits.connections_per_address", "Connections from one address (IPv6: one /64)", "A family behind one address, each with two devices and a client that opens 20.", count, ""},
+		{"limits.smtp_connections", "Connections to the SMTP door of other hosts", "A flood of mail must leave room for the readers.", count, ""},
+		{"limits.smtp_command_wait", "Silence before a command that ends an SMTP connection", "RFC 5321 section 4.5.3.2.7.", duration, ""},
+		{"limits.smtp_data_wait", "Silence inside a message that ends an SMTP connection", "RFC 5321 section 4.5.3.2.5.", duration, ""},
+		{"limits.pop3_idle", "Silence that ends a POP3 session", "The least that RFC 1939 section 3 allows.", duration, ""},
+		{"limits.imap_idle", "Silence that ends an IMAP session", "The least that RFC 9051 section 5.4 allows; clients in IDLE speak every 29 minutes.", duration, ""},
+		{"limits.shutdown_wait", "Time for what is in flight when the house stops", "A large message on a slow line; service managers kill after 90 seconds.", duration, ""},
+		{"quota.bytes", "Octets of mail of one account", "A mailbox of years, and one account cannot fill the disk of a small machine.", `Write a size: "5GiB", or "0B".`, ""},
+		{"quota.messages", "Messages of one account", "Octets are the limit that matters.", count, ""},
+		{"queue.lifetime", "How long we try before the sender gets the message back", "RFC 5321 section 4.5.4.1 asks for 4 to 5 days.", duration, ""},
+		{"queue.retry", "Waits between tries, with some jitter; the last one repeats", "Soon at first (greylisting answers after 5 minutes), then seldom.", `Write a list of durations: ["5m", "1h", "4h"].`, ""},
+		{"queue.delay_notice", "When the sender is told that the message still waits; 0s: never", "A working day is not lost, a short failure stays unnoticed.", duration, ""},
+		{"queue.connections_per_host", "Connections to one host at once", "Large providers begin to refuse above that.", count, ""},
+		{"queue.connections", "Connections to other hosts at once", "Memory and the upstream line of a small machine.", count, ""},
+	}
+}
+
+func wayFields() []Field {
+	return []Field{
+		{"remote.port", "Port of other hosts", "SMTP's. Another only in demos and tests, on loopback.", "Write a port: 25.", ""},
+		{"remote.ipv6_first", "Try IPv6 addresses before IPv4 ones", "Large receivers refuse IPv6 hosts whose reverse name does not match.", "Write true or false.", ""},
+		{"remote.allow_loopback", "Deliver to 127.0.0.1 and ::1 too", "A name that leads to ourselves is a loop. Only in demos and tests, on loopback.", "Write true or false.", ""},
+		{"remote.smart_hosts[].host", "Its name", "", `Write a host name: "relay.example.net".`, `"relay.example.net"`},
+		{"remote.smart_hosts[].port", "Its port; 0: 465 for implicit TLS, else 587", "", "Write a port: 587.", "587"},
+		{"remote.smart_hosts[].tls", "starttls (required, certificate checked), implicit, or none", "", `Write "starttls", "implicit" or "none".`, `"starttls"`},
+		{"remote.smart_hosts[].user", "User name there; empty: without AUTH", "", "Write the name.", `"us"`},
+		{"remote.smart_hosts[].password_file", "File whose first line is the password", "A settings file is read by more people than a secret should be.", "Write the path of a file.", `"/etc/posthouse/relay.password"`},
+		{"remote.smart_hosts[].sender_domains", "Only for senders of these domains; empty: for all", "", `Write a list: ["example.org"].`, `["example.org"]`},
+		{"remote.smart_hosts[].after_tries", "Only after so many tries of the direct way; 0: at once", "", "Write a whole number.", "0"},
+		{"route.across", "\"direct\": into the mailbox at once; \"mx\": through queue and MX lookup, like a stranger's mail", "Direct is faster and cannot fail. mx only in demos and tests, on loopback.", `Write "direct" or "mx".`, ""},
+		{"submission.trusted[].networks", "Addresses of the devices", "", `Write a list of networks: ["192.0.2.7/32"].`, `["192.0.2.7/32"]`},
+		{"submission.trusted[].senders", "The only senders they may use", "", `Write a list of addresses: ["printer@example.org"].`, `["printer@example.org"]`},
+	}
+}
+
+func restFields() []Field {
+	const list = `Write a list of "host:port": ["127.0.0.1:9025"].`
+	return []Field{
+		{"auth.default_domain", "Domain of user names without one", "Empty: a bare name is refused, so that it never means another person after a second domain came.", `Write a domain: "example.org".`, ""},
+		{"auth.separator", "Character before the detail of a subaddress: bob+news@ is bob@", "The usual one (RFC 5233).", `Write one character: "+".`, ""},
+		{"auth.clear_loopback", "Take passwords without TLS from this machine itself", "No password travels in clear, not even where nobody listens.", "Write true or false.", ""},
+		{"auth.scram", "Keep SCRAM-SHA-256 keys and offer the mechanism", "It cannot serve imported password hashes, and TLS protects the password already.", "Write true or false.", ""},
+		{"auth.postmaster", "Receives postmaster@ and abuse@ where nobody has them", "Empty: the first account of the house.", `Write an address: "admin@example.org".`, ""},
+		{"pop3.exclusive", "One POP3 session of an account at a time, the next gets [IN-USE]", "Sessions see a snapshot each; two do not disturb each other.", "Write true or false.", ""},
+		{"log.format", "text or json", "People read it first.", `Write "text" or "json".`, ""},
+		{"log.level", "debug, info, warn or error", "Every message and every login, nothing of what happens inside.", `Write "debug", "info", "warn" or "error".`, ""},
+		{"metrics.listen", "Where to listen; empty: nowhere", "This machine only.", list, ""},
+		{"metrics.cert", "Certificate for HTTPS, PEM; empty: HTTP", "A listener on loopback needs none.", "Write the path of a PEM file.", ""},
+		{"metrics.key", "Its key, PEM", "", "Write the path of a PEM file.", ""},
+		{"metrics.token_file", "File whose first line is the bearer token that /metrics asks for", "Needed, or HTTPS, when it listens for others.", "Write the path of a file.", ""},
+	}
+}
+
+// remedyFor says how to write the setting; key may have numbers of list elements.
+func remedyFor(key string) string {
+	if f, ok := find(key); ok {
+		return f.Form
+	}
+	return "`posthouse config example` prints every setting with its default."
+}
+
+func find(key string) (Field, bool) {
+	plain := withoutNumbers(key)
+	for _, f := range Fields() {
+		if withoutNumbers(f.Key) == plain {
+			return f, true
+		}
+	}
+	return Field{}, false
+}
+
+// withoutNumbers brings "remote.smart_hosts.0.port" and "remote.smart_hosts[].port" into one form.
+func withoutNumbers(key string) string {
+	parts := strings.Split(strings.ReplaceAll(key, "[]", ""), ".")
+	kept := parts[:0]
+	for _, p := range parts {
+		if _, err := strconv.Atoi(p); err != nil {
+			kept = append(kept, p)
+		}
+	}
+	return strings.Join(kept, ".")
+}
+
+// nearest proposes the setting that was probably meant.
+func nearest(key string) string {
+	best, distance := "", len(key)/2+1
+	for _, f := range Fields() {
+		name := withoutNumbers(f.Key)
+		d := editDistance(withoutNumbers(key), name)
+		if last := name[strings.LastIndexByte(name, '.')+1:]; last == key[strings.LastIndexByte(key, '.')+1:] {
+			d = min(d, 2) // the right name in the wrong table
+		}
+		if d < distance {
+			best, distance = name, d
+		}
+	}
+	if best == "" {
+		return "Remove the line; `posthouse config example` prints every setting."
+	}
+	return "Did you mean " + best + "?"
+}
+
+// editDistance counts the letters to change, add or remove.
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		before := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := before
+			if a[i] != b[j] {
+				cost++
+			}
+			before = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// defaults is every setting's default, as it is written in the file, by key.
+func defaults() map[string]string {
+	out := make(map[string]string)
+	walk("", reflect.ValueOf(*Default()), out)
+	return out
+}
+
+// walk notes the leaves of v; the fields of a repeated table are noted without a value.
+func walk(key string, v reflect.Value, out map[string]string) {
+	_, isText := v.Interface().(encoding.TextMarshaler)
+	switch {
+	case v.Kind() == reflect.Struct && !isText:
+		for i := range v.NumField() {
+			name := v.Type().Field(i).Tag.Get("toml")
+			if key != "" {
+				name = key + "." + name
+			}
+			walk(name, v.Field(i), out)
+		}
+	case v.Kind() == reflect.Slice && v.Type().Elem().Kind() == reflect.Struct && !v.Type().Elem().Implements(textType()):
+		inner := make(map[string]string)
+		walk(key+"[]", reflect.New(v.Type().Elem()).Elem(), inner)
+		for k := range inner {
+			out[k] = ""
+		}
+	default:
+		out[key] = written(v)
+	}
+}
+
+func textType() reflect.Type { return reflect.TypeFor[encoding.TextMarshaler]() }
+
+// written is a value as TOML.
+func written(v reflect.Value) string {
+	if v.Kind() == reflect.Slice {
+		parts := make([]string, v.Len())
+		for i := range parts {
+			parts[i] = written(v.Index(i))
+		}
+		return "[" + strings.Join(parts, ", ") + "]"
+	}
+	if m, ok := v.Interface().(encoding.TextMarshaler); ok {
+		text, err := m.MarshalText()
+		if err != nil {
+			return fmt.Sprintf("%q", err)
+		}
+		return strconv.Quote(string(text))
+	}
+	if v.Kind() == reflect.String {
+		return strconv.Quote(v.String())
+	}
+	return fmt.Sprint(v.Interface())
+}
