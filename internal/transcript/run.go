@@ -97,7 +97,6 @@ func rewrite(text string, changed map[int][]string) string {
 type client struct {
 	conn net.Conn
 	r    *bufio.Reader
-	held []string // lines read while -update looked ahead
 }
 
 type player struct {
