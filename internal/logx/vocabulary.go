@@ -38,3 +38,28 @@ const (
 	POP3Error   = "pop3 error"   // command, error
 	POP3TLS     = "pop3 tls refused"
 )
+
+// IMAP.
+const (
+	IMAPError  = "imap error"             // command, error: a client was told SERVERBUG
+	IMAPClosed = "imap connection closed" // conn, cause or error
+	IMAPClient = "imap client"            // conn, name, version: what ID told
+)
+
+// The store.
+const (
+	StorePurgeFailed = "purge of deleted mailboxes failed"    // error
+	StoreOrphan      = "message of a removed account dropped" // account, lsn
+)
+
+// The queue and its carriers.
+const (
+	QueueDone      = "delivered"               // id, number, from, to, status, text, remote, detail, attempt
+	QueueLater     = "delivery deferred"       // the same, due
+	QueueNever     = "delivery failed"         // the same, reported: the sender is told
+	QueueReport    = "delivery report sent"    // id, number, report, to, kind
+	QueueCancelled = "queue entry cancelled"   // number, bounce
+	QueueUnsettled = "queue result not stored" // id, number, error: it is tried again
+	QueueBroken    = "queue entry unreadable"  // id, number or key, error
+	QueuePanic     = "delivery panicked"       // panic, stack
+)

@@ -1,0 +1,287 @@
+package blob
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+)
+
+// firstRead is how much of a record is read at once: the whole of most messages.
+const firstRead = 16 << 10
+
+// Reader reads one stored body; it holds its segment until Close. Its methods may be called concurrently.
+type Reader struct {
+	log *Log
+	seg *segment
+	h   header
+
+	mu     sync.Mutex
+	frames []placed
+	first  []byte // the beginning of the record, as stored
+	at     int64  // where first begins in the segment
+	cur    int    // the frame that raw is of, -1: none
+	raw    []byte
+	buf    []byte // pooled; raw stands in it unless it stands in first
+}
+
+// placed is a frame and where it stands: offset in the segment, from in the raw octets.
+type placed struct {
+	frame
+	offset, from int64
+}
+
+// OpenBody opens a stored body.
+func (l *Log) OpenBody(at LSN) (*Reader, error) {
+	r, err := l.openBody(at)
+	if err != nil {
+		return nil, fmt.Errorf("open body %s: %w", at, err)
+	}
+	return r, nil
+}
+
+func (l *Log) openBody(at LSN) (*Reader, error) {
+	seg, err := l.segments.hold(at.Segment())
+	if err != nil {
+		return nil, err
+	}
+	r := &Reader{log: l, seg: seg, at: at.Offset(), cur: -1, first: l.pool.take(firstRead)}
+	if err := r.open(at); err != nil {
+		r.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// open reads header and frame table.
+func (r *Reader) open(at LSN) error {
+	n, err := r.seg.file.ReadAt(r.first[:firstRead], r.at)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	r.first = r.first[:n]
+	if n < recordHeader {
+		return fmt.Errorf("the segment ends before it: %w", ErrDamaged)
+	}
+	h, err := parseHeader(r.first, at, 1<<segmentShift)
+	if err != nil {
+		return err
+	}
+	r.h = h
+	if h.flags&flagElsewhere != 0 {
+		return fmt.Errorf("the body stands elsewhere: %w", ErrDamaged)
+	}
+	if h.frames == 0 {
+		return fmt.Errorf("the record has no body: %w", ErrDamaged)
+	}
+	meta, err := r.stored(r.at+recordHeader, int64(h.meta))
+	if err != nil {
+		return err
+	}
+	if err := h.check(r.first, meta, r.seg.seed); err != nil {
+		return err
+	}
+	// Checked, so that the lengths are ours; still bounded by what the file holds, as stored reads.
+	tableAt, framesAt := r.at+recordHeader+int64(h.meta), r.at+recordHeader+int64(h.meta)+frameEntry*int64(h.frames)
+	if h.flags&flagLate != 0 {
+		framesAt = tableAt
+		tableAt += int64(h.stored)
+	}
+	table, err := r.stored(tableAt, frameEntry*int64(h.frames))
+	if err != nil {
+		return err
+	}
+	if checksum(r.seg.seed, table) != h.bcrc {
+		return fmt.Errorf("frame table: checksum differs: %w", ErrDamaged)
+	}
+	frames, err := parseTable(table, &h)
+	if err != nil {
+		return err
+	}
+	r.frames = place(frames, int(h.lead), framesAt)
+	return nil
+}
+
+// place computes where the frames stand: the lead frames come first when read and last when stored.
+func place(frames []frame, lead int, offset int64) []placed {
+	out := make([]placed, len(frames))
+	var from int64
+	for i, f := range frames {
+		out[i] = placed{frame: f, from: from}
+		from += int64(f.raw)
+	}
+	for i := range out {
+		k := (i + lead) % len(out)
+		out[k].offset = offset
+		offset += int64(out[k].stored)
+	}
+	return out
+}
+
+// stored returns n octets of the segment, out of first when they stand there.
+func (r *Reader) stored(off, n int64) ([]byte, error) {
+	if at := off - r.at; at >= 0 && at+n <= int64(len(r.first)) {
+		return r.first[at : at+n], nil
+	}
+	size, err := r.seg.file.Size()
+	if err != nil {
+		return nil, err
+	}
+	if off+n > size {
+		return nil, fmt.Errorf("the segment ends before it: %w", ErrDamaged)
+	}
+	p := make([]byte, n)
+	_, err = r.seg.file.ReadAt(p, off)
+	return p, err
+}
+
+// Size is the length in octets of the body.
+func (r *Reader) Size() int64 { return int64(r.h.raw) - int64(r.h.head) }
+
+// Head is what was given to Finish; it costs one frame.
+func (r *Reader) Head() ([]byte, error) {
+	p := make([]byte, r.h.head)
+	if err := r.copy(p, 0); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// ReadAt reads the body without its head. Every frame is checked before an octet of it is given out.
+func (r *Reader) ReadAt(p []byte, off int64) (int, error) {
+	if off < 0 {
+		return 0, fmt.Errorf("read of body %s at %d", r.h.at, off)
+	}
+	n := min(int64(len(p)), r.Size()-off)
+	if n <= 0 {
+		if len(p) == 0 {
+			return 0, nil
+		}
+		return 0, io.EOF
+	}
+	if err := r.copy(p[:n], off+int64(r.h.head)); err != nil {
+		return 0, err
+	}
+	if int(n) < len(p) {
+		return int(n), io.EOF
+	}
+	return int(n), nil
+}
+
+// copy fills p with raw octets from off on; they exist.
+func (r *Reader) copy(p []byte, off int64) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for len(p) > 0 {
+		i := r.frameAt(off)
+		if err := r.load(i); err != nil {
+			return fmt.Errorf("body %s, frame %d: %w", r.h.at, i, err)
+		}
+		n := copy(p, r.raw[off-r.frames[i].from:])
+		p, off = p[n:], off+int64(n)
+	}
+	return nil
+}
+
+// frameAt finds the frame of a raw octet; readers go forward, so the next one is tried first.
+func (r *Reader) frameAt(off int64) int {
+	in := func(i int) bool {
+		return i >= 0 && i < len(r.frames) && off >= r.frames[i].from && off < r.frames[i].from+int64(r.frames[i].raw)
+	}
+	if in(r.cur) {
+		return r.cur
+	}
+	if in(r.cur + 1) {
+		return r.cur + 1
+	}
+	lo, hi := 0, len(r.frames)-1
+	for lo < hi {
+		mid := (lo + hi + 1) / 2
+		if r.frames[mid].from <= off {
+			lo = mid
+		} else {
+			hi = mid - 1
+		}
+	}
+	return lo
+}
+
+// load makes frame i the current one.
+func (r *Reader) load(i int) error {
+	if r.cur == i {
+		return nil
+	}
+	if r.log == nil {
+		return ErrClosed
+	}
+	l, f := r.log, &r.frames[i]
+	r.cur = -1
+	if r.buf == nil && (f.method != methodPlain || !r.inFirst(f)) {
+		r.buf = l.pool.take(r.largest())
+	}
+	if f.method == methodPlain && !r.inFirst(f) {
+		r.buf = r.buf[:f.stored]
+		if _, err := r.seg.file.ReadAt(r.buf, f.offset); err != nil {
+			return noEOF(err)
+		}
+		raw, err := l.codec.decode(f.frame, r.buf, nil)
+		r.raw, r.cur = raw, i
+		return r.keep(err)
+	}
+	stored, scratch := []byte(nil), []byte(nil)
+	if r.inFirst(f) {
+		at := f.offset - r.at
+		stored = r.first[at : at+int64(f.stored)]
+	} else {
+		scratch = l.pool.take(int(f.stored))[:f.stored]
+		stored = scratch
+		if _, err := r.seg.file.ReadAt(scratch, f.offset); err != nil {
+			return noEOF(err)
+		}
+	}
+	raw, err := l.codec.decode(f.frame, stored, r.buf)
+	l.pool.give(scratch)
+	r.raw, r.cur = raw, i
+	return r.keep(err)
+}
+
+// keep forgets a frame that did not load.
+func (r *Reader) keep(err error) error {
+	if err != nil {
+		r.raw, r.cur = nil, -1
+	}
+	return err
+}
+
+func (r *Reader) inFirst(f *placed) bool {
+	return f.offset >= r.at && f.offset+int64(f.stored) <= r.at+int64(len(r.first))
+}
+
+func (r *Reader) largest() int {
+	n := 0
+	for _, f := range r.frames {
+		n = max(n, int(f.raw))
+	}
+	return n
+}
+
+func noEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return fmt.Errorf("the segment ends before it: %w", ErrDamaged)
+	}
+	return err
+}
+
+// Close gives the segment back. It may be called twice.
+func (r *Reader) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.log == nil {
+		return nil
+	}
+	r.log.segments.release(r.seg)
+	r.log.pool.give(r.first)
+	r.log.pool.give(r.buf)
+	r.log, r.first, r.raw, r.buf, r.cur = nil, nil, nil, nil, -1
+	return nil
+}

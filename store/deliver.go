@@ -1,0 +1,271 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/posthouse-mail/posthouse/internal/logx"
+	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/store/blob"
+	"github.com/posthouse-mail/posthouse/store/kv"
+)
+
+// Delivery is one copy of a message for one mailbox.
+type Delivery struct {
+	Account  mail.AccountID
+	Mailbox  string // by name; if it is not there, or not any more when the record is applied: INBOX
+	Flags    Flags  // system flags and well-known keywords only
+	Keywords []string
+	Received time.Time // zero: now
+}
+
+// deliverable are the flags that a delivery may set.
+const deliverable = Seen | Answered | Flagged | Deleted | Draft | Forwarded | Junk | NotJunk
+
+// ticket is what this process knows about a part that it logged, until the part is applied.
+type ticket struct {
+	account mail.AccountID
+	quota   Quota // counted in the ledger until then
+	done    bool
+	entry   kv.Entry
+	uid     UID
+	valid   uint32
+	err     error
+}
+
+// issue registers a ticket before its part is logged.
+func (s *Store) issue(t *ticket) uint64 {
+	id := s.tickets.Add(1)
+	if id == 0 { // 0 is no ticket
+		id = s.tickets.Add(1)
+	}
+	s.pending.add(t.account, t.quota)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiting[id] = t
+	return id
+}
+
+// redeem ends a ticket, if it is of this process.
+func (s *Store) redeem(id uint64, result ticket) {
+	s.mu.Lock()
+	t := s.waiting[id]
+	delete(s.waiting, id)
+	s.mu.Unlock()
+	if t != nil {
+		s.pending.sub(t.account, t.quota)
+		result.account, result.quota, result.done = t.account, t.quota, true
+		*t = result
+	}
+}
+
+// Deliver logs the arrival once, for all deliveries and all extra parts (queue entries), and returns after the
+// one fdatasync (RFC 5321 section 4.2.5: the 250 may be given). The arrival is used up. The returned id is the record's, for logs.
+//
+// The quota is not asked: it was, by Reserve, when the recipient was accepted.
+func (s *Store) Deliver(ctx context.Context, a *Arrival, to []Delivery, extra ...kv.Part) (blob.LSN, error) {
+	if a.body == nil {
+		return 0, ErrNoMessage
+	}
+	defer a.Discard()
+	parts, err := s.address(ctx, a, to)
+	if err != nil {
+		return 0, err
+	}
+	r := kv.Record{Body: a.body, Parts: make([]kv.Part, 0, len(parts)+len(extra))}
+	tickets := make([]uint64, 0, len(parts))
+	for i := range parts {
+		p := &parts[i]
+		p.ticket = s.issue(&ticket{account: p.account, quota: Quota{Bytes: uint64(a.size), Messages: 1}})
+		tickets = append(tickets, p.ticket)
+		r.Accounts = append(r.Accounts, uint32(p.account))
+		r.Parts = append(r.Parts, kv.Part{Kind: partMail, Data: p.encode()})
+	}
+	r.Parts = append(r.Parts, extra...)
+	// The message is here: whether its sender is still connected does not matter any more.
+	lsn, err := s.db.Log(context.WithoutCancel(ctx), r)
+	if err != nil {
+		for _, t := range tickets {
+			s.redeem(t, ticket{err: err})
+		}
+		return 0, fmt.Errorf("log a message: %w", err)
+	}
+	a.body = nil
+	s.met.delivered.Add(float64(len(parts)))
+	return lsn, nil
+}
+
+// address turns deliveries into parts: the accounts exist now, the mailboxes are known by their ids.
+func (s *Store) address(ctx context.Context, a *Arrival, to []Delivery) ([]mailPart, error) {
+	parts := make([]mailPart, len(to))
+	now := s.now()
+	err := s.db.View(ctx, func(tx *kv.Tx) error {
+		for i, d := range to {
+			p := mailPart{
+				account: d.Account, name: Inbox, flags: d.Flags & deliverable, keywords: d.Keywords,
+				received: now.Unix(), saved: now.Unix(), thread: a.thread, msgHash: a.msgHash,
+			}
+			if !d.Received.IsZero() {
+				p.received = d.Received.Unix()
+			}
+			if name, err := CheckName(d.Mailbox); err == nil {
+				p.name = name
+			}
+			if tx.Get(tabHoldings, key32(uint32(d.Account))) == nil {
+				return fmt.Errorf("deliver to account %d: %w", d.Account, ErrNoAccount)
+			}
+			n, err := findName(tx, d.Account, p.name)
+			if err != nil && !errors.Is(err, ErrNoMailbox) {
+				return err
+			}
+			p.mailbox = n.id
+			parts[i] = p
+		}
+		return nil
+	})
+	return parts, err
+}
+
+// applyMail puts one copy into its mailbox, when the committer comes to its record. Nothing that can happen to the mailbox
+// in between makes it fail.
+func (s *Store) applyMail(tx *kv.Tx, e kv.Entry, data []byte) error {
+	p, err := parsePart(data)
+	if err != nil {
+		return err
+	}
+	m := s.begin(tx)
+	b, err := m.target(&p)
+	switch {
+	case errors.Is(err, ErrNoAccount):
+		return s.applyOrphan(tx, e, &p)
+	case errors.Is(err, ErrNoMailbox): // an APPEND that nobody was told of
+		tx.OnCommit(func() { s.redeem(p.ticket, ticket{err: ErrNoMailbox}) })
+		return nil
+	case err != nil:
+		return err
+	}
+	uid, err := b.land(e, &p)
+	if p.strict && errors.Is(err, ErrLimit) {
+		tx.OnCommit(func() { s.redeem(p.ticket, ticket{err: err}) })
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := m.end(); err != nil {
+		return err
+	}
+	tx.OnCommit(func() { s.redeem(p.ticket, ticket{uid: uid, valid: b.st.uidValidity}) })
+	return nil
+}
+
+// applyOrphan gives a message whose account is gone to whoever bounces it.
+func (s *Store) applyOrphan(tx *kv.Tx, e kv.Entry, p *mailPart) error {
+	tx.OnCommit(func() { s.redeem(p.ticket, ticket{err: ErrNoAccount}) })
+	if p.strict {
+		return nil
+	}
+	if s.orphan != nil {
+		return s.orphan(tx, e, Delivery{
+			Account: p.account, Mailbox: p.name, Flags: p.flags, Keywords: p.keywords, Received: time.Unix(p.received, 0),
+		})
+	}
+	tx.OnCommit(func() {
+		s.log.Error(logx.StoreOrphan, slog.Uint64("account", uint64(p.account)), slog.Uint64("lsn", uint64(e.LSN)))
+	})
+	return nil
+}
+
+// target opens the mailbox of a part: by id, because it may have been renamed; by name, because it may have been deleted and
+// made again; else INBOX.
+func (m *mutation) target(p *mailPart) (*box, error) {
+	if _, err := m.account(p.account); err != nil {
+		return nil, err
+	}
+	if p.mailbox != 0 {
+		b, err := m.box(p.mailbox)
+		if err == nil && b.st.account == p.account {
+			return b, nil
+		}
+		if err != nil && !errors.Is(err, ErrNoMailbox) {
+			return nil, err
+		}
+	}
+	if p.strict {
+		return nil, ErrNoMailbox
+	}
+	for _, name := range []string{p.name, Inbox} {
+		n, err := findName(m.tx, p.account, name)
+		if err == nil {
+			return m.box(n.id)
+		}
+		if !errors.Is(err, ErrNoMailbox) {
+			return nil, err
+		}
+	}
+	return nil, fmt.Errorf("account %d has no INBOX: %w", p.account, ErrDamaged)
+}
+
+// land adds the message of a part to the mailbox. A delivery loses keywords that cannot be kept, an APPEND is refused for them.
+func (b *box) land(e kv.Entry, p *mailPart) (UID, error) {
+	if b.full(1) {
+		return 0, fmt.Errorf("%w: the mailbox has no uids left", ErrLimit)
+	}
+	flags := p.flags
+	if len(p.keywords) > 0 {
+		kw := loadKeywords(b.m.tx, b.id)
+		for _, name := range p.keywords {
+			f, err := kw.learn(name)
+			if err != nil && p.strict {
+				return 0, err
+			}
+			flags |= f
+		}
+		kw.save(b.m.tx)
+	}
+	thread := p.thread
+	if thread == 0 {
+		thread = uint64(e.LSN) // a message that names no other and has no name is a thread of its own
+	}
+	uid := b.add(makeRow(&Message{
+		Flags: flags, ID: uint64(e.LSN), Place: e.Body, Size: uint32(e.Size),
+		Received: time.Unix(p.received, 0), Saved: time.Unix(p.saved, 0), Thread: thread,
+	}))
+	if p.uidl != "" {
+		b.m.tx.Put(tabUIDL, key32x2(uint32(b.id), uid), []byte(p.uidl))
+	}
+	return uid, nil
+}
+
+// Place delivers a body that the log has already (mail out of the queue), inside the caller's transaction. ErrNoAccount when
+// the account is gone; a mailbox that is gone is INBOX.
+func (s *Store) Place(tx *kv.Tx, body kv.Entry, d Delivery) error {
+	p := mailPart{account: d.Account, name: Inbox, flags: d.Flags & deliverable, keywords: d.Keywords, saved: s.now().Unix()}
+	p.received = p.saved
+	if !d.Received.IsZero() {
+		p.received = d.Received.Unix()
+	}
+	if name, err := CheckName(d.Mailbox); err == nil {
+		p.name = name
+	}
+	r, err := s.db.OpenBody(body.Body)
+	if err != nil {
+		return fmt.Errorf("place a message: %w", err)
+	}
+	defer r.Close()
+	if head, err := r.Head(); err == nil {
+		p.thread = headThread(head)
+	}
+	m := s.begin(tx)
+	b, err := m.target(&p)
+	if err != nil {
+		return err
+	}
+	if _, err := b.land(body, &p); err != nil {
+		return err
+	}
+	return m.end()
+}

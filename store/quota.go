@@ -1,0 +1,127 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/store/kv"
+)
+
+// Quota is the limit of an account; 0 means none.
+type Quota struct{ Bytes, Messages uint64 }
+
+// Usage is what an account holds now, reservations not counted.
+type Usage struct {
+	Quota
+	Limit Quota
+}
+
+// ledger counts in memory what is reserved, and what is logged and not yet in the tables.
+type ledger struct {
+	mu   sync.Mutex
+	held map[mail.AccountID]Quota // guarded by mu
+}
+
+func (l *ledger) add(id mail.AccountID, q Quota) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h := l.held[id]
+	l.held[id] = Quota{Bytes: h.Bytes + q.Bytes, Messages: h.Messages + q.Messages}
+}
+
+func (l *ledger) sub(id mail.AccountID, q Quota) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h := l.held[id]
+	h = Quota{Bytes: h.Bytes - q.Bytes, Messages: h.Messages - q.Messages}
+	if h == (Quota{}) {
+		delete(l.held, id)
+		return
+	}
+	l.held[id] = h
+}
+
+func (l *ledger) of(id mail.AccountID) Quota {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.held[id]
+}
+
+// SetQuota changes the limit; it holds for the next message.
+func (s *Store) SetQuota(tx *kv.Tx, id mail.AccountID, q Quota) error {
+	h, err := loadHolding(tx, id)
+	if err != nil {
+		return err
+	}
+	h.limit = q
+	tx.Put(tabHoldings, key32(uint32(id)), h.encode())
+	tx.OnCommit(func() { s.bells.ring(nil, []mail.AccountID{id}) })
+	return nil
+}
+
+// Usage reads limit and usage, settled.
+func (s *Store) Usage(ctx context.Context, id mail.AccountID) (Usage, error) {
+	if err := s.db.Settle(ctx, uint32(id)); err != nil {
+		return Usage{}, err
+	}
+	var u Usage
+	err := s.db.View(ctx, func(tx *kv.Tx) error {
+		h, err := loadHolding(tx, id)
+		u = Usage{Quota: h.used, Limit: h.limit}
+		return err
+	})
+	return u, err
+}
+
+// Reservation holds a part of an account's quota.
+type Reservation struct {
+	ledger  *ledger
+	account mail.AccountID
+	quota   Quota
+	once    sync.Once
+}
+
+// Reserve holds size octets and one message of the account's quota until Release, which may be called twice. ErrOverQuota when they are not there.
+func (s *Store) Reserve(ctx context.Context, id mail.AccountID, size int64) (*Reservation, error) {
+	q := Quota{Bytes: uint64(max(size, 0)), Messages: 1}
+	// What is held is read before the tables: a message that is applied in between counts twice, never not at all. And
+	// held first, so that of two who reserve the last octets at the same moment both may be refused, never both served.
+	s.pending.add(id, q)
+	held := s.pending.of(id)
+	var h holding
+	err := s.db.View(ctx, func(tx *kv.Tx) (err error) {
+		h, err = loadHolding(tx, id)
+		return err
+	})
+	if err == nil && !h.fits(Quota{}, held) {
+		err = overQuota(id)
+	}
+	if err != nil {
+		s.pending.sub(id, q)
+		return nil, err
+	}
+	return &Reservation{ledger: &s.pending, account: id, quota: q}, nil
+}
+
+// Release gives the reserved octets back.
+func (r *Reservation) Release() {
+	if r != nil {
+		r.once.Do(func() { r.ledger.sub(r.account, r.quota) })
+	}
+}
+
+func overQuota(id mail.AccountID) error { return fmt.Errorf("account %d: %w", id, ErrOverQuota) }
+
+// fits asks whether the account has room for q, reservations counted.
+func (m *mutation) fits(id mail.AccountID, q Quota) error {
+	a, err := m.account(id)
+	if err != nil {
+		return err
+	}
+	if !a.holding.fits(q, m.s.pending.of(id)) {
+		return overQuota(id)
+	}
+	return nil
+}

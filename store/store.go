@@ -1,0 +1,184 @@
+// Package store keeps mailboxes and messages. It knows no protocol.
+//
+// Start at Store: accounts have mailboxes, mailboxes have messages, every change
+// has a ModSeq, and a Bell rings after the commit.
+//
+// Mail comes in through the log (deliver.go, append.go): a message is durable when
+// its record is, and gets its uid when the record is applied. Every other change
+// is one kv.Update or a few (flags.go, expunge.go, copy.go, mailboxes.go). What
+// stands in the tables is told by tables.go and page.go; check.go knows every rule
+// that holds between them. Limits and usage of an account are one row of table h,
+// written in the transaction that changes a mailbox (quota.go).
+package store
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/posthouse-mail/posthouse/internal/logx"
+	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/internal/metrics"
+	"github.com/posthouse-mail/posthouse/store/blob"
+	"github.com/posthouse-mail/posthouse/store/kv"
+)
+
+var (
+	ErrNoAccount = errors.New("store: no such account")
+	ErrNoMailbox = errors.New("store: no such mailbox")
+	ErrExists    = errors.New("store: mailbox exists")
+	ErrBadName   = errors.New("store: mailbox name not allowed") // wrapped with the reason
+	ErrReserved  = errors.New("store: INBOX cannot be deleted")
+	ErrNoMessage = errors.New("store: message is gone")
+	ErrOverQuota = errors.New("store: over quota")
+	ErrLimit     = errors.New("store: limit reached") // keywords, messages of one COPY, mailboxes
+	ErrUseTaken  = errors.New("store: special use is taken")
+	ErrKeyword   = errors.New("store: keyword not allowed") // wrapped with the keyword
+	ErrTooBig    = errors.New("store: message is larger than 4 GiB")
+	ErrDamaged   = errors.New("store: damaged table") // posthouse check store says more
+)
+
+// MailboxID is global and never given twice (MAILBOXID, RFC 8474).
+type MailboxID uint32
+
+// UID, ModSeq: RFC 9051 section 2.3.1.1, RFC 7162 section 3.1.
+type UID = uint32
+type ModSeq = uint64
+
+// UIDRange is First..Last, both included.
+type UIDRange struct{ First, Last UID }
+
+// SpecialUse is a bit set (RFC 6154).
+type SpecialUse uint16
+
+const (
+	UseAll SpecialUse = 1 << iota
+	UseArchive
+	UseDrafts
+	UseFlagged
+	UseJunk
+	UseSent
+	UseTrash
+	UseImportant
+)
+
+// Flags is what a message carries: system flags and well-known keywords in the first eight bits, the
+// mailbox's own keywords behind them (bit 8+i is Keywords[i] of the mailbox).
+type Flags uint64
+
+const (
+	Seen Flags = 1 << iota
+	Answered
+	Flagged
+	Deleted
+	Draft
+	Forwarded // $Forwarded
+	Junk      // $Junk
+	NotJunk   // $NotJunk
+)
+
+// State is a mailbox in numbers.
+type State struct {
+	UIDValidity   uint32
+	UIDNext       UID
+	HighestModSeq ModSeq
+	Exists        uint32
+	Unseen        uint32
+	Deleted       uint32 // messages with Deleted set
+	Bytes         uint64
+	FirstUnseen   UID // 0: none; a hint that is exact when asked through State
+}
+
+// Mailbox is one mailbox of an account. ID 0 with Subscribed: a subscription whose mailbox is gone.
+type Mailbox struct {
+	ID         MailboxID
+	Account    mail.AccountID
+	Name       string // INBOX, or NFC text with "/" between levels
+	Use        SpecialUse
+	Subscribed bool
+}
+
+// Message is one row of a mailbox. It is a value; it does not change when the mailbox does.
+type Message struct {
+	UID      UID
+	Flags    Flags
+	ModSeq   ModSeq
+	ID       uint64 // EMAILID: given at birth, kept by copy and move (show it outside through Store.ObjectID)
+	Place    blob.LSN
+	Size     uint32
+	Received time.Time // INTERNALDATE
+	Saved    time.Time
+	Thread   uint64
+}
+
+// Options of a Store.
+type Options struct {
+	Logger  *slog.Logger
+	Metrics *metrics.Set
+	Now     func() time.Time
+
+	// Orphan takes a delivery whose account was removed between the 250 and the tables, inside the transaction that
+	// applies it (the queue bounces it). Without it such a message is logged and dropped.
+	Orphan func(tx *kv.Tx, body kv.Entry, d Delivery) error
+}
+
+// Store is the keeper of mail.
+type Store struct {
+	db      *kv.DB
+	log     *slog.Logger
+	now     func() time.Time
+	orphan  func(tx *kv.Tx, body kv.Entry, d Delivery) error
+	keys    func() *keys
+	met     storeMetrics
+	bells   bells
+	pending ledger
+	deltas  deltas
+	tickets atomic.Uint64
+	purge   chan struct{} // room for one: pages of dropped mailboxes wait
+
+	mu      sync.Mutex
+	waiting map[uint64]*ticket // guarded by mu: logged by this process and not applied
+}
+
+// New registers the store's part kinds with db; before db.Start. The caller starts Run after db.Start.
+func New(db *kv.DB, o Options) (*Store, error) {
+	s := &Store{
+		db: db, log: o.Logger, now: o.Now, orphan: o.Orphan,
+		purge: make(chan struct{}, 1), waiting: map[uint64]*ticket{},
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	s.keys = sync.OnceValue(func() *keys { return newKeys(db.Secret()) })
+	s.tickets.Store(rand.Uint64()) // a ticket of an earlier run, met in a replay, must find nobody waiting
+	s.bells.init()
+	s.pending.held = map[mail.AccountID]Quota{}
+	s.met = newMetrics(s, o.Metrics)
+	db.Register(partMail, kv.Kind{Apply: s.applyMail})
+	db.Register(partHold, kv.Kind{Apply: s.applyHold})
+	return s, nil
+}
+
+// Run removes in the background what was deleted in the foreground, until ctx ends.
+func (s *Store) Run(ctx context.Context) error {
+	for {
+		if err := s.purgeAll(ctx); err != nil {
+			if ctx.Err() != nil || errors.Is(err, kv.ErrClosed) {
+				return nil
+			}
+			s.log.ErrorContext(ctx, logx.StorePurgeFailed, "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.purge:
+		}
+	}
+}
