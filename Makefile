@@ -5,7 +5,7 @@ KILLS ?= 20
 FUZZTIME ?= 30s
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
-.PHONY: help demo build check test race fuzz crash interop bench compare cover fmt
+.PHONY: help demo build check test race fuzz crash interop crash compare cover fmt
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -35,6 +35,12 @@ fuzz: ## each fuzz target for FUZZTIME (30s)
 
 interop: build ## other people's programs against the binary (Debian's packages; .ci/run installs them)
 	@$(GO) test -count=1 -tags interop -timeout 15m ./cmd/posthouse/internal/interop
+
+crash: build ## kill -9 the server under load KILLS times (20) and look for every acknowledged message
+	@$(GO) run ./internal/bench/crash -kills $(KILLS)
+
+compare: build ## beside Debian's Postfix and Dovecot, as ratios (root; postfix dovecot-imapd dovecot-pop3d dovecot-lmtpd)
+	@$(GO) run ./internal/bench/compare
 
 cover: ## coverage of the unit tests, by function
 	@$(GO) test -coverprofile=bin/cover.out ./... >/dev/null && $(GO) tool cover -func=bin/cover.out | tail -1

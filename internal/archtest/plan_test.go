@@ -21,8 +21,9 @@ var floors = [][]string{
 
 // street lists the packages that only tests and developers import; they may import any floor.
 var street = []string{
-	"internal/archtest", "internal/transcript", "internal/bench", "internal/vfs/vfstest", "internal/dns/dnstest",
+	"internal/archtest", "internal/transcript", "internal/vfs/vfstest", "internal/dns/dnstest",
 	"store/storetest", "cmd/posthouse/internal/housetest", "cmd/posthouse/internal/interop",
+	"internal/bench", "internal/bench/load", "internal/bench/mailgen", "internal/bench/house", "internal/bench/compare", "internal/bench/crash",
 }
 
 // wayDown is the house seen from its folders: an arrow may run from left to right, never back.

@@ -1,0 +1,151 @@
+//go:build interop
+
+package interop
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/posthouse-mail/posthouse/internal/cert"
+	"github.com/posthouse-mail/posthouse/internal/dns"
+)
+
+// postfix is a Debian Postfix with configuration, queue and mailboxes of its own on a loopback port.
+type postfix struct{ dir, port string }
+
+// startPostfix takes mail for gamma.test into Maildirs of ann and ben; mail for alpha.test goes to the given port.
+func startPostfix(t *testing.T, port, house string) *postfix {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Fatal("Postfix's master runs as root only: run make interop as root")
+	}
+	dir, err := os.MkdirTemp("", "interop-postfix-") // t.TempDir's parent is closed to Postfix's user
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	for _, sub := range []string{"", "etc", "queue", "data", "mail", "log"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		os.Chmod(filepath.Join(dir, sub), 0o755)
+	}
+	run(t, dir, "", "chown", "postfix:root", dir+"/data")
+	run(t, dir, "", "chown", "mail:mail", dir+"/mail")
+	os.Chmod(dir+"/log", 0o777)
+	uid, gid := strings.TrimSpace(run(t, dir, "", "id", "-u", "mail")), strings.TrimSpace(run(t, dir, "", "id", "-g", "mail"))
+	write(t, dir, "etc/main.cf", "compatibility_level = 3.6\nqueue_directory = "+dir+"/queue\ndata_directory = "+dir+"/data\ncommand_directory = /usr/sbin\ndaemon_directory = /usr/lib/postfix/sbin\n"+
+		"maillog_file = "+dir+"/log/postfix.log\nmaillog_file_prefixes = "+dir+"/log\nsyslog_name = postfix-interop\ninet_interfaces = 127.0.0.1\ninet_protocols = ipv4\nmyhostname = mx.gamma.test\n"+
+		"mydestination =\nmynetworks = 127.0.0.0/8\nvirtual_mailbox_domains = gamma.test\nvirtual_mailbox_base = "+dir+"/mail\nvirtual_mailbox_maps = inline:{ann@gamma.test=ann/, ben@gamma.test=ben/}\n"+
+		"virtual_uid_maps = static:"+uid+"\nvirtual_gid_maps = static:"+gid+"\nvirtual_minimum_uid = 1\nalias_maps =\nalias_database =\ndisable_dns_lookups = yes\n"+
+		"transport_maps = inline:{alpha.test=smtp:[127.0.0.1]:"+house+"}\nsmtp_tls_security_level = may\n")
+	write(t, dir, "etc/master.cf", "127.0.0.1:"+port+" inet n - n - - smtpd\n"+
+		"pickup unix n - n 60 1 pickup\ncleanup unix n - n - 0 cleanup\nqmgr unix n - n 300 1 qmgr\ntlsmgr unix - - n 1000? 1 tlsmgr\nrewrite unix - - n - - trivial-rewrite\n"+
+		"bounce unix - - n - 0 bounce\ndefer unix - - n - 0 bounce\ntrace unix - - n - 0 bounce\nverify unix - - n - 1 verify\nproxymap unix - - n - - proxymap\nproxywrite unix - - n - 1 proxymap\n"+
+		"smtp unix - - n - - smtp\nrelay unix - - n - - smtp\nerror unix - - n - - error\nretry unix - - n - - error\nvirtual unix - n n - - virtual\nanvil unix - - n - 1 anvil\nscache unix - - n - 1 scache\n"+
+		"showq unix n - n - - showq\nflush unix n - n 1000? 0 flush\npostlog unix-dgram n - n - 1 postlogd\n")
+	for _, f := range []string{"main.cf", "master.cf"} {
+		os.Chmod(filepath.Join(dir, "etc", f), 0o644)
+	}
+	if text, err := os.ReadFile("/usr/share/postfix/dynamicmaps.cf"); err == nil {
+		write(t, dir, "etc/dynamicmaps.cf", string(text))
+	}
+	try(t, dir, "", "postfix", "-c", dir+"/etc", "check")
+	run(t, dir, "", "postfix", "-c", dir+"/etc", "start")
+	p := &postfix{dir: dir, port: port}
+	t.Cleanup(func() {
+		if t.Failed() {
+			text, _ := os.ReadFile(dir + "/log/postfix.log")
+			t.Logf("Postfix logged:\n%s", text)
+		}
+		exec.Command("postfix", "-c", dir+"/etc", "stop").Run()
+	})
+	return p
+}
+
+// await waits until a Maildir has want messages with the words.
+func (p *postfix) await(t *testing.T, user string, want int, words ...string) {
+	t.Helper()
+	got := 0
+	for end := time.Now().Add(40 * time.Second); time.Now().Before(end) && got < want; time.Sleep(100 * time.Millisecond) {
+		got = maildir(t, filepath.Join(p.dir, "mail", user), words...)
+	}
+	if got != want {
+		t.Errorf("Postfix has %d messages with %q for %s, want %d", got, words, user, want)
+	}
+}
+
+// serveHouse runs `posthouse serve` with a settings file, a DNS and accounts of the test.
+func serveHouse(t *testing.T, postfixPort string) *house {
+	t.Helper()
+	h := &house{data: t.TempDir(), offset: freeOffset(t), log: &buffer{}}
+	authority, err := cert.NewAuthority("interop", time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := authority.WritePair(h.data, "mx", "localhost", "mx.alpha.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.ca = filepath.Join(h.data, "demo-ca.pem")
+	if err := os.WriteFile(h.ca, authority.PEM(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	zone, err := dns.NewZone("gamma.test. MX 10 mx.gamma.test.", "mx.gamma.test. A 127.0.0.1", "alpha.test. MX 10 mx.alpha.test.", "mx.alpha.test. A 127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, err := dns.Serve(netip.MustParseAddrPort("127.0.0.1:0"), zone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { names.Close() })
+	settings := write(t, h.data, "posthouse.toml", fmt.Sprintf("hostname = \"mx.alpha.test\"\ndata = %q\n[listen]\nsmtp = [%q]\nsubmission = [%q]\nsubmissions = [%q]\npop3 = []\npop3s = []\nimap = []\nimaps = [%q]\n"+
+		"[[tls.certificates]]\ncert = %q\nkey = %q\n[dns]\nservers = [%q]\n[remote]\nport = %s\nallow_loopback = true\n[metrics]\nlisten = [%q]\n",
+		filepath.Join(h.data, "data"), h.addr(1025), h.addr(1587), h.addr(1465), h.addr(1993), pair.Certificate, pair.Key, names.Addr(), postfixPort, h.addr(1090)))
+	run(t, h.data, "", binary, "domain", "add", "alpha.test", "--config", settings)
+	for _, a := range []string{alice, bob} {
+		run(t, h.data, password+"\n", binary, "account", "add", a, "--password-stdin", "--config", settings)
+	}
+	h.cmd = exec.Command(binary, "serve", "--config", settings)
+	h.cmd.Stdout, h.cmd.Stderr = h.log, h.log
+	if err := h.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.stop(t) })
+	h.await(t)
+	return h
+}
+
+// TestPostfix: we deliver to Debian's Postfix, and it to us.
+func TestPostfix(t *testing.T) {
+	port := fmt.Sprint(freeOffset(t) + 1026)
+	h := serveHouse(t, port)
+	p := startPostfix(t, port, h.port(1025))
+	home := t.TempDir()
+	conf := write(t, home, "msmtprc", "account default\nhost localhost\nport "+h.port(1465)+"\ntls on\ntls_starttls off\ntls_trust_file "+h.ca+"\nauth on\nuser "+alice+"\npassword "+password+"\nfrom "+alice+"\n")
+	send := func(mail string, to ...string) {
+		t.Helper()
+		run(t, home, mail, "msmtp", append([]string{"-C", conf}, to...)...)
+	}
+	send(message(alice, "ann@gamma.test", "to postfix"), "ann@gamma.test", "ben@gamma.test")
+	send("From: "+alice+"\nTo: ben@gamma.test\nSubject: umlauts\nMIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\nGrüße aus dem Posthaus\n", "ben@gamma.test")
+	p.await(t, "ann", 1, "Subject: to postfix", "\n.a dot first\n")
+	p.await(t, "ben", 1, "Subject: to postfix")
+	p.await(t, "ben", 1, "Subject: umlauts", "Posthaus")
+
+	send(message(alice, "nobody@gamma.test", "will bounce"), "nobody@gamma.test")
+	h.awaitMail(t, alice, "INBOX", "undeliver", 1) // the bounce's subject, in any case
+
+	// Postfix to us: many at once, some to nobody.
+	run(t, home, "", "smtp-source", "-c", "-d", "-s", "5", "-m", "200", "-l", "4096", "-S", "from postfix", "-f", "ann@gamma.test", "-t", bob, "inet:127.0.0.1:"+p.port)
+	run(t, home, "", "smtp-source", "-s", "1", "-m", "1", "-f", "ben@gamma.test", "-t", "nobody@alpha.test", "-S", "to nobody", "inet:127.0.0.1:"+p.port)
+	h.awaitMail(t, bob, "INBOX", "from postfix", 200)
+	p.await(t, "ben", 1, "Undelivered Mail Returned to Sender", "5.1.1")
+}

@@ -1,0 +1,145 @@
+// Compare sets the house beside Debian's Postfix and Dovecot (mdbox) on the same
+// machine, takes them in turn, and prints each measure as a ratio of one run with the required ratio beside
+// it. It needs root and the Debian packages postfix, dovecot-imapd, dovecot-pop3d and dovecot-lmtpd.
+package main
+
+import (
+	_ "embed"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+
+	"github.com/posthouse-mail/posthouse/internal/bench/house"
+	"github.com/posthouse-mail/posthouse/internal/bench/load"
+)
+
+//go:embed postfix-dovecot.sh
+var pairScript []byte
+
+func main() {
+	binary := flag.String("binary", "bin/posthouse", "the server")
+	rounds := flag.Int("rounds", 3, "how often each measure is taken of each server")
+	only := flag.String("run", "", "regular expression of the measures to take")
+	source := flag.Int("nsource", 10000, "messages of the smtp-source measure")
+	sc := load.DefaultScale
+	sc.Flags()
+	flag.Parse()
+	if err := run(options{binary: *binary, rounds: *rounds, only: *only, source: *source, scale: sc}); err != nil {
+		fmt.Fprintln(os.Stderr, "compare:", err)
+		os.Exit(1)
+	}
+}
+
+type options struct {
+	binary, only   string
+	rounds, source int
+	scale          load.Scale
+}
+
+// contest is the two servers and what was measured of them.
+type contest struct {
+	options
+	only  *regexp.Regexp
+	house *house.House
+	us    *load.Target
+	them  *load.Target
+	rows  []row
+}
+
+func run(o options) error {
+	only, err := regexp.Compile(o.only)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("/var/tmp", "posthouse-compare-") // a real disk, open to Postfix's users
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return err
+	}
+	c := &contest{options: o, only: only, house: &house.House{Binary: o.binary, Dir: filepath.Join(dir, "house"), Base: 26000}}
+	if err := c.house.Setup(); err != nil {
+		return err
+	}
+	if err := c.house.Start(); err != nil {
+		return err
+	}
+	defer c.house.Stop()
+	c.us = c.house.Target()
+	if c.them, err = startPair(filepath.Join(dir, "pair"), 27000); err != nil {
+		return err
+	}
+	defer exec.Command(c.them.Stop[0]).Run()
+	fmt.Printf("%d cores, %s; %d rounds in turn; values are medians\n", runtime.NumCPU(), runtime.Version(), o.rounds)
+	c.measure()
+	return c.print()
+}
+
+// startPair makes and starts Postfix and Dovecot with configuration and mail of their own.
+func startPair(dir string, base int) (*load.Target, error) {
+	script := filepath.Join(filepath.Dir(dir), "setup.sh")
+	if err := os.WriteFile(script, pairScript, 0o755); err != nil {
+		return nil, err
+	}
+	if out, err := exec.Command("sh", script, dir, fmt.Sprint(base), "mdbox").CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("set up Postfix and Dovecot: %w: %s", err, out)
+	}
+	t, err := load.ReadTarget(filepath.Join(dir, "target.json"))
+	if err != nil {
+		return nil, err
+	}
+	if out, err := exec.Command(t.Start[0]).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("start Postfix and Dovecot: %w: %s", err, out)
+	}
+	return t, t.Greeted()
+}
+
+// row is one line of the table.
+type row struct {
+	name, unit string
+	us, them   float64
+	required   string
+	holds      bool
+}
+
+func (r row) ratio() string {
+	if r.them == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.2f", r.us/r.them)
+}
+
+var errMissed = errors.New("a required figure was missed")
+
+func (c *contest) print() error {
+	fmt.Printf("| measure | unit | posthouse | Postfix + Dovecot | ratio | required | holds |\n|---|---|---|---|---|---|---|\n")
+	all := true
+	for _, r := range c.rows {
+		them := "-"
+		if r.them != 0 {
+			them = fmt.Sprintf("%.4g", r.them)
+		}
+		fmt.Printf("| %s | %s | %.4g | %s | %s | %s | %v |\n", r.name, r.unit, r.us, them, r.ratio(), r.required, r.holds)
+		all = all && r.holds
+	}
+	if !all {
+		return errMissed
+	}
+	return nil
+}
+
+func median(vs []float64) float64 {
+	if len(vs) == 0 {
+		return 0
+	}
+	s := slices.Sorted(slices.Values(vs))
+	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
+}

@@ -1,0 +1,154 @@
+// Package house runs the real binary with settings, domain and accounts for load programs.
+package house
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/posthouse-mail/posthouse/internal/bench/load"
+	"github.com/posthouse-mail/posthouse/internal/cert"
+)
+
+// Accounts u1..u50@bench.test with this password exist in every house of the benchmarks.
+const (
+	Users    = 50
+	Domain   = "bench.test"
+	Password = "benchpass"
+)
+
+// House is one data folder with its ports.
+type House struct {
+	Binary string
+	Dir    string
+	Base   int // ports: Base+25, +465, +587, +110, +143, +993, +90 (metrics)
+	cmd    *exec.Cmd
+	log    *os.File
+}
+
+func (h *House) addr(port int) string { return fmt.Sprintf("127.0.0.1:%d", h.Base+port) }
+
+// Metrics is the address of /metrics and /readyz.
+func (h *House) Metrics() string { return h.addr(90) }
+
+// Settings is the path of the settings file.
+func (h *House) Settings() string { return filepath.Join(h.Dir, "posthouse.toml") }
+
+// Data is the data folder.
+func (h *House) Data() string { return filepath.Join(h.Dir, "data") }
+
+// Setup writes settings and certificate and makes domain and accounts.
+func (h *House) Setup() error {
+	if err := os.MkdirAll(h.Dir, 0o755); err != nil {
+		return err
+	}
+	authority, err := cert.NewAuthority("bench", time.Now)
+	if err != nil {
+		return err
+	}
+	pair, err := authority.WritePair(h.Dir, "mx", "localhost", "mx."+Domain)
+	if err != nil {
+		return err
+	}
+	text := fmt.Sprintf("hostname = \"mx.%s\"\ndata = %q\n[listen]\nsmtp = [%q]\nsubmission = [%q]\nsubmissions = [%q]\npop3 = [%q]\npop3s = []\nimap = [%q]\nimaps = [%q]\n"+
+		"[[tls.certificates]]\ncert = %q\nkey = %q\n[dns]\nservers = [\"127.0.0.1:1\"]\n[limits]\nconnections = 8000\nconnections_per_address = 8000\nsmtp_connections = 2000\n"+
+		"[quota]\nbytes = \"0B\"\n[auth]\nclear_loopback = true\n[log]\nlevel = \"warn\"\n[metrics]\nlisten = [%q]\n",
+		Domain, h.Data(), h.addr(25), h.addr(587), h.addr(465), h.addr(110), h.addr(143), h.addr(993), pair.Certificate, pair.Key, h.addr(90))
+	if err := os.WriteFile(h.Settings(), []byte(text), 0o600); err != nil {
+		return err
+	}
+	if err := h.command("", "domain", "add", Domain); err != nil {
+		return err
+	}
+	for n := 1; n <= Users; n++ {
+		if err := h.command(Password+"\n", "account", "add", fmt.Sprintf("u%d@%s", n, Domain), "--password-stdin"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// command runs a subcommand on the data folder.
+func (h *House) command(stdin string, args ...string) error {
+	cmd := exec.Command(h.Binary, append(args, "--config", h.Settings())...)
+	cmd.Stdin = strings.NewReader(stdin)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("posthouse %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(out))
+	}
+	return nil
+}
+
+// Check runs `posthouse check store` on a house that is not running.
+func (h *House) Check() error { return h.command("", "check", "store") }
+
+// Start runs the server and waits until it takes connections. Its log goes to a file beside the data folder.
+func (h *House) Start() error {
+	log, err := os.OpenFile(filepath.Join(h.Dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	h.log = log
+	h.cmd = exec.Command(h.Binary, "serve", "--config", h.Settings())
+	h.cmd.Stdout, h.cmd.Stderr = log, log
+	if err := h.cmd.Start(); err != nil {
+		return err
+	}
+	for end := time.Now().Add(60 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		c, err := net.Dial("tcp", h.addr(143))
+		if err == nil {
+			c.SetDeadline(time.Now().Add(30 * time.Second))
+			_, err = c.Read(make([]byte, 1))
+			c.Close()
+		}
+		if err == nil {
+			return nil
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("the house does not answer: %w (see %s)", err, log.Name())
+		}
+	}
+}
+
+// PID is the running server's.
+func (h *House) PID() int { return h.cmd.Process.Pid }
+
+// Kill ends the server as a power cut of the process would: SIGKILL.
+func (h *House) Kill() error {
+	defer h.log.Close()
+	if err := h.cmd.Process.Kill(); err != nil {
+		return err
+	}
+	var exit *exec.ExitError
+	if err := h.cmd.Wait(); err != nil && !errors.As(err, &exit) {
+		return err
+	}
+	return nil
+}
+
+// Stop ends the server in order.
+func (h *House) Stop() error {
+	defer h.log.Close()
+	if err := h.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	return h.cmd.Wait()
+}
+
+// Target is the house as load's programs see it.
+func (h *House) Target() *load.Target {
+	return &load.Target{
+		Name: "posthouse", User: "u%d@" + Domain, Password: Password, Users: Users, PIDs: []int{h.PID()}, DataDirs: []string{h.Data()},
+		SMTP: load.Server{Addr: h.addr(25)}, Submission: load.Server{Addr: h.addr(587)},
+		POP3: load.Server{Addr: h.addr(110)}, IMAP: load.Server{Addr: h.addr(143)},
+	}
+}
+
+// IMAPS is the address of IMAP over TLS.
+func (h *House) IMAPS() string { return h.addr(993) }
