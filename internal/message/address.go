@@ -97,7 +97,7 @@ func (p *addressParser) step() bool {
 		p.at, p.local = len(p.buf), p.word
 		p.add("@")
 	default:
-		j := p.i + 1
+		j := p.i + encodedWordLen(p.in[p.i:]) + 1
 		for j < len(p.in) && !isAddressSpecial(p.in[j]) {
 			j++
 		}
@@ -108,6 +108,26 @@ func (p *addressParser) step() bool {
 		p.i = j
 	}
 	return true
+}
+
+// encodedWordLen is the length of the encoded word at the start of s up to its closing "=", 0 when there is none;
+// specials inside are text, although RFC 2047 section 5 forbids them there.
+func encodedWordLen(s string) int {
+	if len(s) < 2 || s[0] != '=' || s[1] != '?' {
+		return 0
+	}
+	marks := 0
+	for i := 2; i < len(s) && i < 1000; i++ {
+		switch s[i] {
+		case ' ', '\t', '<', '"':
+			return 0
+		case '?':
+			if marks++; marks >= 3 && i+1 < len(s) && s[i+1] == '=' {
+				return i + 1
+			}
+		}
+	}
+	return 0
 }
 
 func isAddressSpecial(c byte) bool {

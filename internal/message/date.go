@@ -110,6 +110,9 @@ func (p *dateParser) clock(d *dateParts) bool {
 	if d.hour < 0 || d.minute < 0 {
 		return false
 	}
+	for p.i < len(p.in) && p.in[p.i] == ' ' && strings.HasPrefix(strings.TrimLeft(p.in[p.i:], " "), ":") {
+		p.i++
+	}
 	if p.i < len(p.in) && (p.in[p.i] == ':' || p.in[p.i] == '.') {
 		if d.sec = number(p.word()); d.sec < 0 {
 			return false

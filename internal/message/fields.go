@@ -122,7 +122,7 @@ func lower(c byte) byte {
 
 // cleanValue is an unfolded value without the octets no string of a protocol can carry (NUL, CR, LF).
 func cleanValue(b []byte) string {
-	b = bytes.Trim(b, " \t\r")
+	b = bytes.Trim(b, " \t\r\n")
 	if bytes.IndexByte(b, 0) < 0 && bytes.IndexByte(b, '\r') < 0 && bytes.IndexByte(b, '\n') < 0 {
 		return string(b)
 	}
