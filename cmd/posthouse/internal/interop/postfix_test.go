@@ -4,16 +4,12 @@ package interop
 
 import (
 	"fmt"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/posthouse-mail/posthouse/internal/cert"
-	"github.com/posthouse-mail/posthouse/internal/dns"
 )
 
 // postfix is a Debian Postfix with configuration, queue and mailboxes of its own on a loopback port.
@@ -81,52 +77,10 @@ func (p *postfix) await(t *testing.T, user string, want int, words ...string) {
 	}
 }
 
-// serveHouse runs `posthouse serve` with a settings file, a DNS and accounts of the test.
-func serveHouse(t *testing.T, postfixPort string) *house {
-	t.Helper()
-	h := &house{data: t.TempDir(), offset: freeOffset(t), log: &buffer{}}
-	authority, err := cert.NewAuthority("interop", time.Now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pair, err := authority.WritePair(h.data, "mx", "localhost", "mx.alpha.test")
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.ca = filepath.Join(h.data, "demo-ca.pem")
-	if err := os.WriteFile(h.ca, authority.PEM(), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	zone, err := dns.NewZone("gamma.test. MX 10 mx.gamma.test.", "mx.gamma.test. A 127.0.0.1", "alpha.test. MX 10 mx.alpha.test.", "mx.alpha.test. A 127.0.0.1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	names, err := dns.Serve(netip.MustParseAddrPort("127.0.0.1:0"), zone)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { names.Close() })
-	settings := write(t, h.data, "posthouse.toml", fmt.Sprintf("hostname = \"mx.alpha.test\"\ndata = %q\n[listen]\nsmtp = [%q]\nsubmission = [%q]\nsubmissions = [%q]\npop3 = []\npop3s = []\nimap = []\nimaps = [%q]\n"+
-		"[[tls.certificates]]\ncert = %q\nkey = %q\n[dns]\nservers = [%q]\n[remote]\nport = %s\nallow_loopback = true\n[metrics]\nlisten = [%q]\n",
-		filepath.Join(h.data, "data"), h.addr(1025), h.addr(1587), h.addr(1465), h.addr(1993), pair.Certificate, pair.Key, names.Addr(), postfixPort, h.addr(1090)))
-	run(t, h.data, "", binary, "domain", "add", "alpha.test", "--config", settings)
-	for _, a := range []string{alice, bob} {
-		run(t, h.data, password+"\n", binary, "account", "add", a, "--password-stdin", "--config", settings)
-	}
-	h.cmd = exec.Command(binary, "serve", "--config", settings)
-	h.cmd.Stdout, h.cmd.Stderr = h.log, h.log
-	if err := h.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { h.stop(t) })
-	h.await(t)
-	return h
-}
-
 // TestPostfix: we deliver to Debian's Postfix, and it to us.
 func TestPostfix(t *testing.T) {
 	port := fmt.Sprint(freeOffset(t) + 1026)
-	h := serveHouse(t, port)
+	h := serveHouse(t, filepath.Join(t.TempDir(), "data"), port)
 	p := startPostfix(t, port, h.port(1025))
 	home := t.TempDir()
 	conf := write(t, home, "msmtprc", "account default\nhost localhost\nport "+h.port(1465)+"\ntls on\ntls_starttls off\ntls_trust_file "+h.ca+"\nauth on\nuser "+alice+"\npassword "+password+"\nfrom "+alice+"\n")
