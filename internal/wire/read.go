@@ -106,45 +106,90 @@ func readError(err error) error {
 	return err
 }
 
+// tailSize is how much of a line that is too long ReadLine gives: enough to see a literal announced at its end.
+const tailSize = 32
+
 // ReadLine returns the next line without its CRLF (a bare LF ends a line too; a bare CR does not).
-// The bytes are valid until the next read. A line of more than max bytes, CRLF not counted, gives ErrLineTooLong.
+// The bytes are valid until the next read. A line of more than max bytes, CRLF not counted, gives ErrLineTooLong and its last bytes (up to 32).
 // The whole line has one read timeout. io.EOF is returned between lines only, io.ErrUnexpectedEOF inside one.
 func (c *Conn) ReadLine(max int) ([]byte, error) {
-	seen, armed, long := 0, false, false
+	seen, armed := 0, false
 	for {
 		b := c.in.buf[c.in.r:c.in.w]
 		if i := bytes.IndexByte(b[seen:], '\n'); i >= 0 {
 			i += seen
 			c.in.r += i + 1
-			line := b[:i]
-			if i > 0 && line[i-1] == '\r' {
-				line = line[:i-1]
-			}
-			if long || len(line) > max {
-				return nil, ErrLineTooLong
+			line := trimCR(b[:i])
+			if len(line) > max {
+				return line[atLeast0(len(line)-tailSize):], ErrLineTooLong
 			}
 			return line, nil
 		}
 		seen = len(b)
 		if seen > max+1 { // one more for the CR that may be its last byte
-			long, seen = true, 0
-			c.in.r = c.in.w
+			return c.skipLine(armed)
 		}
 		if !armed {
 			if err := c.armRead(); err != nil {
-				return nil, c.endOfLine(err, long)
+				return nil, c.endOfLine(err)
 			}
 			armed = true
 		}
 		if err := c.fillBefore(); err != nil {
-			return nil, c.endOfLine(err, long)
+			return nil, c.endOfLine(err)
 		}
 	}
 }
 
+// skipLine throws away the rest of a line that is too long, but for its tail.
+func (c *Conn) skipLine(armed bool) ([]byte, error) {
+	var tail []byte
+	for {
+		b := c.in.buf[c.in.r:c.in.w]
+		i := bytes.IndexByte(b, '\n')
+		if i >= 0 {
+			b = b[:i]
+		}
+		c.in.r += len(b)
+		// One more than asked for, because the last may be the CR.
+		tail = append(tail, b[atLeast0(len(b)-tailSize-1):]...)
+		tail = append(tail[:0], tail[atLeast0(len(tail)-tailSize-1):]...)
+		if i >= 0 {
+			c.in.r++
+			tail = trimCR(tail)
+			return tail[atLeast0(len(tail)-tailSize):], ErrLineTooLong
+		}
+		if !armed {
+			if err := c.armRead(); err != nil {
+				return nil, err
+			}
+			armed = true
+		}
+		if err := c.fillBefore(); err != nil {
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return nil, err
+		}
+	}
+}
+
+func atLeast0(n int) int { return max(n, 0) }
+
+// trimCR removes the CR of a line's end.
+func trimCR(line []byte) []byte {
+	if n := len(line); n > 0 && line[n-1] == '\r' {
+		return line[:n-1]
+	}
+	return line
+}
+
+// HasLine reports whether the end of a line has been read from the network already, so that its answer may share a flush with this one's.
+func (c *Conn) HasLine() bool { return bytes.IndexByte(c.in.buf[c.in.r:c.in.w], '\n') >= 0 }
+
 // endOfLine tells an end between lines from one inside a line.
-func (c *Conn) endOfLine(err error, inside bool) error {
-	if err == io.EOF && (inside || c.in.r < c.in.w) {
+func (c *Conn) endOfLine(err error) error {
+	if err == io.EOF && c.in.r < c.in.w {
 		return io.ErrUnexpectedEOF
 	}
 	return err

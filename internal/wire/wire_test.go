@@ -179,6 +179,9 @@ func TestReadLine(t *testing.T) {
 				line, err := c.ReadLine(tt.max)
 				got := string(line)
 				if err == ErrLineTooLong {
+					if got != strings.Repeat("x", min(32, len(got))) && got != "abcd" {
+						t.Fatalf("%s: tail %q", tt.name, got)
+					}
 					got, err = "!", nil
 				}
 				if err != nil {
@@ -192,6 +195,19 @@ func TestReadLine(t *testing.T) {
 				}
 			}
 			c.Close()
+		}
+	}
+}
+
+func TestTailOfLongLine(t *testing.T) {
+	long := strings.Repeat("x", 70000) + " {123456+}"
+	for seed := range uint64(20) {
+		c := New(chopped(long+"\r\nnext\r\n", 3+seed*16), Options{})
+		if l, err := c.ReadLine(20); err != ErrLineTooLong || len(l) != 32 || !strings.HasSuffix(string(l), "x {123456+}") {
+			t.Fatalf("%q %v", l, err)
+		}
+		if l, err := c.ReadLine(20); err != nil || string(l) != "next" || c.HasLine() {
+			t.Fatalf("%q %v", l, err)
 		}
 	}
 }
