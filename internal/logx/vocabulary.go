@@ -5,14 +5,15 @@ package logx
 
 // The house as a whole.
 const (
-	HouseStarted     = "house started"         // version, hostname, data
-	HouseOpen        = "doors open"            // listeners
-	HouseStopping    = "house stopping"        // cause
-	HouseStopped     = "house stopped"         // took
-	HouseReloaded    = "settings reloaded"     // changed
-	HouseReloadError = "settings kept"         // error: the new file is wrong, the old settings stay
-	HouseNeedRestart = "setting needs restart" // key
-	AdminVerb        = "operator's command"    // verb, what
+	HouseStarted     = "house started"            // version, hostname, data
+	HouseOpen        = "doors open"               // listeners
+	HouseStopping    = "house stopping"           // cause
+	HouseStopped     = "house stopped"            // took
+	HouseReloaded    = "settings reloaded"        // changed
+	HouseReloadError = "settings kept"            // error: the new file is wrong, the old settings stay
+	HouseNeedRestart = "setting needs restart"    // key
+	HouseNotifyError = "service manager not told" // state, error
+	AdminVerb        = "operator's command"       // verb, what
 	AdminError       = "operator's command failed"
 	SpoolTaken       = "spooled message taken" // file, id
 	SpoolError       = "spooled message refused"
@@ -54,6 +55,7 @@ const (
 
 // The queue and its carriers.
 const (
+	MailTaken      = "mail taken"              // id, from, mailboxes, leaving, size
 	QueueDone      = "delivered"               // id, number, from, to, status, text, remote, detail, attempt
 	QueueLater     = "delivery deferred"       // the same, due
 	QueueNever     = "delivery failed"         // the same, reported: the sender is told
@@ -62,4 +64,23 @@ const (
 	QueueUnsettled = "queue result not stored" // id, number, error: it is tried again
 	QueueBroken    = "queue entry unreadable"  // id, number or key, error
 	QueuePanic     = "delivery panicked"       // panic, stack
+)
+
+// Connections.
+const (
+	AcceptFailed = "accept failed"        // service, error, skipped
+	ConnRefused  = "connection refused"   // remote, reason, error, skipped
+	ConnPanic    = "connection panicked"  // panic, stack
+	TLSFailed    = "tls handshake failed" // remote, error
+)
+
+// SMTP and its desks.
+const (
+	SMTPError     = "smtp internal error"    // command, error: the client was told 451 4.3.0
+	SMTPClosed    = "smtp connection closed" // remote, reason, commands, messages
+	SMTPTLS       = "smtp tls refused"       // remote, error
+	MailRefused   = "mail refused"           // from, remote, code, reason
+	RcptRefused   = "recipient refused"      // from, to, remote, code, reason
+	MailSubmitted = "mail submitted"         // id, account, from, recipients, size
+	MailReceived  = "mail received"          // id, from, recipients, size
 )

@@ -1,0 +1,166 @@
+package imap
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"strings"
+
+	goimap "github.com/emersion/go-imap/v2"
+
+	"github.com/posthouse-mail/posthouse/auth"
+	"github.com/posthouse-mail/posthouse/internal/wire"
+)
+
+// startTLS answers STARTTLS (RFC 9051 section 6.2.1). What came in clear behind the command is thrown away by the wire.
+func (c *conn) startTLS(ctx context.Context, r *request) error {
+	if err := c.d.End(); err != nil {
+		return err
+	}
+	switch {
+	case c.w.TLS() != nil:
+		return bad("TLS is on already")
+	case c.s.o.TLS == nil:
+		return bad("STARTTLS is not offered here")
+	}
+	r.text = "begin TLS now"
+	r.after = func(ctx context.Context) error {
+		if err := c.w.Flush(); err != nil {
+			return err
+		}
+		return c.w.StartTLS(ctx, c.s.o.TLS)
+	}
+	return nil
+}
+
+// login answers LOGIN (RFC 9051 section 6.2.3).
+func (c *conn) login(ctx context.Context, r *request) error {
+	c.d.SP()
+	user := c.d.AString()
+	c.d.SP()
+	password := c.d.AString()
+	if err := c.d.End(); err != nil {
+		return err
+	}
+	id, err := c.s.auth.Login(ctx, c.client(), user, password)
+	if err != nil {
+		return c.refused(err)
+	}
+	return c.entered(r, id)
+}
+
+// entered makes the connection the account's.
+func (c *conn) entered(r *request, id auth.Identity) error {
+	if err := c.s.enter(id.Account); err != nil {
+		return err
+	}
+	c.who, c.state, c.failed = id, authenticated, 0
+	r.code, r.text = "CAPABILITY "+c.capabilities(), "logged in"
+	return nil
+}
+
+// refused counts failed logins; the directory slows them down, the connection ends after some.
+func (c *conn) refused(err error) error {
+	if !errors.Is(err, auth.ErrCredentials) {
+		return err
+	}
+	if c.failed++; c.failed >= maxFailed {
+		return bye("", "too many failed logins")
+	}
+	return err
+}
+
+// forget takes the account from the connection.
+func (c *conn) forget() {
+	if c.who.Account != 0 {
+		c.s.leave(c.who.Account)
+	}
+	c.who = auth.Identity{}
+}
+
+// unauthenticate answers UNAUTHENTICATE (RFC 8437): everything of the account is forgotten, what was enabled too.
+func (c *conn) unauthenticate(_ context.Context, r *request) error {
+	if err := c.d.End(); err != nil {
+		return err
+	}
+	c.deselect()
+	c.forget()
+	c.state, c.enabled, c.began = notAuthenticated, enabled{}, c.s.now()
+	r.code = "CAPABILITY " + c.capabilities()
+	return nil
+}
+
+// authenticate answers AUTHENTICATE (RFC 9051 section 6.2.2), with an initial response (RFC 4959) or without.
+func (c *conn) authenticate(ctx context.Context, r *request) error {
+	c.d.SP()
+	mechanism := c.d.Keyword()
+	var response []byte
+	if c.d.TrySP() {
+		var err error
+		if response, err = decodeSASL(c.d.Base64()); err != nil {
+			c.d.Fail("the initial response is not base64")
+		}
+	}
+	if err := c.d.End(); err != nil {
+		return err
+	}
+	var id auth.Identity
+	server, err := c.s.auth.SASL(ctx, c.client(), mechanism, func(who auth.Identity) { id = who })
+	if err != nil {
+		return c.refused(err)
+	}
+	for {
+		challenge, done, err := server.Next(response)
+		if err != nil {
+			return c.refused(err)
+		}
+		if done && len(challenge) == 0 {
+			break
+		}
+		if response, err = c.ask(challenge); err != nil {
+			return err
+		}
+		if done { // RFC 9051 has no place for data in its OK: the client answers the last challenge with nothing
+			break
+		}
+	}
+	if id.Account == 0 {
+		return no(goimap.ResponseCodeAuthenticationFailed, "not authenticated")
+	}
+	return c.entered(r, id)
+}
+
+// ask sends a challenge and reads the response; "*" gives the exchange up.
+func (c *conn) ask(challenge []byte) ([]byte, error) {
+	b := append(c.w.AvailableBuffer(), "+ "...)
+	b = base64.StdEncoding.AppendEncode(b, challenge)
+	c.w.Write(append(b, "\r\n"...))
+	if err := c.w.Flush(); err != nil {
+		return nil, err
+	}
+	line, err := c.w.ReadLine(maxLoginLine)
+	switch {
+	case errors.Is(err, wire.ErrLineTooLong):
+		return nil, bad("response too long")
+	case err != nil:
+		return nil, err
+	case string(line) == "*":
+		return nil, bad("authentication given up")
+	}
+	response, err := base64.StdEncoding.DecodeString(string(line))
+	if err != nil {
+		return nil, bad("the response is not base64")
+	}
+	return response, nil
+}
+
+// decodeSASL decodes an initial response: "=" is one without octets (RFC 4959 section 3).
+func decodeSASL(s string) ([]byte, error) {
+	if s == "=" {
+		return []byte{}, nil
+	}
+	if strings.TrimSpace(s) == "" {
+		return nil, errors.New("empty")
+	}
+	return base64.StdEncoding.DecodeString(s)
+}
