@@ -96,6 +96,9 @@ func (l *Log) chain(from LSN) ([]link, error) {
 		}
 		chain = append(chain, link{number: head.number, end: end})
 	}
+	if head.before == 0 && from != 0 && head.number != from.Segment() {
+		return nil, fmt.Errorf("the tables have reached %s, the log begins with segment %08x: %w", from, head.number, ErrDamaged)
+	}
 	slices.Reverse(chain)
 	return chain, nil
 }
@@ -130,10 +133,11 @@ func (l *Log) mayIgnore(number uint32) error {
 	if err != nil {
 		return err
 	}
-	if at, ok := s.witness(0, lsn(number, 0)); ok {
+	at, ok, err := s.witness(0, lsn(number, 0))
+	if ok {
 		return fmt.Errorf("segment %08x has lost its header, but the record at %s was written after others were durable: %w", number, at, ErrDamaged)
 	}
-	return nil
+	return err
 }
 
 // replaySegment hands the records of one segment to fn and returns where it ends.
@@ -164,8 +168,12 @@ func (l *Log) replaySegment(ctx context.Context, k link, from LSN, fn func(Recor
 		}
 		h, rec, err := s.record(at)
 		if errors.Is(err, ErrDamaged) && k.end == 0 {
-			if w, ok := s.witness(at, lsn(k.number, at)); ok {
+			w, ok, werr := s.witness(at, lsn(k.number, at))
+			if ok {
 				return 0, fmt.Errorf("%w; the record at %s was written after it was durable", err, w)
+			}
+			if werr != nil {
+				return 0, werr
 			}
 			break
 		}
@@ -325,18 +333,22 @@ func (s *scanner) body(h *header, off int64) error {
 }
 
 // witness looks behind off for a record that was written when synced was durable already.
-func (s *scanner) witness(off int64, synced LSN) (LSN, bool) {
+func (s *scanner) witness(off int64, synced LSN) (LSN, bool, error) {
 	for off = (off + alignment - 1) &^ (alignment - 1); off+recordHeader <= s.limit; off += alignment {
 		p, err := s.bytes(off, 4)
 		if err != nil {
-			return 0, false
+			return 0, false, err
 		}
 		if binary.BigEndian.Uint32(p) != recordMagic {
 			continue
 		}
-		if h, _, err := s.head(off); err == nil && h.prevSynced > synced {
-			return h.at, true
+		h, _, err := s.head(off)
+		if err == nil && h.prevSynced > synced {
+			return h.at, true, nil
+		}
+		if err != nil && !errors.Is(err, ErrDamaged) {
+			return 0, false, err
 		}
 	}
-	return 0, false
+	return 0, false, nil
 }

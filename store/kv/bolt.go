@@ -1,0 +1,217 @@
+package kv
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/posthouse-mail/posthouse/internal/vfs"
+)
+
+// bolt is the engine over bbolt. A table is a bucket; none is nested.
+type bolt struct {
+	db            *bbolt.DB
+	octets, syncs atomic.Uint64
+	pageSize      int64
+}
+
+// openBolt opens or makes the file. The map is made so large at once that a growing file never waits for readers.
+func openBolt(path string, growth int) (*bolt, error) {
+	if err := warm(path); err != nil {
+		return nil, err
+	}
+	size, least := 1<<30, 256<<20
+	if strconv.IntSize == 64 {
+		size = math.MaxInt>>27 + 1 // 64 GiB
+	}
+	for ; ; size /= 2 {
+		db, err := bbolt.Open(path, 0o600, &bbolt.Options{
+			NoFreelistSync: true, FreelistType: bbolt.FreelistMapType, PageSize: 4096, InitialMmapSize: size,
+			Timeout: 100 * time.Millisecond, // our own lock is held already
+		})
+		if errors.Is(err, syscall.ENOMEM) && size/2 >= least {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("open %s: %w", path, vfs.Classify(err))
+		}
+		if growth > 0 {
+			db.AllocSize = growth
+		}
+		return &bolt{db: db, pageSize: int64(db.Info().PageSize)}, nil
+	}
+}
+
+// warm reads the file once front to back when its list of free pages was not written at the end (a crash): bbolt
+// walks the whole tree then, and page faults in tree order are five times slower than this.
+func warm(path string) error {
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var p [8192]byte
+	n, err := f.ReadAt(p[:], 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	if n < len(p) || closedClean(p[:]) {
+		return nil
+	}
+	if _, err := io.CopyBuffer(io.Discard, struct{ io.Reader }{f}, make([]byte, 1<<20)); err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	return nil
+}
+
+// closedClean looks at bbolt's two meta pages: the newer one names a page for the list of free pages.
+func closedClean(p []byte) bool {
+	const metaAt, freelistAt, txidAt = 16, 32, 48
+	ne := binary.NativeEndian
+	a, b := p[metaAt:], p[4096+metaAt:]
+	if ne.Uint64(b[txidAt:]) > ne.Uint64(a[txidAt:]) {
+		a = b
+	}
+	return ne.Uint64(a[freelistAt:]) != math.MaxUint64
+}
+
+func (b *bolt) view(fn func(pages) error) error {
+	return b.db.View(func(tx *bbolt.Tx) error { return fn(&boltPages{tx: tx}) })
+}
+
+func (b *bolt) update(fn func(pages) error) error {
+	tx, err := b.db.Begin(true)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errFatal, err)
+	}
+	done := false
+	defer func() {
+		if !done { // fn failed or panicked
+			tx.Rollback()
+		}
+	}()
+	if err := fn(&boltPages{tx: tx}); err != nil {
+		return err
+	}
+	done = true
+	err = tx.Commit()
+	stats := tx.Stats()
+	b.octets.Add(uint64(stats.GetPageAlloc()) + uint64(b.pageSize)) // and the meta page
+	b.syncs.Add(2)
+	if err == nil {
+		return nil
+	}
+	// bbolt has rolled back. A write that found no room has changed no page that the durable tree uses, so that the batch
+	// may be tried again; after anything else nobody knows what the kernel kept.
+	var path *os.PathError
+	if errors.As(err, &path) && path.Op == "write" {
+		if full := vfs.Classify(err); errors.Is(full, vfs.ErrFull) {
+			return fmt.Errorf("commit: %w", full)
+		}
+	}
+	return fmt.Errorf("%w: %w", errFatal, err)
+}
+
+func (b *bolt) written() (octets, syncs uint64) { return b.octets.Load(), b.syncs.Load() }
+
+// close writes the list of free pages, so that the next open need not walk the tree.
+func (b *bolt) close() error {
+	b.db.NoFreelistSync = false
+	err := b.db.Update(func(*bbolt.Tx) error { return nil })
+	return errors.Join(err, b.db.Close())
+}
+
+// abort closes without another write, after one has failed.
+func (b *bolt) abort() error { return b.db.Close() }
+
+// boltPages remembers the buckets of its transaction.
+type boltPages struct {
+	tx      *bbolt.Tx
+	buckets [128]*bbolt.Bucket
+}
+
+func (p *boltPages) bucket(t Table) *bbolt.Bucket {
+	i := int(t[0]) & 127
+	if p.buckets[i] == nil {
+		p.buckets[i] = p.tx.Bucket([]byte(t))
+	}
+	return p.buckets[i]
+}
+
+func (p *boltPages) get(t Table, key []byte) []byte {
+	b := p.bucket(t)
+	if b == nil {
+		return nil
+	}
+	return b.Get(key)
+}
+
+func (p *boltPages) put(t Table, key, value []byte) error {
+	if err := checkPair(key, value); err != nil {
+		return err
+	}
+	b := p.bucket(t)
+	if b == nil {
+		var err error
+		if b, err = p.tx.CreateBucketIfNotExists([]byte(t)); err != nil {
+			return err
+		}
+		p.buckets[int(t[0])&127] = b
+	}
+	return b.Put(key, append([]byte{}, value...)) // bbolt keeps the slice until the commit
+}
+
+func (p *boltPages) delete(t Table, key []byte) error {
+	b := p.bucket(t)
+	if b == nil {
+		return nil
+	}
+	return b.Delete(key)
+}
+
+func (p *boltPages) scan(t Table, from, to []byte, yield func(k, v []byte) bool) {
+	b := p.bucket(t)
+	if b == nil {
+		return
+	}
+	c := b.Cursor()
+	for k, v := c.Seek(from); k != nil && (to == nil || bytes.Compare(k, to) < 0); k, v = c.Next() {
+		if !yield(k, v) {
+			return
+		}
+	}
+}
+
+func (p *boltPages) scanBack(t Table, from, to []byte, yield func(k, v []byte) bool) {
+	b := p.bucket(t)
+	if b == nil {
+		return
+	}
+	c := b.Cursor()
+	var k, v []byte
+	if to == nil {
+		k, v = c.Last()
+	} else if k, v = c.Seek(to); k == nil {
+		k, v = c.Last()
+	} else {
+		k, v = c.Prev()
+	}
+	for ; k != nil && bytes.Compare(k, from) >= 0; k, v = c.Prev() {
+		if !yield(k, v) {
+			return
+		}
+	}
+}

@@ -1,0 +1,310 @@
+package kv
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/posthouse-mail/posthouse/internal/vfs"
+	"github.com/posthouse-mail/posthouse/store/blob"
+)
+
+// formatVersion is the format of the folder; a program opens its own and, after a migration, older ones.
+const formatVersion = 1
+
+// Open opens or makes the folder's tables and log.
+func Open(ctx context.Context, o Options) (*DB, error) {
+	o = o.withDefaults()
+	db := &DB{o: o, kinds: map[byte]Kind{}, known: map[uint32]bool{}}
+	db.committer = newCommitter(db)
+	if err := db.open(ctx); err != nil {
+		if db.engine != nil {
+			db.engine.close()
+		}
+		if db.lock != nil {
+			db.lock.Close()
+		}
+		return nil, err
+	}
+	db.gauges()
+	return db, nil
+}
+
+func (o Options) withDefaults() Options {
+	if o.FS == nil {
+		o.FS = vfs.OS{}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Pace == 0 {
+		o.Pace = 20 * time.Millisecond
+	}
+	if o.Backlog == 0 {
+		o.Backlog = 8 << 20
+	}
+	if o.BacklogAge == 0 {
+		o.BacklogAge = time.Second
+	}
+	if o.Reserve == 0 {
+		o.Reserve = 4 << 20
+	}
+	return o
+}
+
+func (db *DB) open(ctx context.Context) error {
+	o := db.o
+	segDir := filepath.Join(o.Dir, "seg")
+	if err := o.FS.MkdirAll(segDir, 0o700); err != nil {
+		return fmt.Errorf("make the data folder: %w", err)
+	}
+	if err := db.probe(); err != nil {
+		return err
+	}
+	for _, dir := range []string{o.Dir, filepath.Dir(o.Dir)} {
+		if err := o.FS.SyncDir(dir); err != nil {
+			return fmt.Errorf("%w: the entries of %s cannot be made durable: %w", ErrUnfit, dir, err)
+		}
+	}
+	db.reserve = &reserve{fs: o.FS, dir: o.Dir, path: filepath.Join(o.Dir, "reserve"), size: o.Reserve}
+	if err := db.openTables(segDir); err != nil {
+		return err
+	}
+	key, err := db.settings()
+	if err != nil {
+		return err
+	}
+	db.log, err = blob.Open(ctx, blob.Options{
+		FS: o.FS, Dir: segDir, UUID: db.uuid, Key: key, Logger: o.Logger, Metrics: o.Metrics, Plain: o.Plain,
+		SegmentSize: o.SegmentSize, Floor: max(o.Reserve, 0),
+		Admit: db.committer.admit, Logged: db.committer.logged,
+	})
+	return err
+}
+
+// probe takes the lock and finds out whether the folder's file system keeps what it promises.
+func (db *DB) probe() error {
+	o := db.o
+	path := filepath.Join(o.Dir, "lock")
+	lock, err := o.FS.Lock(path)
+	switch {
+	case errors.Is(err, vfs.ErrLocked):
+		return fmt.Errorf("%w: %s is locked; another posthouse is running on it: stop it, or use the commands that talk to the running server", ErrLocked, o.Dir)
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("open the data folder: %w", err)
+	case err != nil:
+		return fmt.Errorf("%w: flock does not work in %s (a network file system?); put the data folder on a local disk: %w", ErrUnfit, o.Dir, err)
+	}
+	db.lock = lock
+	f, err := o.FS.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("open the data folder: %w", err)
+	}
+	defer f.Close()
+	if err := f.Datasync(); err != nil && !errors.Is(err, ErrFull) {
+		return fmt.Errorf("%w: fdatasync does not work in %s; put the data folder on a local disk: %w", ErrUnfit, o.Dir, err)
+	}
+	return nil
+}
+
+func (db *DB) openTables(segDir string) error {
+	if db.o.Memory {
+		db.engine = newMemory()
+		return db.wrapEngine()
+	}
+	path := filepath.Join(db.o.Dir, "meta.db")
+	if err := os.MkdirAll(db.o.Dir, 0o700); err != nil { // the log may stand in another FS
+		return fmt.Errorf("make the data folder: %w", err)
+	}
+	st, err := os.Stat(path)
+	fresh := errors.Is(err, fs.ErrNotExist) || err == nil && st.Size() == 0
+	if err != nil && !fresh {
+		return fmt.Errorf("open the tables: %w", err)
+	}
+	if fresh {
+		names, err := db.o.FS.ReadDir(segDir)
+		if err != nil {
+			return fmt.Errorf("read the segment folder: %w", err)
+		}
+		for _, name := range names {
+			if strings.HasSuffix(name, ".seg") {
+				return fmt.Errorf("%w: %s is missing, but %s holds mail; bring meta.db back from a backup", ErrDamaged, path, segDir)
+			}
+		}
+	}
+	b, err := openBolt(path, db.o.TableGrowth)
+	if err != nil {
+		return err
+	}
+	db.engine = b
+	if err := (vfs.OS{}).SyncDir(db.o.Dir); err != nil {
+		return fmt.Errorf("%w: the entries of %s cannot be made durable: %w", ErrUnfit, db.o.Dir, err)
+	}
+	return db.wrapEngine()
+}
+
+func (db *DB) wrapEngine() error {
+	if db.o.wrap != nil {
+		db.engine = db.o.wrap(db.engine)
+	}
+	return nil
+}
+
+// settings reads what the folder is, or makes it up for a new one.
+func (db *DB) settings() (key [32]byte, err error) {
+	load := func(p pages) error {
+		v := p.get(tableSettings, []byte(keyVersion))
+		if len(v) != 4 {
+			return fs.ErrNotExist
+		}
+		if n := binary.BigEndian.Uint32(v); n > formatVersion {
+			return fmt.Errorf("%w: %s has format %d, this program knows %d; use a newer posthouse", ErrNewer, db.o.Dir, n, formatVersion)
+		}
+		a := copy(db.uuid[:], p.get(tableSettings, []byte(keyUUID)))
+		b := copy(db.secret[:], p.get(tableSettings, []byte(keySecret)))
+		c := copy(key[:], p.get(tableSettings, []byte(keyLog)))
+		if a != len(db.uuid) || b != len(db.secret) || c != len(key) {
+			return fmt.Errorf("%w: the settings of %s are not complete", ErrDamaged, db.o.Dir)
+		}
+		if v := p.get(tableSettings, []byte(keyApplied)); len(v) == 8 {
+			db.committer.applied = blob.LSN(binary.BigEndian.Uint64(v))
+		}
+		for k := range (&Tx{pages: p}).Scan(tableSegments, nil, nil) {
+			if len(k) == 4 {
+				db.known[binary.BigEndian.Uint32(k)] = true
+			}
+		}
+		return nil
+	}
+	err = guard(func() error { return db.engine.view(load) })
+	if !errors.Is(err, fs.ErrNotExist) {
+		return key, err
+	}
+	rand.Read(db.uuid[:])
+	rand.Read(db.secret[:])
+	rand.Read(key[:])
+	db.uuid[6], db.uuid[8] = db.uuid[6]&0x0f|0x40, db.uuid[8]&0x3f|0x80 // RFC 9562 section 5.4
+	err = db.engine.update(func(p pages) error {
+		return errors.Join(
+			p.put(tableSettings, []byte(keyUUID), db.uuid[:]),
+			p.put(tableSettings, []byte(keySecret), db.secret[:]),
+			p.put(tableSettings, []byte(keyLog), key[:]),
+			p.put(tableSettings, []byte(keyVersion), binary.BigEndian.AppendUint32(nil, formatVersion)),
+		)
+	})
+	if err != nil {
+		return key, fmt.Errorf("write the settings of a new data folder: %w", err)
+	}
+	return key, nil
+}
+
+// Start replays the log into the tables and starts logger and committer.
+func (db *DB) Start(ctx context.Context) error {
+	if db.started {
+		return errors.New("kv: started twice")
+	}
+	if err := db.reserve.take(); err != nil {
+		return fmt.Errorf("keep space for a full disk: %w", err)
+	}
+	if err := db.replay(ctx); err != nil {
+		return err
+	}
+	n, err := db.log.RemoveStray(func(n uint32) bool { return db.known[n] })
+	if err != nil {
+		return fmt.Errorf("remove segments that nothing refers to: %w", err)
+	}
+	if n > 0 {
+		db.o.Logger.Info("store.stray_removed", "segments", n)
+	}
+	if err := db.log.Start(); err != nil {
+		return err
+	}
+	db.started = true
+	go db.committer.run()
+	return nil
+}
+
+// replay applies what is durable in the log and not in the tables.
+func (db *DB) replay(ctx context.Context) error {
+	c := db.committer
+	b, weight, total := &batch{}, int64(0), 0
+	apply := func() error {
+		if len(b.entries) == 0 {
+			return nil
+		}
+		c.unapplied.Add(int64(len(b.entries)))
+		c.backlog += weight
+		total += len(b.entries)
+		err := c.commit(b)
+		b, weight = &batch{}, 0
+		return err
+	}
+	_, err := db.log.Replay(ctx, c.applied, func(r blob.Record) error {
+		e := &logged{Item: blob.Item{Meta: r.Meta, LSN: r.LSN, End: r.End, Place: r.Place, Size: r.Size}}
+		if err := db.checkRecord(e); err != nil {
+			return err
+		}
+		b.entries = append(b.entries, e)
+		if weight += e.weight(); weight > db.o.Backlog/2 {
+			return apply()
+		}
+		return nil
+	})
+	if err == nil {
+		err = apply()
+	}
+	if err != nil {
+		return fmt.Errorf("replay the log: %w", err)
+	}
+	if total > 0 {
+		db.o.Logger.Info("store.replayed", "records", total)
+	}
+	return nil
+}
+
+// checkRecord refuses to start without the owner of a part, or without a body that was durable before its record.
+func (db *DB) checkRecord(e *logged) error {
+	for part, err := range decodeParts(e.Meta) {
+		if err != nil {
+			return fmt.Errorf("record %s: %w", e.LSN, err)
+		}
+		if _, ok := db.kinds[part.Kind]; !ok {
+			return fmt.Errorf("%w: record %s has a part of kind %q, which this program does not know; use the posthouse that wrote it or a newer one", ErrNewer, e.LSN, part.Kind)
+		}
+	}
+	if e.Place == 0 || e.Place.Segment() == e.LSN.Segment() {
+		return nil
+	}
+	r, err := db.log.OpenBody(e.Place)
+	if err != nil {
+		return fmt.Errorf("record %s: %w", e.LSN, err)
+	}
+	return r.Close()
+}
+
+// Close commits what is logged and closes the files.
+func (db *DB) Close() error {
+	db.mu.Lock()
+	was := db.closed
+	db.closed = true
+	db.mu.Unlock()
+	if was {
+		return ErrClosed
+	}
+	err := db.log.Close()
+	if db.started {
+		err = errors.Join(err, db.committer.close())
+	}
+	if b, ok := db.engine.(*bolt); ok && db.committer.isFailed() {
+		return errors.Join(err, b.abort(), db.lock.Close())
+	}
+	return errors.Join(err, db.engine.close(), db.lock.Close())
+}

@@ -1,0 +1,97 @@
+package kv
+
+import (
+	"encoding/binary"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/posthouse-mail/posthouse/store/blob"
+)
+
+// logged is a durable record on its way into the tables.
+type logged struct {
+	blob.Item
+	accounts []uint32
+	at       time.Time // when it became durable
+	failures int       // how often its Apply has failed in this process
+	aside    error     // not nil: it goes to table z
+}
+
+func (e *logged) entry() Entry { return Entry{LSN: e.LSN, Body: e.Place, Size: e.Size} }
+
+// weight is what a record counts in the backlog.
+func (e *logged) weight() int64 { return int64(len(e.Meta)) + 256 }
+
+const (
+	partHeader = 5
+	maxRecord  = 8 << 20 // octets of the parts of a record
+)
+
+// encodeParts lays the parts one after another: kind u8 | length u32 | bytes.
+func encodeParts(parts []Part) []byte {
+	n := 0
+	for _, p := range parts {
+		n += partHeader + len(p.Data)
+	}
+	out := make([]byte, 0, n)
+	for _, p := range parts {
+		out = append(out, p.Kind)
+		out = binary.BigEndian.AppendUint32(out, uint32(len(p.Data)))
+		out = append(out, p.Data...)
+	}
+	return out
+}
+
+// decodeParts yields the parts of meta, and an error in the place of one that is cut short.
+func decodeParts(meta []byte) iter.Seq2[Part, error] {
+	return func(yield func(Part, error) bool) {
+		for len(meta) > 0 {
+			if len(meta) < partHeader || uint32(len(meta)-partHeader) < binary.BigEndian.Uint32(meta[1:]) {
+				yield(Part{}, fmt.Errorf("a part of the record is cut short: %w", ErrDamaged))
+				return
+			}
+			n := partHeader + int(binary.BigEndian.Uint32(meta[1:]))
+			if !yield(Part{Kind: meta[0], Data: meta[partHeader:n:n]}, nil) {
+				return
+			}
+			meta = meta[n:]
+		}
+	}
+}
+
+// Tables of this package; the letters are taken.
+const (
+	tableSettings Table = "s" // version, uuid, secret, log key, applied
+	tableSegments Table = "g" // segment u32: kind u8, octets u64, dead octets u64 (a hint)
+	tableAside    Table = "z" // lsn u64: length u32, error, meta
+)
+
+// Keys of table s.
+const (
+	keyVersion = "version"
+	keyUUID    = "uuid"
+	keySecret  = "secret"
+	keyLog     = "logkey"
+	keyApplied = "applied"
+)
+
+const (
+	segmentOfLog    byte = 'L'
+	segmentOfBodies byte = 'B'
+)
+
+func lsnKey(l blob.LSN) []byte { return binary.BigEndian.AppendUint64(nil, uint64(l)) }
+
+func segmentKey(n uint32) []byte { return binary.BigEndian.AppendUint32(nil, n) }
+
+func asideValue(err error, meta []byte) []byte {
+	text := err.Error()
+	v := binary.BigEndian.AppendUint32(nil, uint32(len(text)))
+	return append(append(v, text...), meta...)
+}
+
+func segmentRow(kind byte, size int64) []byte {
+	v := binary.BigEndian.AppendUint64([]byte{kind}, uint64(size))
+	return binary.BigEndian.AppendUint64(v, 0)
+}
