@@ -1,0 +1,252 @@
+// Package local is the carrier to mailboxes of this house: for the desks, which
+// have a message in hand (Deliver), and for the queue, which has one in the log
+// (Transport's Route and Deliver).
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/posthouse-mail/posthouse/auth"
+	"github.com/posthouse-mail/posthouse/internal/logx"
+	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/internal/metrics"
+	"github.com/posthouse-mail/posthouse/smtp/queue"
+	"github.com/posthouse-mail/posthouse/store"
+	"github.com/posthouse-mail/posthouse/store/blob"
+	"github.com/posthouse-mail/posthouse/store/kv"
+)
+
+// inbox is where mail goes that no filter sends elsewhere.
+const inbox = "INBOX"
+
+// Options of a Carrier.
+type Options struct {
+	Logger    *slog.Logger
+	Metrics   *metrics.Set
+	Now       func() time.Time
+	Store     *store.Store
+	Directory *auth.Directory
+	Queue     *queue.Queue
+	Across    bool // mail between two domains of ours is left to the MX lookup, like a stranger's
+}
+
+// Carrier puts messages into mailboxes.
+type Carrier struct {
+	o   Options
+	log *slog.Logger
+}
+
+// New returns a Carrier.
+func New(o Options) *Carrier {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &Carrier{o: o, log: o.Logger}
+}
+
+// Recipient is one forward path that a desk accepted, and where it leads. The zero Route leads out, through the queue.
+type Recipient struct {
+	mail.Recipient
+	Route auth.Route
+}
+
+// Message is a message in hand: it has arrived whole, with its Return-Path and Received lines.
+type Message struct {
+	ID       string        // from queue.NewID, as in its Received line
+	Envelope mail.Envelope // without its recipients
+	To       []Recipient
+	Arrival  *store.Arrival
+}
+
+// Deliver logs the message once, for all mailboxes and all entries of the queue, and returns after the one fdatasync: the 250 may
+// be given. The arrival is used up. An account that several recipients lead to gets one copy.
+func (c *Carrier) Deliver(ctx context.Context, m Message) (blob.LSN, error) {
+	var boxes []store.Delivery
+	out, delivered := m.Envelope, m.Envelope
+	out.Recipients, delivered.Recipients = nil, nil
+	now := c.o.Now()
+	for _, to := range m.To {
+		for _, d := range to.Route.Local {
+			if !slices.ContainsFunc(boxes, func(b store.Delivery) bool { return b.Account == d.Account }) {
+				boxes = append(boxes, store.Delivery{Account: d.Account, Mailbox: inbox, Received: now})
+			}
+		}
+		if len(to.Route.Local) > 0 {
+			delivered.Recipients = append(delivered.Recipients, to.Recipient)
+		}
+		out.Recipients = append(out.Recipients, leaving(to)...)
+	}
+	if len(boxes) == 0 && len(out.Recipients) == 0 {
+		m.Arrival.Discard()
+		return 0, errors.New("local: the message leads nowhere")
+	}
+	var parts []kv.Part
+	if len(out.Recipients) > 0 {
+		out.Recipients = once(out.Recipients)
+		parts = append(parts, c.o.Queue.Part(m.ID, out))
+	}
+	if p, ok := c.o.Queue.DeliveredPart(m.ID, delivered); ok {
+		parts = append(parts, p)
+	}
+	size := m.Arrival.Size()
+	lsn, err := c.o.Store.Deliver(ctx, m.Arrival, boxes, parts...)
+	if err != nil {
+		return 0, err
+	}
+	c.log.InfoContext(ctx, logx.MailTaken, "id", m.ID, "from", m.Envelope.From.String(), "mailboxes", len(boxes), "leaving", len(out.Recipients), "size", size)
+	return lsn, nil
+}
+
+// leaving lists who gets the message through the queue. The sender's wishes for reports go along with a recipient of a stranger's
+// domain and with an alias of one member outside (RFC 3461 section 5.2.7.2). With more members, or with a mailbox here
+// beside them, success is reported here and not once more for each (section 5.2.7.3 c).
+func leaving(to Recipient) []mail.Recipient {
+	if len(to.Route.Local) == 0 && len(to.Route.Remote) == 0 {
+		return []mail.Recipient{to.Recipient}
+	}
+	out := make([]mail.Recipient, 0, len(to.Route.Remote))
+	for _, a := range to.Route.Remote {
+		r := to.Recipient
+		r.Address = a
+		if r.OriginalType == "" && r.Notify != 0 {
+			r.OriginalType, r.Original = originalOf(to.Address)
+		}
+		if len(to.Route.Local)+len(to.Route.Remote) > 1 && r.Notify&mail.NotifySuccess != 0 {
+			if r.Notify &^= mail.NotifySuccess; r.Notify == 0 {
+				r.Notify = mail.NotifyNever // SUCCESS alone meant: nothing else
+			}
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// originalOf is the ORCPT of an address that came without one, so that a report names what the sender wrote.
+func originalOf(a mail.Address) (kind, text string) {
+	if a.IsASCII() {
+		return "RFC822", a.String()
+	}
+	return "UTF-8", a.String()
+}
+
+// once keeps the first of several recipients with the same address.
+func once(all []mail.Recipient) []mail.Recipient {
+	seen := make(map[mail.Address]bool, len(all))
+	return slices.DeleteFunc(all, func(r mail.Recipient) bool {
+		was := seen[r.Address]
+		seen[r.Address] = true
+		return was
+	})
+}
+
+// Route takes streams to our own domains. With Across, one between two of our domains is passed on; reports (from <>) and
+// strangers' mail never are.
+func (c *Carrier) Route(ctx context.Context, s queue.Stream) (queue.Route, error) {
+	ours, err := c.o.Directory.IsLocal(ctx, s.To)
+	if err != nil {
+		return queue.Route{}, fmt.Errorf("look %s up in the directory: %w", s.To, err)
+	}
+	if !ours && s.To != "" {
+		return queue.Route{}, queue.ErrPass
+	}
+	if c.o.Across && s.From != "" && s.From != s.To {
+		fromUs, err := c.o.Directory.IsLocal(ctx, s.From)
+		if err != nil {
+			return queue.Route{}, fmt.Errorf("look %s up in the directory: %w", s.From, err)
+		}
+		if fromUs {
+			return queue.Route{}, queue.ErrPass
+		}
+	}
+	return queue.Route{Host: "mailboxes", Limit: 64}, nil
+}
+
+// Deliver places a queued message: its row goes and the mailboxes' rows come in one transaction, with the body where it is.
+// Members of an alias outside become entries of their own in the same transaction.
+func (c *Carrier) Deliver(ctx context.Context, _ queue.Route, a queue.Attempt) queue.Outcome {
+	p := placing{item: a.Item, now: c.o.Now()}
+	results := make([]queue.Result, len(a.Envelope.Recipients))
+	for i, r := range a.Envelope.Recipients {
+		results[i] = c.find(ctx, &p, r)
+	}
+	for _, r := range p.held {
+		r.Release()
+	}
+	if len(p.boxes) == 0 && len(p.out) == 0 {
+		return queue.Outcome{Results: results}
+	}
+	return queue.Outcome{Results: results, Apply: func(tx *kv.Tx) error { return c.place(tx, &p) }}
+}
+
+// placing is what one queued message comes to.
+type placing struct {
+	item  queue.Item
+	boxes []store.Delivery
+	out   []mail.Recipient
+	held  []*store.Reservation
+	now   time.Time
+}
+
+// find resolves one recipient and reserves its mailboxes' room.
+func (c *Carrier) find(ctx context.Context, p *placing, r mail.Recipient) queue.Result {
+	route, err := c.o.Directory.Resolve(ctx, r.Address)
+	switch {
+	case errors.Is(err, auth.ErrNoAddress), errors.Is(err, auth.ErrNotLocal):
+		return queue.Result{Verdict: queue.Never, Code: 550, Status: "5.1.1", Text: "no such address here"}
+	case err != nil:
+		return queue.Result{Verdict: queue.Later, Code: 451, Status: "4.3.0", Text: "the directory cannot be read at the moment"}
+	}
+	var boxes []store.Delivery
+	for _, d := range route.Local {
+		has := func(b store.Delivery) bool { return b.Account == d.Account }
+		if slices.ContainsFunc(p.boxes, has) || slices.ContainsFunc(boxes, has) {
+			continue
+		}
+		held, err := c.o.Store.Reserve(ctx, d.Account, p.item.Size)
+		switch {
+		case errors.Is(err, store.ErrOverQuota):
+			// It is tried again: the owner may make room. At the end of its life it is given up.
+			return queue.Result{Verdict: queue.Later, Code: 452, Status: "4.2.2", Text: "the mailbox is full"}
+		case errors.Is(err, store.ErrNoAccount):
+			return queue.Result{Verdict: queue.Never, Code: 550, Status: "5.1.1", Text: "no such address here"}
+		case err != nil:
+			return queue.Result{Verdict: queue.Later, Code: 451, Status: "4.3.0", Text: "the mailbox cannot be read at the moment"}
+		}
+		p.held = append(p.held, held)
+		boxes = append(boxes, store.Delivery{Account: d.Account, Mailbox: inbox, Received: p.now})
+	}
+	p.boxes = append(p.boxes, boxes...)
+	out := leaving(Recipient{Recipient: r, Route: route})
+	if len(route.Remote) > 0 {
+		p.out = append(p.out, out...)
+	}
+	handoff := queue.Delivered
+	if len(route.Local) == 0 && len(route.Remote) == 1 {
+		handoff = queue.Passed // the one member's entry carries the wishes on
+	}
+	return queue.Result{Verdict: queue.Done, Code: 250, Status: "2.1.5", Text: "delivered to the mailbox", Handoff: handoff}
+}
+
+// place is the carrier's share of the transaction.
+func (c *Carrier) place(tx *kv.Tx, p *placing) error {
+	at := kv.Entry{LSN: p.item.Place, Body: p.item.Place, Size: p.item.Size}
+	for _, d := range p.boxes {
+		if err := c.o.Store.Place(tx, at, d); err != nil {
+			return fmt.Errorf("place in the mailbox: %w", err)
+		}
+	}
+	if len(p.out) == 0 {
+		return nil
+	}
+	e := p.item.Envelope
+	e.Recipients = once(slices.Clone(p.out))
+	return c.o.Queue.Enqueue(tx, p.item.ID, e, at)
+}

@@ -1,0 +1,85 @@
+package queue
+
+import (
+	"bytes"
+	"reflect"
+	"testing"
+
+	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/store/blob"
+)
+
+func address(t testing.TB, s string) mail.Address {
+	t.Helper()
+	a, err := mail.ParseAddress(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// full is an entry with something in every field.
+func full(t testing.TB) *entry {
+	r := Result{Verdict: Later, Code: 451, Status: "4.7.1", Text: "greylisted\ncome back", Remote: "mx.beta.test", Detail: "[192.0.2.1]:25 clear"}
+	return &entry{
+		id: "1b2c3d", domain: "beta.test", from: address(t, "alice@alpha.test"), body: mail.Body8BitMIME, utf8: true, held: true, told: true, orphan: true,
+		ret: mail.ReturnHeaders, envid: "QQ314", place: blob.LSN(7<<40 | 99), size: 4096, created: 1700000000000, last: 1700000060000, attempts: 3,
+		recipients: []recipient{
+			{Recipient: mail.Recipient{Address: address(t, "carol@beta.test"), Notify: mail.NotifyFailure, OriginalType: "RFC822", Original: "c@x.test"}, result: r},
+			{Recipient: mail.Recipient{Address: address(t, `"d d"@beta.test`)}, result: r},
+			{Recipient: mail.Recipient{Address: address(t, "e@gamma.test")}, state: owedFailure, result: Result{Verdict: Never, Code: 550, Status: "5.1.1"}},
+			{Recipient: mail.Recipient{Address: address(t, "f@beta.test")}},
+		},
+	}
+}
+
+func TestEntryStoredForm(t *testing.T) {
+	e := full(t)
+	b := appendEntry(nil, e)
+	got, err := parseEntry(b)
+	if err != nil || !reflect.DeepEqual(got, e) {
+		t.Fatalf("parseEntry gave %+v, %v", got, err)
+	}
+	g, err := peek(b)
+	if err != nil || string(g.from) != "alpha.test" || string(g.to) != "beta.test" || g.created != e.created || g.attempts != 3 || !g.held || !g.told || g.owed {
+		t.Fatalf("peek gave %+v, %v", g, err)
+	}
+	for i := range b {
+		if _, err := parseEntry(b[:i]); err == nil {
+			t.Errorf("the first %d of %d octets are an entry", i, len(b))
+		}
+	}
+	if _, err := parseEntry(append(b, 0)); err == nil {
+		t.Error("an octet too many was taken")
+	}
+	b[0] = 2
+	if _, err := parseEntry(b); err == nil {
+		t.Error("an unknown version was taken")
+	}
+}
+
+// Whatever parses prints back to a form that parses to the same, and peek never disagrees with parseEntry.
+func FuzzEntry(f *testing.F) {
+	f.Add(appendEntry(nil, full(f)))
+	f.Add(appendEntry(nil, &entry{id: "x", domain: "d.test", recipients: []recipient{{Recipient: mail.Recipient{Address: mail.Address{Local: "a", Domain: "d.test"}}}}}))
+	f.Add([]byte{1, 0, 0, 0})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		e, err := parseEntry(b)
+		if err != nil {
+			return
+		}
+		for i := range e.recipients {
+			if r := &e.recipients[i].result; len(r.Text) > maxText {
+				r.Text = r.Text[:maxText]
+			}
+		}
+		again := appendEntry(nil, e)
+		e2, err := parseEntry(again)
+		if err != nil || !bytes.Equal(appendEntry(nil, e2), again) {
+			t.Fatalf("%x became %x: %v", b, again, err)
+		}
+		if g, err := peek(again); err != nil || g.owed != (e.waits() == 0) || string(g.to) != string(e.domain) {
+			t.Fatalf("peek: %+v, %v", g, err)
+		}
+	})
+}

@@ -1,0 +1,189 @@
+package queue
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/posthouse-mail/posthouse/internal/logx"
+	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/store/kv"
+)
+
+var (
+	// ErrBusy: an attempt at the entry runs at this moment; ask again when it is over.
+	ErrBusy = errors.New("queue: entry is being delivered at this moment")
+	// ErrNoItem: entries were named, and none of them is in the queue (any more).
+	ErrNoItem = errors.New("queue: no such entry")
+)
+
+// Filter selects entries; an empty field selects all. The fields given must all fit.
+type Filter struct {
+	IDs       []string // transaction ids, as receipts and logs show them
+	Number    uint64   // one entry
+	Sender    string   // address in any case, or "<>"
+	Recipient string   // address in any case
+	Domain    mail.Domain
+	Held      bool // only those that the operator holds
+	Limit     int  // at most so many
+}
+
+func (f *Filter) fits(number uint64, e *entry) bool {
+	switch {
+	case f.Number != 0 && f.Number != number,
+		f.Held && !e.held,
+		f.Domain != "" && f.Domain != e.domain,
+		len(f.IDs) > 0 && !slices.Contains(f.IDs, e.id),
+		f.Sender == "<>" && !e.from.IsNull(),
+		f.Sender != "" && f.Sender != "<>" && !strings.EqualFold(f.Sender, e.from.String()):
+		return false
+	}
+	return f.Recipient == "" || slices.ContainsFunc(e.recipients, func(r recipient) bool {
+		return r.state == waiting && strings.EqualFold(f.Recipient, r.Address.String())
+	})
+}
+
+// List returns the entries that fit, in the order in which they are due.
+func (q *Queue) List(ctx context.Context, f Filter) ([]Item, error) {
+	if err := q.db.SettleAll(ctx); err != nil {
+		return nil, err
+	}
+	var items []Item
+	err := q.db.View(ctx, func(tx *kv.Tx) error {
+		for key, row := range tx.Scan(rows, nil, nil) {
+			e, err := parseEntry(row)
+			if err != nil || len(key) != 16 {
+				return fmt.Errorf("row %x: %w", key, errors.Join(errCorrupt, err))
+			}
+			number := binary.BigEndian.Uint64(key[8:])
+			if !f.fits(number, e) {
+				continue
+			}
+			items = append(items, e.item(number, int64(binary.BigEndian.Uint64(key))))
+			if f.Limit > 0 && len(items) == f.Limit {
+				break
+			}
+		}
+		return nil
+	})
+	if err == nil && len(items) == 0 && (len(f.IDs) > 0 || f.Number != 0) {
+		err = ErrNoItem
+	}
+	return items, err
+}
+
+// Retry makes the entries due now, and forgets that their hosts are to be left alone. Held ones stay held.
+func (q *Queue) Retry(ctx context.Context, f Filter) (int, error) {
+	numbers, err := q.change(ctx, f, func(tx *kv.Tx, number uint64, e *entry, due int64) (*entry, int64, error) {
+		return e, q.now(), nil
+	})
+	q.mu.Lock()
+	for _, n := range numbers {
+		q.sched.hurry(n)
+	}
+	q.mu.Unlock()
+	q.poke()
+	return len(numbers), err
+}
+
+// Hold keeps the entries from being tried until Release. An attempt that runs is finished.
+func (q *Queue) Hold(ctx context.Context, f Filter) (int, error) {
+	return q.setHeld(ctx, f, true)
+}
+
+// Release lets held entries go; those that are due go at once.
+func (q *Queue) Release(ctx context.Context, f Filter) (int, error) {
+	return q.setHeld(ctx, f, false)
+}
+
+func (q *Queue) setHeld(ctx context.Context, f Filter, on bool) (int, error) {
+	numbers, err := q.change(ctx, f, func(tx *kv.Tx, number uint64, e *entry, due int64) (*entry, int64, error) {
+		e.held = on
+		return e, due, nil
+	})
+	return len(numbers), err
+}
+
+// Cancel takes the entries out of the queue; with bounce their senders hear of it. Entries that are being
+// delivered at this moment are left and reported with ErrBusy.
+func (q *Queue) Cancel(ctx context.Context, f Filter, bounce bool) (int, error) {
+	r := Result{Verdict: Never, Status: "5.7.0", Text: "cancelled by the postmaster of " + q.o.Hostname}
+	numbers, err := q.change(ctx, f, func(tx *kv.Tx, number uint64, e *entry, due int64) (*entry, int64, error) {
+		if q.leased(number) {
+			return nil, 0, ErrBusy
+		}
+		if !bounce {
+			return nil, 0, nil
+		}
+		e.held = false
+		e.recipients = slices.DeleteFunc(e.recipients, func(x recipient) bool {
+			x.result = r
+			return x.state == waiting && stateAfter(e.from, x) == gone
+		})
+		for i := range e.recipients {
+			if x := &e.recipients[i]; x.state == waiting {
+				x.result, x.state = r, owedFailure
+			}
+		}
+		if len(e.recipients) == 0 {
+			return nil, 0, nil
+		}
+		return e, q.now(), nil
+	})
+	for _, n := range numbers {
+		q.log.InfoContext(ctx, logx.QueueCancelled, "number", n, "bounce", bounce)
+	}
+	return len(numbers), err
+}
+
+func (q *Queue) leased(number uint64) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	t := q.sched.tickets[number]
+	return t != nil && t.place == leased
+}
+
+// change applies fn to the entries that fit, some hundred in a transaction. fn returns the new form, nil to
+// remove the entry; ErrBusy leaves it alone and is returned at the end.
+func (q *Queue) change(ctx context.Context, f Filter, fn func(tx *kv.Tx, number uint64, e *entry, due int64) (*entry, int64, error)) ([]uint64, error) {
+	items, err := q.List(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	var changed []uint64
+	var busy bool
+	for chunk := range slices.Chunk(items, deferChunk) {
+		var now []uint64
+		err := q.db.Update(ctx, func(tx *kv.Tx) error {
+			now = now[:0] // the closure may run again
+			for _, it := range chunk {
+				e, due, err := load(tx, it.Number)
+				if errors.Is(err, errGone) {
+					continue
+				}
+				if err != nil {
+					return err
+				}
+				e, due, err = fn(tx, it.Number, e, due)
+				if errors.Is(err, ErrBusy) {
+					busy = true
+					continue
+				}
+				q.put(tx, it.Number, due, e)
+				now = append(now, it.Number)
+			}
+			return nil
+		})
+		if err != nil {
+			return changed, err
+		}
+		changed = append(changed, now...)
+	}
+	if busy {
+		return changed, ErrBusy
+	}
+	return changed, nil
+}
