@@ -2,12 +2,10 @@ package store
 
 import (
 	"context"
-	"encoding/binary"
-	"errors"
 	"fmt"
-	"sync"
 	"time"
 
+	"github.com/posthouse-mail/posthouse/store/blob"
 	"github.com/posthouse-mail/posthouse/store/kv"
 )
 
@@ -21,38 +19,59 @@ type AppendMessage struct {
 	UIDL        string       // unique-id that another server had given it (RFC 1939 section 7); empty: our own
 }
 
-// appendAtOnce is how many records of one MULTIAPPEND wait for the log together.
-const appendAtOnce = 64
-
 // Append adds the messages, all or none, and returns their uids after they are in the tables (RFC 9051 section 6.3.12, RFC 3502).
 // The arrivals are used up.
+//
+// The bodies are made durable together, then one transaction adds the rows. If the house falls down in between, nobody was
+// told anything and no message is there.
 func (s *Store) Append(ctx context.Context, mailbox MailboxID, msgs []AppendMessage) (uidValidity uint32, uids []UID, err error) {
 	defer func() {
 		for _, m := range msgs {
 			m.Arrival.Discard()
 		}
 	}()
+	if len(msgs) > maxCopy {
+		return 0, nil, fmt.Errorf("%w: one append takes at most %d messages", ErrLimit, maxCopy)
+	}
 	parts, release, err := s.prepare(ctx, mailbox, msgs)
 	if err != nil {
 		return 0, nil, err
 	}
 	defer release()
-	// From here on it is done whether the client waits or not, so that nothing is half done.
-	ctx = context.WithoutCancel(ctx)
-	switch len(msgs) {
-	case 0:
+	if len(msgs) == 0 {
 		return 0, nil, nil
-	case 1:
-		t, err := s.logged(ctx, msgs[0].Arrival, &parts[0], partMail)
-		if err == nil {
-			err = s.applied(ctx, &parts[0], t)
-		}
-		if err != nil {
-			return 0, nil, err
-		}
-		return t.valid, []UID{t.uid}, nil
 	}
-	return s.appendMany(ctx, msgs, parts)
+	bodies := make([]*blob.Body, len(msgs))
+	for i, m := range msgs {
+		bodies[i], m.Arrival.body = m.Arrival.body, nil
+	}
+	// The messages are here: whether their sender is still connected does not matter any more.
+	ctx = context.WithoutCancel(ctx)
+	entries, err := s.db.Keep(ctx, bodies...)
+	if err != nil {
+		return 0, nil, fmt.Errorf("log a message: %w", err)
+	}
+	err = s.db.Update(ctx, func(tx *kv.Tx) error {
+		m := s.begin(tx)
+		b, err := m.box(mailbox)
+		if err != nil {
+			return err
+		}
+		uids, uidValidity = make([]UID, len(parts)), b.st.uidValidity
+		for i := range parts {
+			if uids[i], err = b.land(entries[i], &parts[i], true); err != nil {
+				return err
+			}
+			if msgs[i].UIDL != "" {
+				tx.Put(tabUIDL, key32x2(uint32(mailbox), uids[i]), []byte(msgs[i].UIDL))
+			}
+		}
+		return m.end()
+	})
+	if err != nil {
+		return 0, nil, err
+	}
+	return uidValidity, uids, nil
 }
 
 // prepare checks everything that can be checked before the log is written, and holds the quota.
@@ -64,22 +83,21 @@ func (s *Store) prepare(ctx context.Context, mailbox MailboxID, msgs []AppendMes
 		if m.Arrival.body == nil {
 			return nil, nil, ErrNoMessage
 		}
+		if m.UIDL != "" && !validUIDL(m.UIDL) {
+			return nil, nil, fmt.Errorf("%w: unique-id %q", ErrKeyword, m.UIDL)
+		}
 		parts[i] = mailPart{
-			mailbox: mailbox, flags: m.Flags, keywords: m.Keywords, received: now, saved: now,
-			thread: m.Arrival.thread, msgHash: m.Arrival.msgHash, strict: true,
+			mailbox: mailbox, keywords: m.Keywords, received: now, saved: now,
+			thread: m.Arrival.thread, msgHash: m.Arrival.msgHash,
 		}
 		if !m.Received.IsZero() {
 			parts[i].received = m.Received.Unix()
-		}
-		if validUIDL(m.UIDL) {
-			parts[i].uidl = m.UIDL
 		}
 		if m.Reservation == nil {
 			need.Bytes += uint64(m.Arrival.size)
 			need.Messages++
 		}
 	}
-	var h holding
 	var st state
 	err := s.db.View(ctx, func(tx *kv.Tx) (err error) {
 		if st, err = loadState(tx, mailbox); err != nil {
@@ -90,117 +108,19 @@ func (s *Store) prepare(ctx context.Context, mailbox MailboxID, msgs []AppendMes
 			if _, err := kw.learnAll(m.Keywords); err != nil {
 				return err
 			}
-			parts[i].flags &= kw.known()
-			parts[i].account = st.account
+			parts[i].flags = m.Flags & kw.known()
 		}
-		h, err = loadHolding(tx, st.account)
-		return err
+		return nil
 	})
 	if err != nil {
 		return nil, nil, err
 	}
-	s.pending.add(st.account, need)
-	release := func() { s.pending.sub(st.account, need) }
-	if need.Messages > 0 {
-		// read again behind the hold, as Reserve does
-		held := s.pending.of(st.account)
-		err := s.db.View(ctx, func(tx *kv.Tx) (err error) {
-			h, err = loadHolding(tx, st.account)
-			return err
-		})
-		if err == nil && !h.fits(Quota{}, held) {
-			err = overQuota(st.account)
-		}
-		if err != nil {
-			release()
-			return nil, nil, err
-		}
+	if need.Messages == 0 {
+		return parts, func() {}, nil
 	}
-	return parts, release, nil
-}
-
-// logged makes the arrival durable with its part.
-func (s *Store) logged(ctx context.Context, a *Arrival, p *mailPart, kind byte) (*ticket, error) {
-	t := &ticket{account: p.account}
-	p.ticket = s.issue(t)
-	data := p.encode()
-	if kind == partHold {
-		data = binary.BigEndian.AppendUint64([]byte{partVersion}, p.ticket)
-	}
-	r := kv.Record{Accounts: []uint32{uint32(p.account)}, Parts: []kv.Part{{Kind: kind, Data: data}}, Body: a.body}
-	if _, err := s.db.Log(ctx, r); err != nil {
-		s.redeem(p.ticket, ticket{err: err})
-		return nil, fmt.Errorf("log a message: %w", err)
-	}
-	a.body = nil
-	return t, nil
-}
-
-// applied waits until the part is in the tables.
-func (s *Store) applied(ctx context.Context, p *mailPart, t *ticket) error {
-	if err := s.db.Settle(ctx, uint32(p.account)); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !t.done {
-		delete(s.waiting, p.ticket)
-		return fmt.Errorf("the appended message was set aside: %w", ErrDamaged)
-	}
-	return t.err
-}
-
-// appendMany logs each body by itself, and adds all of them in one transaction when every one is safe. If the house falls
-// down in between, nobody was told anything and no message is there.
-func (s *Store) appendMany(ctx context.Context, msgs []AppendMessage, parts []mailPart) (uint32, []UID, error) {
-	tickets := make([]*ticket, len(msgs))
-	errs := make([]error, len(msgs))
-	var wg sync.WaitGroup
-	slots := make(chan struct{}, appendAtOnce)
-	for i := range msgs {
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			tickets[i], errs[i] = s.logged(ctx, msgs[i].Arrival, &parts[i], partHold)
-		})
-	}
-	wg.Wait()
-	if err := errors.Join(errs...); err != nil {
-		return 0, nil, err
-	}
-	for i := range tickets {
-		if err := s.applied(ctx, &parts[i], tickets[i]); err != nil {
-			return 0, nil, err
-		}
-	}
-	var uids []UID
-	var valid uint32
-	err := s.db.Update(ctx, func(tx *kv.Tx) error {
-		m := s.begin(tx)
-		b, err := m.box(parts[0].mailbox)
-		if err != nil {
-			return err
-		}
-		uids, valid = make([]UID, len(parts)), b.st.uidValidity
-		for i := range parts {
-			if uids[i], err = b.land(tickets[i].entry, &parts[i]); err != nil {
-				return err
-			}
-		}
-		return m.end()
-	})
+	r, err := s.reserve(ctx, st.account, need)
 	if err != nil {
-		return 0, nil, err
+		return nil, nil, err
 	}
-	return valid, uids, nil
-}
-
-// applyHold tells the waiting MULTIAPPEND where its body stands. In a replay nobody waits, and the body belongs to nobody.
-func (s *Store) applyHold(tx *kv.Tx, e kv.Entry, data []byte) error {
-	if len(data) != 9 || data[0] != partVersion {
-		return fmt.Errorf("hold part of %d bytes: %w", len(data), ErrDamaged)
-	}
-	id := binary.BigEndian.Uint64(data[1:])
-	tx.OnCommit(func() { s.redeem(id, ticket{entry: e}) })
-	return nil
+	return parts, r.Release, nil
 }

@@ -223,25 +223,16 @@ func (b *box) bury(runs []UIDRange, n uint32) {
 	b.m.tx.Put(tabGone, key32x64(uint32(b.id), b.st.highest), appendRuns(v, runs))
 	b.st.tombs += n
 
-	type tomb struct {
-		seq ModSeq
-		n   uint32
-	}
-	var old []tomb
+	var old []tombstone
 	for k, v := range b.m.tx.Scan(tabGone, key32(uint32(b.id)), key32x64(uint32(b.id), b.st.highest)) {
-		if len(old) == pruneAtOnce || len(k) != 12 || len(v) < 4 {
+		t, err := decodeTombstone(k, v)
+		if err != nil || len(old) == pruneAtOnce { // told by Check
 			break
 		}
-		age := now.Unix() - int64(binary.BigEndian.Uint32(v))
-		if b.st.tombs <= maxTombs && age < int64(maxTombAge/time.Second) {
+		if b.st.tombs <= maxTombs && now.Unix()-int64(t.time) < int64(maxTombAge/time.Second) {
 			break
 		}
-		gone, err := parseRuns(v[4:])
-		if err != nil {
-			gone = nil
-		}
-		t := tomb{seq: binary.BigEndian.Uint64(k[4:]), n: min(uint32(countUIDs(gone)), b.st.tombs)}
-		b.st.tombs -= t.n
+		b.st.tombs -= min(uint32(countUIDs(t.runs)), b.st.tombs)
 		old = append(old, t)
 	}
 	for _, t := range old {

@@ -104,15 +104,12 @@ func vanished(tx *kv.Tx, id MailboxID, st *state, since ModSeq) ([]UIDRange, err
 		return gaps(uidRuns(tx, id), st.uidNext), nil
 	}
 	var out []UIDRange
-	for _, v := range tx.Scan(tabGone, key32x64(uint32(id), since+1), after(uint32(id))) {
-		if len(v) < 4 {
-			return nil, ErrDamaged
-		}
-		runs, err := parseRuns(v[4:])
+	for k, v := range tx.Scan(tabGone, key32x64(uint32(id), since+1), after(uint32(id))) {
+		t, err := decodeTombstone(k, v)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, runs...)
+		out = append(out, t.runs...)
 	}
 	return join(out), nil
 }

@@ -25,23 +25,15 @@ type Delivery struct {
 // deliverable are the flags that a delivery may set.
 const deliverable = Seen | Answered | Flagged | Deleted | Draft | Forwarded | Junk | NotJunk
 
-// ticket is what this process knows about a part that it logged, until the part is applied.
+// ticket is what this process counts for a part that it logged, until the part is applied.
 type ticket struct {
 	account mail.AccountID
-	quota   Quota // counted in the ledger until then
-	done    bool
-	entry   kv.Entry
-	uid     UID
-	valid   uint32
-	err     error
+	quota   Quota
 }
 
-// issue registers a ticket before its part is logged.
-func (s *Store) issue(t *ticket) uint64 {
-	id := s.tickets.Add(1)
-	if id == 0 { // 0 is no ticket
-		id = s.tickets.Add(1)
-	}
+// issue counts a part before it is logged.
+func (s *Store) issue(t ticket) uint64 {
+	id := max(s.tickets.Add(1), 1) // 0 is no ticket
 	s.pending.add(t.account, t.quota)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -50,15 +42,13 @@ func (s *Store) issue(t *ticket) uint64 {
 }
 
 // redeem ends a ticket, if it is of this process.
-func (s *Store) redeem(id uint64, result ticket) {
+func (s *Store) redeem(id uint64) {
 	s.mu.Lock()
-	t := s.waiting[id]
+	t, ok := s.waiting[id]
 	delete(s.waiting, id)
 	s.mu.Unlock()
-	if t != nil {
+	if ok {
 		s.pending.sub(t.account, t.quota)
-		result.account, result.quota, result.done = t.account, t.quota, true
-		*t = result
 	}
 }
 
@@ -79,21 +69,21 @@ func (s *Store) Deliver(ctx context.Context, a *Arrival, to []Delivery, extra ..
 	tickets := make([]uint64, 0, len(parts))
 	for i := range parts {
 		p := &parts[i]
-		p.ticket = s.issue(&ticket{account: p.account, quota: Quota{Bytes: uint64(a.size), Messages: 1}})
+		p.ticket = s.issue(ticket{account: p.account, quota: Quota{Bytes: uint64(a.size), Messages: 1}})
 		tickets = append(tickets, p.ticket)
 		r.Accounts = append(r.Accounts, uint32(p.account))
 		r.Parts = append(r.Parts, kv.Part{Kind: partMail, Data: p.encode()})
 	}
 	r.Parts = append(r.Parts, extra...)
 	// The message is here: whether its sender is still connected does not matter any more.
+	a.body = nil
 	lsn, err := s.db.Log(context.WithoutCancel(ctx), r)
 	if err != nil {
 		for _, t := range tickets {
-			s.redeem(t, ticket{err: err})
+			s.redeem(t)
 		}
 		return 0, fmt.Errorf("log a message: %w", err)
 	}
-	a.body = nil
 	s.met.delivered.Add(float64(len(parts)))
 	return lsn, nil
 }
@@ -136,42 +126,25 @@ func (s *Store) applyMail(tx *kv.Tx, e kv.Entry, data []byte) error {
 	if err != nil {
 		return err
 	}
+	tx.OnCommit(func() { s.redeem(p.ticket) })
 	m := s.begin(tx)
 	b, err := m.target(&p)
-	switch {
-	case errors.Is(err, ErrNoAccount):
+	if errors.Is(err, ErrNoAccount) {
 		return s.applyOrphan(tx, e, &p)
-	case errors.Is(err, ErrNoMailbox): // an APPEND that nobody was told of
-		tx.OnCommit(func() { s.redeem(p.ticket, ticket{err: ErrNoMailbox}) })
-		return nil
-	case err != nil:
-		return err
-	}
-	uid, err := b.land(e, &p)
-	if p.strict && errors.Is(err, ErrLimit) {
-		tx.OnCommit(func() { s.redeem(p.ticket, ticket{err: err}) })
-		return nil
 	}
 	if err != nil {
 		return err
 	}
-	if err := m.end(); err != nil {
+	if _, err := b.land(e, &p, false); err != nil {
 		return err
 	}
-	tx.OnCommit(func() { s.redeem(p.ticket, ticket{uid: uid, valid: b.st.uidValidity}) })
-	return nil
+	return m.end()
 }
 
 // applyOrphan gives a message whose account is gone to whoever bounces it.
 func (s *Store) applyOrphan(tx *kv.Tx, e kv.Entry, p *mailPart) error {
-	tx.OnCommit(func() { s.redeem(p.ticket, ticket{err: ErrNoAccount}) })
-	if p.strict {
-		return nil
-	}
 	if s.orphan != nil {
-		return s.orphan(tx, e, Delivery{
-			Account: p.account, Mailbox: p.name, Flags: p.flags, Keywords: p.keywords, Received: time.Unix(p.received, 0),
-		})
+		return s.orphan(tx, e, p.account)
 	}
 	tx.OnCommit(func() {
 		s.log.Error(logx.StoreOrphan, slog.Uint64("account", uint64(p.account)), slog.Uint64("lsn", uint64(e.LSN)))
@@ -194,9 +167,6 @@ func (m *mutation) target(p *mailPart) (*box, error) {
 			return nil, err
 		}
 	}
-	if p.strict {
-		return nil, ErrNoMailbox
-	}
 	for _, name := range []string{p.name, Inbox} {
 		n, err := findName(m.tx, p.account, name)
 		if err == nil {
@@ -209,8 +179,9 @@ func (m *mutation) target(p *mailPart) (*box, error) {
 	return nil, fmt.Errorf("account %d has no INBOX: %w", p.account, ErrDamaged)
 }
 
-// land adds the message of a part to the mailbox. A delivery loses keywords that cannot be kept, an APPEND is refused for them.
-func (b *box) land(e kv.Entry, p *mailPart) (UID, error) {
+// land adds the message of a part to the mailbox. A delivery loses keywords that cannot be kept; when it is strict, an APPEND,
+// it is refused for them.
+func (b *box) land(e kv.Entry, p *mailPart, strict bool) (UID, error) {
 	if b.full(1) {
 		return 0, fmt.Errorf("%w: the mailbox has no uids left", ErrLimit)
 	}
@@ -219,7 +190,7 @@ func (b *box) land(e kv.Entry, p *mailPart) (UID, error) {
 		kw := loadKeywords(b.m.tx, b.id)
 		for _, name := range p.keywords {
 			f, err := kw.learn(name)
-			if err != nil && p.strict {
+			if err != nil && strict {
 				return 0, err
 			}
 			flags |= f
@@ -230,14 +201,10 @@ func (b *box) land(e kv.Entry, p *mailPart) (UID, error) {
 	if thread == 0 {
 		thread = uint64(e.LSN) // a message that names no other and has no name is a thread of its own
 	}
-	uid := b.add(makeRow(&Message{
+	return b.add(makeRow(&Message{
 		Flags: flags, ID: uint64(e.LSN), Place: e.Body, Size: uint32(e.Size),
 		Received: time.Unix(p.received, 0), Saved: time.Unix(p.saved, 0), Thread: thread,
-	}))
-	if p.uidl != "" {
-		b.m.tx.Put(tabUIDL, key32x2(uint32(b.id), uid), []byte(p.uidl))
-	}
-	return uid, nil
+	})), nil
 }
 
 // Place delivers a body that the log has already (mail out of the queue), inside the caller's transaction. ErrNoAccount when
@@ -264,7 +231,7 @@ func (s *Store) Place(tx *kv.Tx, body kv.Entry, d Delivery) error {
 	if err != nil {
 		return err
 	}
-	if _, err := b.land(body, &p); err != nil {
+	if _, err := b.land(body, &p, false); err != nil {
 		return err
 	}
 	return m.end()

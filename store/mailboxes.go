@@ -72,20 +72,19 @@ func listNames(tx *kv.Tx, id mail.AccountID) ([]Mailbox, error) {
 		}
 		out = append(out, Mailbox{ID: n.id, Account: id, Name: string(k[4:]), Use: n.use})
 	}
-	own := out
-	i := 0
+	n, i := len(out), 0
 	for k := range tx.Scan(tabSubs, key32(uint32(id)), after(uint32(id))) {
 		name := k[4:]
-		for i < len(own) && own[i].Name < string(name) {
+		for i < n && out[i].Name < string(name) {
 			i++
 		}
-		if i < len(own) && own[i].Name == string(name) {
-			own[i].Subscribed = true
+		if i < n && out[i].Name == string(name) {
+			out[i].Subscribed = true
 			continue
 		}
 		out = append(out, Mailbox{Account: id, Name: string(name), Subscribed: true})
 	}
-	if len(out) > len(own) {
+	if len(out) > n {
 		slices.SortFunc(out, func(a, b Mailbox) int { return strings.Compare(a.Name, b.Name) })
 	}
 	return out, nil

@@ -8,11 +8,8 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/mail"
 )
 
-// The part kinds of this package in a log record.
-const (
-	partMail byte = 'm' // one copy of the body for one mailbox
-	partHold byte = 'h' // a body of a MULTIAPPEND, which waits for the others
-)
+// partMail is the part kind of this package in a log record: one copy of the body for one mailbox.
+const partMail byte = 'm'
 
 // mailPart is what the log says about one copy: tag, length, value. A tag that is not known is passed over, so that older
 // code can replay a newer log.
@@ -26,9 +23,7 @@ type mailPart struct {
 	saved    int64
 	thread   uint64
 	msgHash  uint64 // of the Message-ID
-	ticket   uint64 // who waits, in this process
-	strict   bool   // an APPEND: into this mailbox or nowhere
-	uidl     string
+	ticket   uint64 // what this process counts for it until it is applied
 }
 
 const (
@@ -42,8 +37,6 @@ const (
 	tagThread
 	tagMessageHash
 	tagTicket
-	tagStrict
-	tagUIDL
 )
 
 const partVersion = 1
@@ -75,12 +68,6 @@ func (p *mailPart) encode() []byte {
 	number(tagThread, p.thread)
 	number(tagMessageHash, p.msgHash)
 	number(tagTicket, p.ticket)
-	if p.strict {
-		number(tagStrict, 1)
-	}
-	if p.uidl != "" {
-		text(tagUIDL, p.uidl)
-	}
 	return b
 }
 
@@ -128,9 +115,5 @@ func (p *mailPart) set(tag byte, v []byte) {
 		p.msgHash = n
 	case tagTicket:
 		p.ticket = n
-	case tagStrict:
-		p.strict = n != 0
-	case tagUIDL:
-		p.uidl = string(v)
 	}
 }

@@ -85,7 +85,10 @@ type Reservation struct {
 
 // Reserve holds size octets and one message of the account's quota until Release, which may be called twice. ErrOverQuota when they are not there.
 func (s *Store) Reserve(ctx context.Context, id mail.AccountID, size int64) (*Reservation, error) {
-	q := Quota{Bytes: uint64(max(size, 0)), Messages: 1}
+	return s.reserve(ctx, id, Quota{Bytes: uint64(max(size, 0)), Messages: 1})
+}
+
+func (s *Store) reserve(ctx context.Context, id mail.AccountID, q Quota) (*Reservation, error) {
 	// What is held is read before the tables: a message that is applied in between counts twice, never not at all. And
 	// held first, so that of two who reserve the last octets at the same moment both may be refused, never both served.
 	s.pending.add(id, q)

@@ -120,10 +120,6 @@ type Options struct {
 	Logger  *slog.Logger
 	Metrics *metrics.Set
 	Now     func() time.Time
-
-	// Orphan takes a delivery whose account was removed between the 250 and the tables, inside the transaction that
-	// applies it (the queue bounces it). Without it such a message is logged and dropped.
-	Orphan func(tx *kv.Tx, body kv.Entry, d Delivery) error
 }
 
 // Store is the keeper of mail.
@@ -131,7 +127,7 @@ type Store struct {
 	db      *kv.DB
 	log     *slog.Logger
 	now     func() time.Time
-	orphan  func(tx *kv.Tx, body kv.Entry, d Delivery) error
+	orphan  Orphan
 	keys    func() *keys
 	met     storeMetrics
 	bells   bells
@@ -141,14 +137,14 @@ type Store struct {
 	purge   chan struct{} // room for one: pages of dropped mailboxes wait
 
 	mu      sync.Mutex
-	waiting map[uint64]*ticket // guarded by mu: logged by this process and not applied
+	waiting map[uint64]ticket // guarded by mu: logged by this process and not applied
 }
 
-// New registers the store's part kinds with db; before db.Start. The caller starts Run after db.Start.
+// New registers the store's part kind with db; before db.Start. The caller starts Run after db.Start.
 func New(db *kv.DB, o Options) (*Store, error) {
 	s := &Store{
-		db: db, log: o.Logger, now: o.Now, orphan: o.Orphan,
-		purge: make(chan struct{}, 1), waiting: map[uint64]*ticket{},
+		db: db, log: o.Logger, now: o.Now,
+		purge: make(chan struct{}, 1), waiting: map[uint64]ticket{},
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -162,9 +158,14 @@ func New(db *kv.DB, o Options) (*Store, error) {
 	s.pending.held = map[mail.AccountID]Quota{}
 	s.met = newMetrics(s, o.Metrics)
 	db.Register(partMail, kv.Kind{Apply: s.applyMail})
-	db.Register(partHold, kv.Kind{Apply: s.applyHold})
 	return s, nil
 }
+
+// Orphan takes a message whose account was removed between its 250 and the tables, inside the transaction that applies it.
+type Orphan func(tx *kv.Tx, body kv.Entry, account mail.AccountID) error
+
+// SetOrphan names who bounces such messages; before db.Start. Without it they are logged and dropped.
+func (s *Store) SetOrphan(take Orphan) { s.orphan = take }
 
 // Run removes in the background what was deleted in the foreground, until ctx ends.
 func (s *Store) Run(ctx context.Context) error {
