@@ -1,0 +1,189 @@
+// Package auth knows who is who: domains, accounts, addresses, aliases, and who
+// proved to be which account.
+//
+// Directory is the keeper. Its verbs write the tables inside a transaction
+// (verbs.go); everything read is answered from an immutable snapshot of them
+// (snapshot.go, resolve.go). Login and SASL are in login.go; passwords, and how
+// guessing is slowed down, in password.go and slow.go.
+package auth
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/internal/metrics"
+)
+
+var (
+	ErrNotLocal    = errors.New("auth: domain is not one of ours")
+	ErrNoAddress   = errors.New("auth: no such address")
+	ErrNoAccount   = errors.New("auth: no such account")
+	ErrNoDomain    = errors.New("auth: no such domain")
+	ErrExists      = errors.New("auth: exists already")
+	ErrInUse       = errors.New("auth: still in use")               // wrapped with what uses it
+	ErrLoop        = errors.New("auth: alias leads back to itself") // wrapped with the way
+	ErrInvalid     = errors.New("auth: not allowed")                // wrapped with the reason
+	ErrPassword    = errors.New("auth: password not allowed")       // wrapped with the reason
+	ErrMechanism   = errors.New("auth: no such login mechanism here")
+	ErrBadRecord   = errors.New("auth: record cannot be read")
+	ErrCredentials = errors.New("auth: wrong user name or password")
+	ErrDoorClosed  = errors.New("auth: this account may not use this service")
+	ErrSlowDown    = errors.New("auth: too many failed logins, try again later")
+	ErrNeedTLS     = errors.New("auth: no password over a connection without TLS")
+)
+
+// Door is a bit set of the services an account may use.
+type Door uint8
+
+const (
+	DoorPOP3 Door = 1 << iota
+	DoorIMAP
+	DoorSubmission
+	DoorWeb
+	DoorAll = DoorPOP3 | DoorIMAP | DoorSubmission | DoorWeb
+)
+
+// String names a single door, as logs and metrics do.
+func (d Door) String() string {
+	switch d {
+	case DoorPOP3:
+		return "pop3"
+	case DoorIMAP:
+		return "imap"
+	case DoorSubmission:
+		return "submission"
+	case DoorWeb:
+		return "web"
+	}
+	return "other"
+}
+
+// Account is one person's (or machine's) account, without its secrets.
+type Account struct {
+	ID        mail.AccountID
+	Name      string         // for people
+	Addresses []mail.Address // the first is the main one
+	Login     string         // login name of its own, may be empty
+	Doors     Door
+	Disabled  bool // no door opens; mail still arrives
+	Created   time.Time
+}
+
+// Domain is one of ours. AliasOf: every address of it stands for the same local part there.
+type Domain struct {
+	Name     mail.Domain
+	AliasOf  mail.Domain
+	CatchAll mail.Address // zero: none
+}
+
+// Alias delivers to its members; with SendAs they may also send as it.
+type Alias struct {
+	Address mail.Address
+	Members []mail.Address
+	SendAs  bool
+}
+
+// Options of a Directory. The zero value of a duration or count means its default.
+type Options struct {
+	Logger        *slog.Logger
+	Metrics       *metrics.Set
+	Now           func() time.Time
+	Separator     string       // of subaddresses; "+" when empty
+	DefaultDomain mail.Domain  // completes a bare local part as user name; empty: not allowed
+	ClearLoopback bool         // passwords without TLS are taken from loopback
+	SCRAM         bool         // keep SCRAM-SHA-256 keys and offer the mechanism
+	Postmaster    mail.Address // receives postmaster@ and abuse@ where nobody has them; zero: the first account of the house
+	// Leaf is the certificate that a client which asked for serverName was shown, for SCRAM's tls-server-end-point; may be nil.
+	Leaf func(serverName string) *x509.Certificate
+}
+
+// Destination is one account that an address leads to.
+type Destination struct {
+	Account mail.AccountID
+	Address mail.Address // the address that led here, main form
+	Detail  string       // subaddress behind the separator, as written
+}
+
+// Route is where a recipient's mail goes.
+type Route struct {
+	Local  []Destination
+	Remote []mail.Address // alias members outside
+}
+
+// Client is who tries to log in, and over what.
+type Client struct {
+	Door   Door
+	Remote netip.Addr
+	TLS    *tls.ConnectionState // nil: in clear
+	Conn   string               // connection id, for logs
+}
+
+// Identity is an account that proved itself.
+type Identity struct {
+	Account   mail.AccountID
+	Main      mail.Address
+	Mechanism string
+}
+
+// Account finds one by its id.
+func (d *Directory) Account(ctx context.Context, id mail.AccountID) (Account, error) {
+	s, err := d.snapshot(ctx)
+	if err != nil {
+		return Account{}, err
+	}
+	r, ok := s.accounts[id]
+	if !ok {
+		return Account{}, ErrNoAccount
+	}
+	return r.clone(), nil
+}
+
+// FindAccount finds one by an address, its login name, or a bare local part of the default domain.
+func (d *Directory) FindAccount(ctx context.Context, user string) (Account, error) {
+	s, err := d.snapshot(ctx)
+	if err != nil {
+		return Account{}, err
+	}
+	r := d.find(s, user)
+	if r == nil {
+		return Account{}, ErrNoAccount
+	}
+	return r.clone(), nil
+}
+
+// Accounts lists all, by id.
+func (d *Directory) Accounts(ctx context.Context) ([]Account, error) {
+	s, err := d.snapshot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Account, 0, len(s.order))
+	for _, id := range s.order {
+		out = append(out, s.accounts[id].clone())
+	}
+	return out, nil
+}
+
+// Domains lists all, by name.
+func (d *Directory) Domains(ctx context.Context) ([]Domain, error) {
+	s, err := d.snapshot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return sorted(s.domains, func(x Domain) string { return string(x.Name) }), nil
+}
+
+// Aliases lists all, by domain and local part.
+func (d *Directory) Aliases(ctx context.Context) ([]Alias, error) {
+	s, err := d.snapshot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return sorted(s.aliases, func(x Alias) string { return string(x.Address.Domain) + " " + x.Address.Key() }), nil
+}

@@ -1,0 +1,344 @@
+package auth
+
+import (
+	"cmp"
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	gosasl "github.com/emersion/go-sasl"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/posthouse-mail/posthouse/auth/sasl"
+	"github.com/posthouse-mail/posthouse/internal/logx"
+	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/store/kv"
+)
+
+// Directory is the keeper of identities; it stands on tables a and l of the shared database.
+type Directory struct {
+	options   Options
+	separator string
+	db        *kv.DB
+	view      view
+	log       *slog.Logger
+	hasher    *hasher
+	digests   *digests
+	good      *remembered
+	slow      *slowdown
+	logins    *prometheus.CounterVec
+}
+
+// New works after db.Start as well as before.
+func New(db *kv.DB, o Options) *Directory {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	keyed := newDigests()
+	d := &Directory{
+		options: o, separator: cmp.Or(o.Separator, "+"), db: db,
+		log:    cmp.Or(o.Logger, slog.New(slog.DiscardHandler)),
+		hasher: newHasher(), digests: keyed, slow: newSlowdown(),
+		good:   &remembered{digests: keyed, good: make(map[digest]time.Time)},
+		logins: o.Metrics.Counters("logins_total", "Login attempts, by service and result.", "service", "result"),
+	}
+	d.view.db = db
+	return d
+}
+
+// clear tells that a password may not cross this connection.
+func (d *Directory) clear(c Client) bool {
+	return c.TLS == nil && !(d.options.ClearLoopback && c.Remote.Unmap().IsLoopback())
+}
+
+// Mechanisms lists what may be offered to this client now, strongest first.
+func (d *Directory) Mechanisms(c Client) []string {
+	if d.clear(c) {
+		return nil
+	}
+	var out []string
+	if d.options.SCRAM {
+		if c.TLS != nil {
+			out = append(out, sasl.ScramSHA256Plus)
+		}
+		out = append(out, sasl.ScramSHA256)
+	}
+	return append(out, sasl.Plain, sasl.Login)
+}
+
+// Login checks a user name (any address of the account, login name, or bare local part) and a password. Wrong user and wrong
+// password give the same answer after the same time.
+func (d *Directory) Login(ctx context.Context, c Client, user, password string) (Identity, error) {
+	return d.login(ctx, c, claim{user: user, password: password, mechanism: "password"})
+}
+
+// claim is what a client says of itself.
+type claim struct{ authzid, user, password, mechanism string }
+
+func (d *Directory) login(ctx context.Context, c Client, m claim) (Identity, error) {
+	id, err := d.prove(ctx, c, m)
+	d.report(ctx, c, m, id, err)
+	return id, err
+}
+
+func (d *Directory) prove(ctx context.Context, c Client, m claim) (Identity, error) {
+	if d.clear(c) {
+		return Identity{}, ErrNeedTLS
+	}
+	s, err := d.snapshot(ctx)
+	if err != nil {
+		return Identity{}, err
+	}
+	who := d.find(s, m.user)
+	try := d.attempt(c, m.user, who)
+	if err := d.hold(ctx, try); err != nil {
+		return Identity{}, err
+	}
+	if len(m.password) > maxPassword {
+		m.password = m.password[:maxPassword] + "\x00" // fits nothing
+	}
+	prepared := sasl.Prepare(m.password)
+	right, err := d.right(ctx, try, who, prepared)
+	if err != nil {
+		return Identity{}, err
+	}
+	if !right {
+		d.slow.failed(try, d.digests.of("wrong", string(try.user[:]), prepared), d.options.Now())
+		return Identity{}, ErrCredentials
+	}
+	d.slow.succeeded(try, d.options.Now())
+	d.keepKeys(ctx, who, prepared)
+	return d.admit(s, c, who, m)
+}
+
+// right tells whether the password fits, from memory or by its hash.
+func (d *Directory) right(ctx context.Context, try attempt, who *record, prepared string) (bool, error) {
+	var remembered digest
+	if who != nil {
+		remembered = d.good.key(who.ID, who.phc, prepared)
+		if d.good.has(remembered, d.options.Now()) {
+			return true, nil
+		}
+	}
+	if err := d.hasher.enter(ctx); err != nil {
+		return false, err
+	}
+	defer d.hasher.leave()
+	// Many tries at once passed the first look together; those that failed meanwhile count for this one.
+	if d.slow.wait(try, d.options.Now()) > maxHeld {
+		return false, ErrSlowDown
+	}
+	hash := ""
+	if who != nil {
+		hash = who.phc
+	}
+	if !verify(hash, prepared) {
+		return false, nil
+	}
+	d.good.keep(remembered, d.options.Now())
+	return true, nil
+}
+
+// admit is what comes after the proof: for whom the client acts (RFC 4422 section 3.4.1: only for itself), and the door.
+func (d *Directory) admit(s *snapshot, c Client, who *record, m claim) (Identity, error) {
+	switch {
+	case m.authzid != "" && d.find(s, m.authzid) != who:
+		return Identity{}, ErrCredentials
+	case who.Disabled:
+		return Identity{}, fmt.Errorf("%w: the account is disabled", ErrDoorClosed)
+	case who.Doors&c.Door == 0:
+		return Identity{}, ErrDoorClosed
+	}
+	return Identity{Account: who.ID, Main: who.Addresses[0], Mechanism: m.mechanism}, nil
+}
+
+// find takes any address of an account, its login name, or a local part of the default domain.
+func (d *Directory) find(s *snapshot, user string) *record {
+	if !strings.Contains(user, "@") {
+		if id, ok := s.logins[foldLogin(user)]; ok {
+			return s.accounts[id]
+		}
+		if d.options.DefaultDomain == "" || user == "" {
+			return nil
+		}
+		user += "@" + string(d.options.DefaultDomain)
+	}
+	a, err := mail.ParseAddress(user)
+	if err != nil {
+		return nil
+	}
+	a.Domain, _ = s.home(a.Domain)
+	return s.accounts[s.owners[a.Key()]]
+}
+
+func (d *Directory) attempt(c Client, user string, who *record) attempt {
+	try := attempt{address: network(c.Remote)}
+	if who != nil {
+		try.account = who.ID
+		try.user = d.digests.of("account", string(accountKey(who.ID)))
+		return try
+	}
+	try.user = d.digests.of("nobody", foldLogin(user))
+	return try
+}
+
+// report counts and logs a login; a password is never part of it.
+func (d *Directory) report(ctx context.Context, c Client, m claim, id Identity, err error) {
+	result := "ok"
+	switch {
+	case err == nil:
+	case errors.Is(err, ErrCredentials):
+		result = "wrong"
+	case errors.Is(err, ErrSlowDown):
+		result = "slowed"
+	case errors.Is(err, ErrDoorClosed):
+		result = "closed"
+	case errors.Is(err, ErrNeedTLS):
+		result = "clear"
+	default:
+		result = "error"
+	}
+	d.logins.WithLabelValues(c.Door.String(), result).Inc()
+	attrs := []any{"door", c.Door.String(), "conn", c.Conn, "remote", c.Remote, "user", shorten(m.user), "mechanism", m.mechanism}
+	if err != nil {
+		d.log.WarnContext(ctx, logx.LoginRefused, append(attrs, "reason", err)...)
+		return
+	}
+	d.log.InfoContext(ctx, logx.LoginOK, append(attrs, "account", uint32(id.Account))...)
+}
+
+// shorten keeps a hostile user name from filling the log.
+func shorten(user string) string {
+	if len(user) > 100 {
+		return user[:100]
+	}
+	return user
+}
+
+// SASL starts a mechanism; done is called once, with the identity, before the server's last Next returns.
+func (d *Directory) SASL(ctx context.Context, c Client, mechanism string, done func(Identity)) (gosasl.Server, error) {
+	if d.clear(c) {
+		return nil, ErrNeedTLS
+	}
+	x := &exchange{d: d, ctx: ctx, client: c, done: done}
+	check := func(authzid, user, password string) (err error) {
+		x.identity, err = d.login(ctx, c, claim{authzid, user, password, x.mechanism})
+		return err
+	}
+	x.mechanism = strings.ToUpper(mechanism)
+	plus := x.mechanism == sasl.ScramSHA256Plus
+	switch {
+	case x.mechanism == sasl.Plain:
+		x.Server = sasl.NewPlain(check)
+	case x.mechanism == sasl.Login:
+		x.Server = sasl.NewLogin(check)
+	case d.options.SCRAM && (x.mechanism == sasl.ScramSHA256 || plus && c.TLS != nil):
+		x.Server = sasl.NewSCRAM(sasl.SCRAM{
+			Plus: plus, PlusOffered: c.TLS != nil, TLS: c.TLS, Leaf: d.leaf(c), Lookup: x.lookup, Finish: x.finish,
+		})
+	default:
+		return nil, ErrMechanism
+	}
+	return x, nil
+}
+
+func (d *Directory) leaf(c Client) *x509.Certificate {
+	if d.options.Leaf == nil || c.TLS == nil {
+		return nil
+	}
+	return d.options.Leaf(c.TLS.ServerName)
+}
+
+// exchange is a mechanism on its way.
+type exchange struct {
+	gosasl.Server
+	d         *Directory
+	ctx       context.Context // of the login; the mechanism's contract has none
+	client    Client
+	mechanism string
+	done      func(Identity)
+
+	identity Identity
+	shot     *snapshot // SCRAM: what Lookup saw
+	who      *record
+	user     string
+}
+
+// Next brings the errors of a mechanism to those of a login.
+func (x *exchange) Next(response []byte) ([]byte, bool, error) {
+	challenge, done, err := x.Server.Next(response)
+	if errors.Is(err, sasl.ErrFailed) {
+		try := x.d.attempt(x.client, x.user, x.who)
+		x.d.slow.failed(try, digest{}, x.d.options.Now())
+		err = ErrCredentials
+		x.d.report(x.ctx, x.client, claim{user: x.user, mechanism: x.mechanism}, Identity{}, err)
+	}
+	if done {
+		x.done(x.identity)
+	}
+	return challenge, done, err
+}
+
+// lookup finds the SCRAM keys of a user; who has none gets keys that fit nothing.
+func (x *exchange) lookup(user string) (sasl.Credentials, error) {
+	s, err := x.d.snapshot(x.ctx)
+	if err != nil {
+		return sasl.Credentials{}, err
+	}
+	x.shot, x.user, x.who = s, user, x.d.find(s, user)
+	if err := x.d.hold(x.ctx, x.d.attempt(x.client, user, x.who)); err != nil {
+		x.d.report(x.ctx, x.client, claim{user: user, mechanism: x.mechanism}, Identity{}, err)
+		return sasl.Credentials{}, err
+	}
+	if x.who != nil && x.who.scram != nil {
+		return *x.who.scram, nil
+	}
+	name := foldLogin(user)
+	if x.who != nil { // the same salt under each of its names
+		name = x.who.Addresses[0].Key()
+	}
+	secret := x.d.db.Secret()
+	return sasl.Fake(secret[:], name), nil
+}
+
+func (x *exchange) finish(authzid, user string) (err error) {
+	x.d.slow.succeeded(x.d.attempt(x.client, user, x.who), x.d.options.Now())
+	m := claim{authzid: authzid, user: user, mechanism: x.mechanism}
+	x.identity, err = x.d.admit(x.shot, x.client, x.who, m)
+	x.d.report(x.ctx, x.client, m, x.identity, err)
+	return err
+}
+
+// SetPassword hashes outside of the transaction (it costs 19 MiB and tens of milliseconds) and forgets remembered logins.
+func (d *Directory) SetPassword(ctx context.Context, id mail.AccountID, password string) error {
+	secret, err := d.Hash(ctx, password)
+	if err != nil {
+		return err
+	}
+	return d.db.Update(ctx, func(tx *kv.Tx) error { return d.SetSecret(tx, id, secret) })
+}
+
+// keepKeys makes the SCRAM keys of an account whose password came in plain, when the
+// setting was turned on after it was set. That it fails is no reason to refuse the login.
+func (d *Directory) keepKeys(ctx context.Context, who *record, prepared string) {
+	if !d.options.SCRAM || who.scram != nil {
+		return
+	}
+	keys, err := sasl.Derive(prepared)
+	if err != nil {
+		return
+	}
+	_ = d.db.Update(ctx, func(tx *kv.Tx) error {
+		now, err := findRecord(tx, who.ID)
+		if err != nil || now.phc != who.phc { // changed meanwhile
+			return err
+		}
+		now.scram = &keys
+		d.putRecord(tx, now)
+		return nil
+	})
+}

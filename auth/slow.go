@@ -1,0 +1,168 @@
+package auth
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/posthouse-mail/posthouse/internal/mail"
+)
+
+// Guessing is slowed down twice. An address that fails often has to wait longer and
+// longer, up to being refused. An account that many addresses try is only
+// answered later, and never by more than a client bears, so that nobody can lock
+// its owner out. An address from which the owner has logged in lately waits for neither.
+const (
+	freeByAddress  = 5 // failures that cost nothing: people mistype
+	freeByAccount  = 10
+	firstDelay     = time.Second // doubled with every further failure
+	maxByAddress   = 15 * time.Minute
+	maxByAccount   = 5 * time.Second
+	maxHeld        = 5 * time.Second // an answer is held back this long; more is ErrSlowDown
+	forgetAfter    = time.Hour       // without a failure
+	knownFor       = 7 * 24 * time.Hour
+	maxSlowEntries = 8192 // of each table
+	wrongKept      = 8    // different wrong passwords of an account that count once
+)
+
+// failures is what is remembered of an address or an account.
+type failures struct {
+	count int
+	last  time.Time
+	until time.Time
+	wrong [wrongKept]digest // of an account, newest first
+}
+
+func (f *failures) stale(now time.Time) bool { return now.Sub(f.last) > forgetAfter }
+
+// knownPair: this account has logged in from this address.
+type knownPair struct {
+	address netip.Prefix
+	account mail.AccountID
+}
+
+type slowdown struct {
+	mu        sync.Mutex
+	byAddress map[netip.Prefix]*failures
+	byAccount map[digest]*failures
+	known     map[knownPair]time.Time // until
+}
+
+func newSlowdown() *slowdown {
+	return &slowdown{byAddress: make(map[netip.Prefix]*failures), byAccount: make(map[digest]*failures), known: make(map[knownPair]time.Time)}
+}
+
+// attempt is one login as the slow-down sees it.
+type attempt struct {
+	address netip.Prefix   // not valid: a unix socket
+	user    digest         // of the account, or of the name when there is none
+	account mail.AccountID // 0: there is none
+}
+
+// network is what counts as one address: a customer has a /64 of IPv6 at least.
+func network(a netip.Addr) netip.Prefix {
+	a = a.Unmap().WithZone("")
+	bits := 32
+	if a.Is6() {
+		bits = 64
+	}
+	p, err := a.Prefix(bits)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return p
+}
+
+// wait is how long the attempt has to wait from now.
+func (s *slowdown) wait(a attempt, now time.Time) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a.account != 0 && now.Before(s.known[knownPair{a.address, a.account}]) {
+		return 0
+	}
+	var wait time.Duration
+	if f := s.byAddress[a.address]; f != nil && a.address.IsValid() {
+		wait = f.until.Sub(now)
+	}
+	if f := s.byAccount[a.user]; f != nil {
+		wait = max(wait, f.until.Sub(now))
+	}
+	return max(wait, 0)
+}
+
+// failed counts a wrong password. The same one again counts nothing: that is a
+// forgotten phone, not somebody who guesses.
+func (s *slowdown) failed(a attempt, password digest, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	account := entry(s.byAccount, a.user, now)
+	var none digest
+	if password != none {
+		for _, w := range account.wrong {
+			if w == password {
+				account.last = now
+				return
+			}
+		}
+		copy(account.wrong[1:], account.wrong[:])
+		account.wrong[0] = password
+	}
+	account.fail(now, freeByAccount, maxByAccount)
+	if a.address.IsValid() {
+		entry(s.byAddress, a.address, now).fail(now, freeByAddress, maxByAddress)
+	}
+}
+
+func (f *failures) fail(now time.Time, free int, most time.Duration) {
+	f.count++
+	f.last = now
+	if f.count < free {
+		return
+	}
+	delay := most
+	if doublings := f.count - free; doublings < 20 {
+		delay = min(firstDelay<<doublings, most)
+	}
+	f.until = now.Add(delay)
+}
+
+func entry[K comparable](m map[K]*failures, key K, now time.Time) *failures {
+	f := m[key]
+	if f == nil || f.stale(now) {
+		makeRoom(m, maxSlowEntries, func(f *failures) bool { return f.stale(now) })
+		f = &failures{last: now}
+		m[key] = f
+	}
+	return f
+}
+
+// succeeded remembers that the account comes from this address.
+func (s *slowdown) succeeded(a attempt, now time.Time) {
+	if !a.address.IsValid() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	makeRoom(s.known, maxSlowEntries, func(until time.Time) bool { return !now.Before(until) })
+	s.known[knownPair{a.address, a.account}] = now.Add(knownFor)
+}
+
+// hold waits as long as the attempt has to, or refuses it with ErrSlowDown when that is too long.
+func (d *Directory) hold(ctx context.Context, a attempt) error {
+	wait := d.slow.wait(a, d.options.Now())
+	switch {
+	case wait == 0:
+		return nil
+	case wait > maxHeld:
+		return ErrSlowDown
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,114 @@
+package auth
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/store/kv"
+)
+
+// snapshot is the whole directory as one immutable value: RCPT, MAIL and logins
+// are answered from it without a transaction. An account costs about 1 KB.
+type snapshot struct {
+	made     uint64 // value of view.changes it holds for
+	domains  map[mail.Domain]Domain
+	accounts map[mail.AccountID]*record
+	order    []mail.AccountID          // ascending
+	owners   map[string]mail.AccountID // by address key
+	aliases  map[string]Alias          // by address key
+	logins   map[string]mail.AccountID // by folded login name
+}
+
+// view keeps the newest snapshot.
+type view struct {
+	db      *kv.DB
+	changes atomic.Uint64 // commits that touched the directory
+	current atomic.Pointer[snapshot]
+	mu      sync.Mutex // one rebuild at a time
+}
+
+// changed is called after the commit. The next reader rebuilds: a bulk import does not pay for each of its steps.
+func (v *view) changed() { v.changes.Add(1) }
+
+func (d *Directory) snapshot(ctx context.Context) (*snapshot, error) { return d.view.get(ctx) }
+
+func (v *view) get(ctx context.Context) (*snapshot, error) {
+	if s := v.current.Load(); s != nil && s.made == v.changes.Load() {
+		return s, nil
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	made := v.changes.Load() // before the read: what commits meanwhile makes another rebuild
+	if s := v.current.Load(); s != nil && s.made == made {
+		return s, nil
+	}
+	var s *snapshot
+	err := v.db.View(ctx, func(tx *kv.Tx) (err error) {
+		s, err = readSnapshot(tx)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("auth: read the directory: %w", err)
+	}
+	s.made = made
+	v.current.Store(s)
+	return s, nil
+}
+
+func readSnapshot(tx *kv.Tx) (*snapshot, error) {
+	s := &snapshot{
+		domains: make(map[mail.Domain]Domain), accounts: make(map[mail.AccountID]*record),
+		owners: make(map[string]mail.AccountID), aliases: make(map[string]Alias), logins: make(map[string]mail.AccountID),
+	}
+	for key, value := range tx.Scan(tableAccounts, nil, nil) {
+		if len(key) != 4 {
+			return nil, fmt.Errorf("%w: account key %x", ErrBadRecord, key)
+		}
+		id := mail.AccountID(binary.BigEndian.Uint32(key))
+		if id == 0 {
+			continue // the counter
+		}
+		r, err := decodeAccount(id, value)
+		if err != nil {
+			return nil, err
+		}
+		s.accounts[id] = r
+		s.order = append(s.order, id)
+	}
+	for key, value := range tx.Scan(tableNames, nil, nil) {
+		if err := s.addRow(key, value); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+func (s *snapshot) addRow(key, value []byte) error {
+	r, err := decodeRow(key, value)
+	if err != nil {
+		return err
+	}
+	switch r.kind {
+	case rowAddress:
+		s.owners[string(key)] = r.owner
+	case rowLogin:
+		s.logins[string(key)] = r.owner
+	case rowAlias:
+		s.aliases[string(key)] = r.alias
+	case rowDomain:
+		s.domains[r.domain.Name] = r.domain
+	}
+	return nil
+}
+
+// sorted copies the values of a map in the order of by.
+func sorted[K comparable, V any](m map[K]V, by func(V) string) []V {
+	return slices.SortedFunc(maps.Values(m), func(a, b V) int { return cmp.Compare(by(a), by(b)) })
+}

@@ -1,0 +1,464 @@
+package auth
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/store/kv"
+)
+
+const (
+	maxAddresses = 1000 // of an account
+	maxMembers   = 5000 // of an alias
+	maxName      = 255  // octets of a person's name
+	maxLogin     = 64   // octets of a login name
+)
+
+// The verbs; web/admin calls them inside one Update with the store's. Each looks
+// at what the transaction itself has changed before.
+
+// PutDomain makes or changes a domain.
+func (d *Directory) PutDomain(tx *kv.Tx, dom Domain) error {
+	if dom.Name == "" || strings.HasPrefix(string(dom.Name), "[") {
+		return fmt.Errorf("%w: %q is no domain name", ErrInvalid, dom.Name)
+	}
+	if dom.AliasOf != "" {
+		if err := checkAliasOf(tx, dom); err != nil {
+			return err
+		}
+	}
+	if !dom.CatchAll.IsNull() {
+		if err := d.checkMember(tx, dom.CatchAll); err != nil {
+			return fmt.Errorf("catch-all of %s: %w", dom.Name, err)
+		}
+	}
+	tx.Put(tableNames, domainKey(dom.Name), dom.encode())
+	tx.OnCommit(d.view.changed)
+	return nil
+}
+
+func checkAliasOf(tx *kv.Tx, dom Domain) error {
+	target, err := findRow(tx, domainKey(dom.AliasOf))
+	switch {
+	case err != nil:
+		return err
+	case target.kind != rowDomain:
+		return fmt.Errorf("%w: %s", ErrNoDomain, dom.AliasOf)
+	case target.domain.AliasOf != "" || dom.AliasOf == dom.Name:
+		return fmt.Errorf("%w: %s is an alias itself: name the domain it stands for", ErrInvalid, dom.AliasOf)
+	case !dom.CatchAll.IsNull():
+		return fmt.Errorf("%w: %s is an alias: set the catch-all of %s", ErrInvalid, dom.Name, dom.AliasOf)
+	}
+	return whoUses(tx, dom.Name)
+}
+
+// RemoveDomain takes a domain out of the house; ErrInUse names what still uses it.
+func (d *Directory) RemoveDomain(tx *kv.Tx, name mail.Domain) error {
+	found, err := findRow(tx, domainKey(name))
+	if err != nil {
+		return err
+	}
+	if found.kind != rowDomain {
+		return ErrNoDomain
+	}
+	if err := whoUses(tx, name); err != nil {
+		return err
+	}
+	tx.Delete(tableNames, domainKey(name))
+	tx.OnCommit(d.view.changed)
+	return nil
+}
+
+// whoUses is ErrInUse with the addresses, aliases and domains that need the domain. A member
+// or catch-all in it is no use: it would be an address like any other outside.
+func whoUses(tx *kv.Tx, name mail.Domain) error {
+	const shown = 5
+	var users []string
+	more := 0
+	for key, value := range tx.Scan(tableNames, nil, nil) {
+		r, err := decodeRow(key, value)
+		if err != nil {
+			return err
+		}
+		uses := r.kind == rowDomain && r.domain.AliasOf == name ||
+			(r.kind == rowAddress || r.kind == rowAlias) && strings.HasSuffix(string(key), "@"+string(name))
+		switch {
+		case uses && len(users) < shown:
+			users = append(users, strings.TrimPrefix(string(key), "@"))
+		case uses:
+			more++
+		}
+	}
+	if len(users) == 0 {
+		return nil
+	}
+	text := strings.Join(users, ", ")
+	if more > 0 {
+		text = fmt.Sprintf("%s and %d more", text, more)
+	}
+	return fmt.Errorf("%w: %s by %s", ErrInUse, name, text)
+}
+
+// CreateAccount gives a new account its id and its addresses. With the zero Secret nobody can log in until SetSecret.
+func (d *Directory) CreateAccount(tx *kv.Tx, a Account, secret Secret) (mail.AccountID, error) {
+	if a.ID != 0 {
+		return 0, fmt.Errorf("%w: a new account cannot bring its id", ErrInvalid)
+	}
+	var last uint32
+	if value := tx.Get(tableAccounts, accountKey(0)); len(value) == 4 {
+		last = binary.BigEndian.Uint32(value)
+	}
+	a.ID = mail.AccountID(last + 1)
+	if a.Created.IsZero() {
+		a.Created = d.options.Now()
+	}
+	if err := d.claim(tx, a, nil); err != nil {
+		return 0, err
+	}
+	tx.Put(tableAccounts, accountKey(0), accountKey(a.ID))
+	d.putRecord(tx, &record{Account: a, Secret: secret})
+	return a.ID, nil
+}
+
+// UpdateAccount changes everything but the password. Addresses that are not given any more are free for others.
+func (d *Directory) UpdateAccount(tx *kv.Tx, a Account) error {
+	r, err := findRecord(tx, a.ID)
+	if err != nil {
+		return err
+	}
+	if a.Created.IsZero() {
+		a.Created = r.Created
+	}
+	if err := d.claim(tx, a, r); err != nil {
+		return err
+	}
+	d.putRecord(tx, &record{Account: a, Secret: r.Secret})
+	return nil
+}
+
+// claim checks an account and gives it its names, taking those of before that it has no more.
+func (d *Directory) claim(tx *kv.Tx, a Account, before *record) error {
+	if err := checkAccount(a); err != nil {
+		return err
+	}
+	wanted := map[string]bool{}
+	for _, address := range a.Addresses {
+		key := addressKey(address)
+		if wanted[string(key)] {
+			return fmt.Errorf("%w: %s is named twice", ErrInvalid, address)
+		}
+		wanted[string(key)] = true
+		if err := checkHome(tx, address); err != nil {
+			return err
+		}
+		if err := checkFree(tx, key, a.ID); err != nil {
+			return err
+		}
+	}
+	if a.Login != "" {
+		wanted[string(loginKey(a.Login))] = true
+		if err := checkFree(tx, loginKey(a.Login), a.ID); err != nil {
+			return err
+		}
+	}
+	if err := release(tx, before, wanted); err != nil {
+		return err
+	}
+	for _, address := range a.Addresses {
+		tx.Put(tableNames, addressKey(address), encodeOwner(rowAddress, a.ID))
+	}
+	if a.Login != "" {
+		tx.Put(tableNames, loginKey(a.Login), encodeOwner(rowLogin, a.ID))
+	}
+	return nil
+}
+
+// release frees the names of before that are not wanted any more.
+func release(tx *kv.Tx, before *record, wanted map[string]bool) error {
+	if before == nil {
+		return nil
+	}
+	var dropped []mail.Address
+	for _, a := range before.Addresses {
+		if !wanted[a.Key()] {
+			dropped = append(dropped, a)
+		}
+	}
+	if len(dropped) > 0 {
+		if err := forget(tx, dropped); err != nil {
+			return err
+		}
+	}
+	for _, key := range before.names() {
+		if !wanted[string(key)] {
+			tx.Delete(tableNames, key)
+		}
+	}
+	return nil
+}
+
+// names are the keys of the account's rows in l.
+func (r *record) names() [][]byte {
+	var keys [][]byte
+	for _, a := range r.Addresses {
+		keys = append(keys, addressKey(a))
+	}
+	if r.Login != "" {
+		keys = append(keys, loginKey(r.Login))
+	}
+	return keys
+}
+
+func checkAccount(a Account) error {
+	control := func(r rune) bool { return unicode.IsControl(r) || r == unicode.ReplacementChar }
+	switch {
+	case len(a.Addresses) == 0:
+		return fmt.Errorf("%w: an account needs an address", ErrInvalid)
+	case len(a.Addresses) > maxAddresses:
+		return fmt.Errorf("%w: more than %d addresses", ErrInvalid, maxAddresses)
+	case len(a.Name) > maxName || strings.ContainsFunc(a.Name, control):
+		return fmt.Errorf("%w: a name has up to %d octets and no control characters", ErrInvalid, maxName)
+	case len(a.Login) > maxLogin || strings.ContainsFunc(a.Login, func(r rune) bool { return r == '@' || unicode.IsSpace(r) || control(r) }):
+		return fmt.Errorf("%w: a login name has up to %d octets, no @, no space and no control characters", ErrInvalid, maxLogin)
+	}
+	return nil
+}
+
+// checkHome: an address stands in a domain of ours, and in the real one of an alias.
+func checkHome(tx *kv.Tx, a mail.Address) error {
+	r, err := findRow(tx, domainKey(a.Domain))
+	switch {
+	case err != nil:
+		return err
+	case a.Local == "" || r.kind != rowDomain:
+		return fmt.Errorf("%w: %q of %s", ErrNoDomain, a.Domain, a)
+	case r.domain.AliasOf != "":
+		return fmt.Errorf("%w: %s is an alias of %s: give the address there", ErrInvalid, a.Domain, r.domain.AliasOf)
+	}
+	return nil
+}
+
+func checkFree(tx *kv.Tx, key []byte, id mail.AccountID) error {
+	r, err := findRow(tx, key)
+	switch {
+	case err != nil:
+		return err
+	case r.kind == 0, (r.kind == rowAddress || r.kind == rowLogin) && r.owner == id:
+		return nil
+	}
+	return fmt.Errorf("%w: %s", ErrExists, key)
+}
+
+// RemoveAccount frees its names and takes its addresses out of aliases. An alias that would
+// be left without a member, or a catch-all that leads here, is ErrInUse.
+func (d *Directory) RemoveAccount(tx *kv.Tx, id mail.AccountID) error {
+	r, err := findRecord(tx, id)
+	if err != nil {
+		return err
+	}
+	if err := forget(tx, r.Addresses); err != nil {
+		return err
+	}
+	for _, key := range r.names() {
+		tx.Delete(tableNames, key)
+	}
+	tx.Delete(tableAccounts, accountKey(id))
+	tx.OnCommit(d.view.changed)
+	return nil
+}
+
+// forget takes addresses that go away out of the aliases they are members of, so that
+// who gets such an address later does not get the mail of a group he was never put into.
+// An alias left without a member, or a catch-all that leads there, is ErrInUse.
+func forget(tx *kv.Tx, going []mail.Address) error {
+	gone := map[string]bool{}
+	for _, a := range going {
+		gone[a.Key()] = true
+	}
+	var changed []Alias
+	for key, value := range tx.Scan(tableNames, nil, nil) {
+		found, err := decodeRow(key, value)
+		if err != nil {
+			return err
+		}
+		if found.kind == rowDomain && gone[found.domain.CatchAll.Key()] {
+			return fmt.Errorf("%w: %s is the catch-all of %s", ErrInUse, found.domain.CatchAll, found.domain.Name)
+		}
+		if found.kind != rowAlias || gone[found.alias.Address.Key()] {
+			continue
+		}
+		left := slices.DeleteFunc(slices.Clone(found.alias.Members), func(m mail.Address) bool { return gone[m.Key()] })
+		switch {
+		case len(left) == 0:
+			return fmt.Errorf("%w: the alias %s has no other member: remove it first", ErrInUse, found.alias.Address)
+		case len(left) < len(found.alias.Members):
+			found.alias.Members = left
+			changed = append(changed, found.alias)
+		}
+	}
+	for _, alias := range changed {
+		tx.Put(tableNames, addressKey(alias.Address), alias.encode())
+	}
+	return nil
+}
+
+// SetSecret changes the password; logins remembered with the old one are forgotten with the commit.
+func (d *Directory) SetSecret(tx *kv.Tx, id mail.AccountID, secret Secret) error {
+	r, err := findRecord(tx, id)
+	if err != nil {
+		return err
+	}
+	r.Secret = secret
+	d.putRecord(tx, r)
+	return nil
+}
+
+func (d *Directory) putRecord(tx *kv.Tx, r *record) {
+	r.Created = r.Created.UTC().Truncate(time.Second)
+	tx.Put(tableAccounts, accountKey(r.ID), r.encode())
+	tx.OnCommit(d.view.changed)
+}
+
+// PutAlias makes or changes an alias. Members in our domains must exist; an alias must not lead back to itself.
+func (d *Directory) PutAlias(tx *kv.Tx, a Alias) error {
+	if err := checkHome(tx, a.Address); err != nil {
+		return err
+	}
+	if len(a.Members) == 0 || len(a.Members) > maxMembers {
+		return fmt.Errorf("%w: an alias has 1 to %d members", ErrInvalid, maxMembers)
+	}
+	found, err := findRow(tx, addressKey(a.Address))
+	if err != nil {
+		return err
+	}
+	if found.kind != 0 && found.kind != rowAlias {
+		return fmt.Errorf("%w: %s", ErrExists, a.Address)
+	}
+	below := loop{d: d, tx: tx, alias: a.Address.Key(), visited: make(map[string]bool)}
+	for _, member := range a.Members {
+		if err := below.check(member); err != nil {
+			return err
+		}
+		if err := d.checkMember(tx, member); err != nil {
+			return err
+		}
+	}
+	tx.Put(tableNames, addressKey(a.Address), a.encode())
+	tx.OnCommit(d.view.changed)
+	return nil
+}
+
+// checkMember: an address of ours that mail is sent on to must exist.
+func (d *Directory) checkMember(tx *kv.Tx, a mail.Address) error {
+	if a.Local == "" || a.Domain == "" {
+		return fmt.Errorf("%w: %q is no address", ErrInvalid, a)
+	}
+	r, ours, err := d.lead(tx, a)
+	if err != nil {
+		return err
+	}
+	if ours && r.kind == 0 && !isRole(a.Local) {
+		return fmt.Errorf("%w: %s", ErrNoAddress, a)
+	}
+	return nil
+}
+
+// loop looks for an alias below its own members.
+type loop struct {
+	d       *Directory
+	tx      *kv.Tx
+	alias   string // address key
+	visited map[string]bool
+}
+
+func (l *loop) check(member mail.Address) error {
+	r, ours, err := l.d.lead(l.tx, member)
+	if err != nil || !ours {
+		return err
+	}
+	home, err := homeOf(l.tx, member) // the alias itself may not be stored yet
+	if err != nil {
+		return err
+	}
+	if home.Key() == l.alias || r.kind == rowAlias && r.alias.Address.Key() == l.alias {
+		return fmt.Errorf("%w: through %s", ErrLoop, member)
+	}
+	if r.kind != rowAlias || l.visited[r.alias.Address.Key()] {
+		return nil
+	}
+	l.visited[r.alias.Address.Key()] = true
+	for _, next := range r.alias.Members {
+		if err := l.check(next); err != nil {
+			return fmt.Errorf("%w, through %s", err, member)
+		}
+	}
+	return nil
+}
+
+// lead finds the row an address leads to, subaddresses taken off.
+func (d *Directory) lead(tx *kv.Tx, a mail.Address) (r row, ours bool, err error) {
+	home, err := homeOf(tx, a)
+	if err != nil || home.Domain == "" {
+		return row{}, false, err
+	}
+	if r, err = findRow(tx, addressKey(home)); err != nil || r.kind != 0 {
+		return r, true, err
+	}
+	base, _, ok := strings.Cut(home.Local, d.separator)
+	if !ok || base == "" {
+		return row{}, true, nil
+	}
+	r, err = findRow(tx, addressKey(mail.Address{Local: base, Domain: home.Domain}))
+	return r, true, err
+}
+
+// homeOf is the address in its real domain; the zero Address when the domain is not ours.
+func homeOf(tx *kv.Tx, a mail.Address) (mail.Address, error) {
+	r, err := findRow(tx, domainKey(a.Domain))
+	if err != nil || r.kind != rowDomain {
+		return mail.Address{}, err
+	}
+	if r.domain.AliasOf != "" {
+		a.Domain = r.domain.AliasOf
+	}
+	return a, nil
+}
+
+// RemoveAlias removes an alias, and it from the aliases that name it, as RemoveAccount does.
+func (d *Directory) RemoveAlias(tx *kv.Tx, a mail.Address) error {
+	found, err := findRow(tx, addressKey(a))
+	if err != nil {
+		return err
+	}
+	if found.kind != rowAlias {
+		return fmt.Errorf("%w: %s is no alias", ErrNoAddress, a)
+	}
+	if err := forget(tx, []mail.Address{found.alias.Address}); err != nil {
+		return err
+	}
+	tx.Delete(tableNames, addressKey(a))
+	tx.OnCommit(d.view.changed)
+	return nil
+}
+
+// findRow reads a row of l; kind 0: there is none.
+func findRow(tx *kv.Tx, key []byte) (row, error) {
+	value := tx.Get(tableNames, key)
+	if value == nil {
+		return row{}, nil
+	}
+	return decodeRow(key, value)
+}
+
+func findRecord(tx *kv.Tx, id mail.AccountID) (*record, error) {
+	value := tx.Get(tableAccounts, accountKey(id))
+	if value == nil || id == 0 {
+		return nil, ErrNoAccount
+	}
+	return decodeAccount(id, value)
+}
