@@ -1,0 +1,304 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/posthouse-mail/posthouse/auth"
+	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/store"
+	"github.com/posthouse-mail/posthouse/store/kv"
+)
+
+// Account is one account as the operator sees it.
+type Account struct {
+	ID        uint32    `json:"id"`
+	Name      string    `json:"name,omitempty"`
+	Addresses []string  `json:"addresses"` // the first is the main one
+	Login     string    `json:"login,omitempty"`
+	Doors     []string  `json:"doors"`
+	Disabled  bool      `json:"disabled,omitempty"`
+	Created   time.Time `json:"created"`
+	Usage     Amount    `json:"usage"`
+	Quota     Amount    `json:"quota"` // 0: no limit
+}
+
+// Amount is octets and messages.
+type Amount struct {
+	Bytes    uint64 `json:"bytes"`
+	Messages uint64 `json:"messages"`
+}
+
+// NewAccount is what an account is made of. Quota nil: the house's default; Doors nil: all.
+type NewAccount struct {
+	Addresses []string `json:"addresses"`
+	Name      string   `json:"name,omitempty"`
+	Login     string   `json:"login,omitempty"`
+	Doors     []string `json:"doors,omitempty"`
+	Password  string   `json:"password"`
+	Quota     *Amount  `json:"quota,omitempty"`
+}
+
+// Change is what SetAccount changes; nil and empty fields stay as they are.
+type Change struct {
+	Name     *string  `json:"name,omitempty"`
+	Login    *string  `json:"login,omitempty"`
+	Doors    []string `json:"doors,omitempty"`
+	Disabled *bool    `json:"disabled,omitempty"`
+	Add      []string `json:"add_addresses,omitempty"`
+	Remove   []string `json:"remove_addresses,omitempty"`
+	Main     string   `json:"main_address,omitempty"`
+	Bytes    *uint64  `json:"quota_bytes,omitempty"`
+	Messages *uint64  `json:"quota_messages,omitempty"`
+}
+
+// AddAccount makes identity and mailboxes in one transaction: there is never one without the other.
+func (h *House) AddAccount(ctx context.Context, in NewAccount) (Account, error) {
+	addrs, err := addresses(in.Addresses)
+	if err != nil {
+		return Account{}, err
+	}
+	if len(addrs) == 0 {
+		return Account{}, invalid("an account needs an address")
+	}
+	secret, err := h.o.Directory.Hash(ctx, in.Password)
+	if err != nil {
+		return Account{}, translate(addrs[0].String(), err)
+	}
+	doors, err := parseDoors(in.Doors)
+	if err != nil {
+		return Account{}, err
+	}
+	quota := h.o.Quota
+	if in.Quota != nil {
+		quota = store.Quota{Bytes: in.Quota.Bytes, Messages: in.Quota.Messages}
+	}
+	a := auth.Account{Name: strings.TrimSpace(in.Name), Addresses: addrs, Login: in.Login, Doors: doors}
+	var id mail.AccountID
+	err = h.o.DB.Update(ctx, func(tx *kv.Tx) error {
+		made, err := h.o.Directory.CreateAccount(tx, a, secret)
+		if err != nil {
+			return err
+		}
+		id = made
+		return h.o.Store.CreateAccount(tx, id, quota)
+	})
+	if err != nil {
+		return Account{}, translate(addrs[0].String(), err)
+	}
+	h.done(ctx, "account add", addrs[0].String())
+	return h.account(ctx, id)
+}
+
+// RemoveAccount removes identity, addresses and all mail of the account.
+func (h *House) RemoveAccount(ctx context.Context, user string) error {
+	a, err := h.o.Directory.FindAccount(ctx, user)
+	if err != nil {
+		return translate(user, err)
+	}
+	err = h.o.DB.Update(ctx, func(tx *kv.Tx) error {
+		if err := h.o.Directory.RemoveAccount(tx, a.ID); err != nil {
+			return err
+		}
+		return h.o.Store.DeleteAccount(tx, a.ID)
+	})
+	if err != nil {
+		return translate(user, err)
+	}
+	h.done(ctx, "account remove", user)
+	return nil
+}
+
+// SetPassword changes the password; sessions that are open stay, remembered logins are forgotten.
+func (h *House) SetPassword(ctx context.Context, user, password string) error {
+	a, err := h.o.Directory.FindAccount(ctx, user)
+	if err != nil {
+		return translate(user, err)
+	}
+	if err := h.o.Directory.SetPassword(ctx, a.ID, password); err != nil {
+		return translate(user, err)
+	}
+	h.done(ctx, "account passwd", user)
+	return nil
+}
+
+// SetAccount changes what c names, in one transaction.
+func (h *House) SetAccount(ctx context.Context, user string, c Change) (Account, error) {
+	a, err := h.o.Directory.FindAccount(ctx, user)
+	if err != nil {
+		return Account{}, translate(user, err)
+	}
+	if a, err = changed(a, c); err != nil {
+		return Account{}, err
+	}
+	usage, err := h.o.Store.Usage(ctx, a.ID)
+	if err != nil {
+		return Account{}, translate(user, err)
+	}
+	quota := usage.Limit
+	if c.Bytes != nil {
+		quota.Bytes = *c.Bytes
+	}
+	if c.Messages != nil {
+		quota.Messages = *c.Messages
+	}
+	err = h.o.DB.Update(ctx, func(tx *kv.Tx) error {
+		if err := h.o.Directory.UpdateAccount(tx, a); err != nil {
+			return err
+		}
+		return h.o.Store.SetQuota(tx, a.ID, quota)
+	})
+	if err != nil {
+		return Account{}, translate(user, err)
+	}
+	h.done(ctx, "account set", user)
+	return h.account(ctx, a.ID)
+}
+
+// changed is a with the changes of c that concern the directory.
+func changed(a auth.Account, c Change) (auth.Account, error) {
+	if c.Name != nil {
+		a.Name = strings.TrimSpace(*c.Name)
+	}
+	if c.Login != nil {
+		a.Login = *c.Login
+	}
+	if c.Disabled != nil {
+		a.Disabled = *c.Disabled
+	}
+	if len(c.Doors) > 0 {
+		doors, err := parseDoors(c.Doors)
+		if err != nil {
+			return a, err
+		}
+		a.Doors = doors
+	}
+	add, err := addresses(c.Add)
+	if err != nil {
+		return a, err
+	}
+	a.Addresses = append(slices.Clone(a.Addresses), add...)
+	for _, s := range c.Remove {
+		i, err := indexOf(a, s)
+		if err != nil {
+			return a, err
+		}
+		a.Addresses = slices.Delete(a.Addresses, i, i+1)
+	}
+	if c.Main != "" {
+		i, err := indexOf(a, c.Main)
+		if err != nil {
+			return a, err
+		}
+		first := a.Addresses[i]
+		a.Addresses = slices.Insert(slices.Delete(a.Addresses, i, i+1), 0, first)
+	}
+	if len(a.Addresses) == 0 {
+		return a, conflict("an account needs an address: add another one before you remove the last")
+	}
+	return a, nil
+}
+
+func indexOf(a auth.Account, s string) (int, error) {
+	addr, err := address(s)
+	if err != nil {
+		return 0, err
+	}
+	i := slices.IndexFunc(a.Addresses, func(x mail.Address) bool { return x.Key() == addr.Key() })
+	if i < 0 {
+		return 0, missing(s + " is no address of this account")
+	}
+	return i, nil
+}
+
+// Account shows one account by any of its addresses or its login name.
+func (h *House) Account(ctx context.Context, user string) (Account, error) {
+	a, err := h.o.Directory.FindAccount(ctx, user)
+	if err != nil {
+		return Account{}, translate(user, err)
+	}
+	return h.show(ctx, a)
+}
+
+// Accounts lists all.
+func (h *House) Accounts(ctx context.Context) ([]Account, error) {
+	list, err := h.o.Directory.Accounts(ctx)
+	if err != nil {
+		return nil, translate("accounts", err)
+	}
+	out := make([]Account, 0, len(list))
+	for _, a := range list {
+		shown, err := h.show(ctx, a)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, shown)
+	}
+	return out, nil
+}
+
+func (h *House) account(ctx context.Context, id mail.AccountID) (Account, error) {
+	a, err := h.o.Directory.Account(ctx, id)
+	if err != nil {
+		return Account{}, translate(fmt.Sprint("account ", id), err)
+	}
+	return h.show(ctx, a)
+}
+
+func (h *House) show(ctx context.Context, a auth.Account) (Account, error) {
+	u, err := h.o.Store.Usage(ctx, a.ID)
+	if err != nil && !errors.Is(err, store.ErrNoAccount) { // removed between the two reads
+		return Account{}, translate(fmt.Sprint("account ", a.ID), err)
+	}
+	return Account{
+		ID: uint32(a.ID), Name: a.Name, Addresses: texts(a.Addresses), Login: a.Login,
+		Doors: doorNames(a.Doors), Disabled: a.Disabled, Created: a.Created,
+		Usage: Amount{u.Bytes, u.Messages}, Quota: Amount{u.Limit.Bytes, u.Limit.Messages},
+	}, nil
+}
+
+// doors is the names of the services, in the order they are shown.
+func doors() []struct {
+	name string
+	door auth.Door
+} {
+	return []struct {
+		name string
+		door auth.Door
+	}{{"imap", auth.DoorIMAP}, {"pop3", auth.DoorPOP3}, {"submission", auth.DoorSubmission}, {"web", auth.DoorWeb}}
+}
+
+// parseDoors reads names; none at all is all of them, "none" is none.
+func parseDoors(list []string) (auth.Door, error) {
+	if len(list) == 0 {
+		return auth.DoorAll, nil
+	}
+	var set auth.Door
+	for _, s := range list {
+		found := s == "none"
+		for _, d := range doors() {
+			if d.name == s || s == "all" {
+				set |= d.door
+				found = true
+			}
+		}
+		if !found {
+			return 0, invalid(fmt.Sprintf("%q is no service: write imap, pop3, submission, web, all or none", s))
+		}
+	}
+	return set, nil
+}
+
+func doorNames(set auth.Door) []string {
+	names := []string{}
+	for _, d := range doors() {
+		if set&d.door != 0 {
+			names = append(names, d.name)
+		}
+	}
+	return names
+}

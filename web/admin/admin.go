@@ -1,0 +1,155 @@
+// Package admin is the operator's verbs, once: the command line, the API and
+// the pages call them, on a running house or on its files. It is the only
+// package that writes both keepers, auth and store, in one transaction.
+//
+// A House has the verbs; they take and give plain values with JSON names. An
+// Error has a class, so that every caller can translate it once.
+package admin
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+
+	"github.com/posthouse-mail/posthouse/auth"
+	"github.com/posthouse-mail/posthouse/internal/logx"
+	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/smtp/queue"
+	"github.com/posthouse-mail/posthouse/store"
+	"github.com/posthouse-mail/posthouse/store/kv"
+)
+
+// Options of a House.
+type Options struct {
+	Logger    *slog.Logger
+	DB        *kv.DB
+	Directory *auth.Directory
+	Store     *store.Store
+	Queue     *queue.Queue
+	Quota     store.Quota // of new accounts
+}
+
+// House is what the verbs work on.
+type House struct{ o Options }
+
+// New returns the verbs over started keepers.
+func New(o Options) *House {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &House{o: o}
+}
+
+// done logs a verb that changed something.
+func (h *House) done(ctx context.Context, verb, what string) {
+	h.o.Logger.InfoContext(ctx, logx.AdminVerb, "verb", verb, "what", what)
+}
+
+// Class says what kind of mistake an Error is.
+type Class string
+
+const (
+	Invalid     Class = "invalid"     // the request cannot be understood
+	Missing     Class = "missing"     // what it names is not there
+	Conflict    Class = "conflict"    // it contradicts what is there
+	Unavailable Class = "unavailable" // not now: try again
+	Internal    Class = "internal"    // our fault; the log has the cause
+)
+
+// Error is what an operator reads: what is wrong, and what to do.
+type Error struct {
+	Class   Class  `json:"class"`
+	Message string `json:"message"`
+	cause   error
+}
+
+func (e *Error) Error() string { return e.Message }
+func (e *Error) Unwrap() error { return e.cause }
+
+func invalid(message string) error  { return &Error{Class: Invalid, Message: message} }
+func missing(message string) error  { return &Error{Class: Missing, Message: message} }
+func conflict(message string) error { return &Error{Class: Conflict, Message: message} }
+
+// translate is the one place where an error of the keepers gets its class; what names the thing that the verb was about.
+func translate(what string, err error) error {
+	var known *Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &known):
+		return err
+	case errors.Is(err, auth.ErrNoDomain), errors.Is(err, auth.ErrNotLocal):
+		return &Error{Missing, plain(what, err) + "; to make it one of ours: posthouse domain add DOMAIN", err}
+	case anyOf(err, auth.ErrNoAccount, auth.ErrNoAddress, store.ErrNoAccount, queue.ErrNoItem):
+		return &Error{Missing, plain(what, err), err}
+	case anyOf(err, auth.ErrExists, auth.ErrInUse, auth.ErrLoop, store.ErrExists, queue.ErrBusy):
+		return &Error{Conflict, plain(what, err), err}
+	case anyOf(err, auth.ErrInvalid, auth.ErrPassword):
+		return &Error{Invalid, plain(what, err), err}
+	case errors.Is(err, kv.ErrFull):
+		return &Error{Unavailable, "the disk is full: nothing was changed; make room and try again", err}
+	case errors.Is(err, kv.ErrClosed):
+		return &Error{Unavailable, "the database takes no changes now: the house stops, or could not write; see its log", err}
+	case anyOf(err, auth.ErrSlowDown, context.Canceled, context.DeadlineExceeded):
+		return &Error{Unavailable, what + ": not done in time: try again", err}
+	}
+	return &Error{Internal, plain(what, err), err}
+}
+
+func anyOf(err error, targets ...error) bool {
+	return slices.ContainsFunc(targets, func(t error) bool { return errors.Is(err, t) })
+}
+
+// plain is the error without the names of our packages, which mean nothing to an operator.
+func plain(what string, err error) string {
+	text := err.Error()
+	for _, p := range []string{"auth: ", "store: ", "queue: ", "kv: "} {
+		text = strings.ReplaceAll(text, p, "")
+	}
+	if strings.Contains(text, what) {
+		return text
+	}
+	return what + ": " + text
+}
+
+// address reads one address.
+func address(s string) (mail.Address, error) {
+	a, err := mail.ParseAddress(strings.TrimSpace(s))
+	if err != nil {
+		return mail.Address{}, &Error{Invalid, err.Error(), err}
+	}
+	return a, nil
+}
+
+// addresses reads several.
+func addresses(list []string) ([]mail.Address, error) {
+	all := make([]mail.Address, 0, len(list))
+	for _, s := range list {
+		a, err := address(s)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, a)
+	}
+	return all, nil
+}
+
+// domain reads a domain name; address literals are nobody's domain.
+func domain(s string) (mail.Domain, error) {
+	d, err := mail.ParseDomain(strings.TrimSpace(s))
+	if err != nil {
+		return "", &Error{Invalid, err.Error(), err}
+	}
+	if strings.HasPrefix(string(d), "[") {
+		return "", invalid(s + " is an address, no domain name")
+	}
+	return d, nil
+}
+
+// Check verifies the store's tables and, deep, every body; it returns the problems in words.
+func (h *House) Check(ctx context.Context, deep bool) ([]string, error) {
+	problems, err := h.o.Store.Check(ctx, deep)
+	return problems, translate("check", err)
+}

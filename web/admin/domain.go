@@ -1,0 +1,140 @@
+package admin
+
+import (
+	"context"
+
+	"github.com/posthouse-mail/posthouse/auth"
+	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/store/kv"
+)
+
+// Domain is a domain of the house.
+type Domain struct {
+	Name     string `json:"name"`
+	AliasOf  string `json:"alias_of,omitempty"`
+	CatchAll string `json:"catch_all,omitempty"`
+}
+
+// AddDomain makes a domain, or changes what it is an alias of and its catch-all.
+func (h *House) AddDomain(ctx context.Context, in Domain) (Domain, error) {
+	name, err := domain(in.Name)
+	if err != nil {
+		return Domain{}, err
+	}
+	d := auth.Domain{Name: name}
+	if in.AliasOf != "" {
+		if d.AliasOf, err = domain(in.AliasOf); err != nil {
+			return Domain{}, err
+		}
+	}
+	if in.CatchAll != "" {
+		if d.CatchAll, err = address(in.CatchAll); err != nil {
+			return Domain{}, err
+		}
+	}
+	err = h.o.DB.Update(ctx, func(tx *kv.Tx) error { return h.o.Directory.PutDomain(tx, d) })
+	if err != nil {
+		return Domain{}, translate(in.Name, err)
+	}
+	h.done(ctx, "domain add", string(name))
+	return showDomain(d), nil
+}
+
+// RemoveDomain is refused while addresses use the domain.
+func (h *House) RemoveDomain(ctx context.Context, name string) error {
+	d, err := domain(name)
+	if err != nil {
+		return err
+	}
+	err = h.o.DB.Update(ctx, func(tx *kv.Tx) error { return h.o.Directory.RemoveDomain(tx, d) })
+	if err != nil {
+		return translate(name, err)
+	}
+	h.done(ctx, "domain remove", string(d))
+	return nil
+}
+
+// Domains lists all.
+func (h *House) Domains(ctx context.Context) ([]Domain, error) {
+	list, err := h.o.Directory.Domains(ctx)
+	if err != nil {
+		return nil, translate("domains", err)
+	}
+	out := make([]Domain, 0, len(list))
+	for _, d := range list {
+		out = append(out, showDomain(d))
+	}
+	return out, nil
+}
+
+func showDomain(d auth.Domain) Domain {
+	return Domain{Name: string(d.Name), AliasOf: string(d.AliasOf), CatchAll: d.CatchAll.String()}
+}
+
+// Alias is an address that leads to others.
+type Alias struct {
+	Address string   `json:"address"`
+	Members []string `json:"members"`
+	SendAs  bool     `json:"send_as,omitempty"` // members may send as it
+}
+
+// AddAlias makes an alias, or replaces its members.
+func (h *House) AddAlias(ctx context.Context, in Alias) (Alias, error) {
+	a, err := address(in.Address)
+	if err != nil {
+		return Alias{}, err
+	}
+	members, err := addresses(in.Members)
+	if err != nil {
+		return Alias{}, err
+	}
+	if len(members) == 0 {
+		return Alias{}, invalid(in.Address + ": an alias needs at least one member")
+	}
+	alias := auth.Alias{Address: a, Members: members, SendAs: in.SendAs}
+	err = h.o.DB.Update(ctx, func(tx *kv.Tx) error { return h.o.Directory.PutAlias(tx, alias) })
+	if err != nil {
+		return Alias{}, translate(in.Address, err)
+	}
+	h.done(ctx, "alias add", a.String())
+	return showAlias(alias), nil
+}
+
+// RemoveAlias removes it with all members.
+func (h *House) RemoveAlias(ctx context.Context, addr string) error {
+	a, err := address(addr)
+	if err != nil {
+		return err
+	}
+	err = h.o.DB.Update(ctx, func(tx *kv.Tx) error { return h.o.Directory.RemoveAlias(tx, a) })
+	if err != nil {
+		return translate(addr, err)
+	}
+	h.done(ctx, "alias remove", a.String())
+	return nil
+}
+
+// Aliases lists all.
+func (h *House) Aliases(ctx context.Context) ([]Alias, error) {
+	list, err := h.o.Directory.Aliases(ctx)
+	if err != nil {
+		return nil, translate("aliases", err)
+	}
+	out := make([]Alias, 0, len(list))
+	for _, a := range list {
+		out = append(out, showAlias(a))
+	}
+	return out, nil
+}
+
+func showAlias(a auth.Alias) Alias {
+	return Alias{Address: a.Address.String(), Members: texts(a.Members), SendAs: a.SendAs}
+}
+
+func texts(list []mail.Address) []string {
+	out := make([]string, 0, len(list))
+	for _, a := range list {
+		out = append(out, a.String())
+	}
+	return out
+}

@@ -1,0 +1,108 @@
+package admin
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/posthouse-mail/posthouse/smtp/queue"
+)
+
+// QueueEntry is a message that waits for recipients of one domain.
+type QueueEntry struct {
+	ID         string           `json:"id"`
+	Number     uint64           `json:"number"`
+	Domain     string           `json:"domain"`
+	From       string           `json:"from"`
+	Recipients []QueueRecipient `json:"recipients"`
+	Size       int64            `json:"size"`
+	Created    time.Time        `json:"created"`
+	Due        time.Time        `json:"due"`
+	Expires    time.Time        `json:"expires"`
+	Last       time.Time        `json:"last,omitzero"`
+	Attempts   int              `json:"attempts"`
+	Held       bool             `json:"held,omitempty"`
+}
+
+// QueueRecipient is one of its recipients and what the last attempt came to.
+type QueueRecipient struct {
+	Address string `json:"address"`
+	Result  string `json:"result,omitempty"`
+}
+
+// The actions of QueueAction.
+const (
+	Retry   = "retry"   // try now, and forget that the host is to be left alone
+	Hold    = "hold"    // keep back
+	Release = "release" // let go on
+	Cancel  = "cancel"  // give up: the sender gets the message back
+	Drop    = "drop"    // give up in silence
+)
+
+// Queue lists all that waits, the next to be tried first.
+func (h *House) Queue(ctx context.Context) ([]QueueEntry, error) {
+	return h.entries(ctx, queue.Filter{}, "queue")
+}
+
+// QueueEntry shows the entries of one transaction: one for each domain that still waits.
+func (h *House) QueueEntry(ctx context.Context, id string) ([]QueueEntry, error) {
+	return h.entries(ctx, queue.Filter{IDs: []string{id}}, id)
+}
+
+func (h *House) entries(ctx context.Context, f queue.Filter, what string) ([]QueueEntry, error) {
+	items, err := h.o.Queue.List(ctx, f)
+	if err != nil {
+		return nil, translate(what, err)
+	}
+	out := make([]QueueEntry, 0, len(items))
+	for _, it := range items {
+		out = append(out, h.entry(it))
+	}
+	return out, nil
+}
+
+func (h *House) entry(it queue.Item) QueueEntry {
+	e := QueueEntry{
+		ID: it.ID, Number: it.Number, Domain: string(it.Domain), From: it.Envelope.From.String(), Size: it.Size,
+		Created: it.Created, Due: it.Due, Expires: h.o.Queue.Expires(it), Last: it.Last, Attempts: it.Attempts, Held: it.Held,
+	}
+	for i, r := range it.Envelope.Recipients {
+		q := QueueRecipient{Address: r.Address.String()}
+		if i < len(it.Results) && it.Results[i].Verdict != 0 {
+			q.Result = it.Results[i].Error()
+		}
+		e.Recipients = append(e.Recipients, q)
+	}
+	return e
+}
+
+// QueueAction does one of the actions to the entries of the named transactions, of all when none is named, and says how
+// many entries it changed.
+func (h *House) QueueAction(ctx context.Context, action string, ids []string) (int, error) {
+	q, f := h.o.Queue, queue.Filter{IDs: ids}
+	var n int
+	var err error
+	switch action {
+	case Retry:
+		n, err = q.Retry(ctx, f)
+	case Hold:
+		n, err = q.Hold(ctx, f)
+	case Release:
+		n, err = q.Release(ctx, f)
+	case Cancel:
+		n, err = q.Cancel(ctx, f, true)
+	case Drop:
+		n, err = q.Cancel(ctx, f, false)
+	default:
+		return 0, invalid(action + ": write retry, hold, release, cancel or drop")
+	}
+	what := strings.Join(ids, " ")
+	if len(ids) == 0 {
+		what = "all"
+	}
+	if err != nil {
+		return n, translate(what, err)
+	}
+	h.done(ctx, "queue "+action, what)
+	return n, nil
+}

@@ -1,0 +1,94 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+)
+
+// maxPath is the longest name that a socket address holds on every system we run on (sun_path of unix(7) less its NUL).
+const maxPath = 103
+
+// Listen makes the socket in folder, for its owner alone. A socket that a dead house left is replaced; the caller
+// holds the lock of the folder, so that it cannot be a living one's.
+func Listen(folder string) (net.Listener, error) {
+	path := filepath.Join(folder, SocketName)
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("old socket: %w", err)
+	}
+	var l net.Listener
+	err := reachable(path, func(p string) (err error) {
+		l, err = net.Listen("unix", p)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return ownerOnly{Listener: l, path: path}, nil
+}
+
+// reachable calls fn with a name of path that is short enough: where the folder's is too long, the one it has in /proc.
+func reachable(path string, fn func(string) error) error {
+	if len(path) <= maxPath {
+		return fn(path)
+	}
+	folder, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer folder.Close()
+	short := filepath.Join("/proc/self/fd", strconv.Itoa(int(folder.Fd())), filepath.Base(path))
+	if _, err := os.Stat(filepath.Dir(short)); err != nil {
+		return fmt.Errorf("%s: the name is too long for a socket; choose a data folder with a shorter one", path)
+	}
+	return fn(short)
+}
+
+// dial connects to the house of folder.
+func dial(ctx context.Context, folder string) (net.Conn, error) {
+	var c net.Conn
+	err := reachable(filepath.Join(folder, SocketName), func(p string) (err error) {
+		d := net.Dialer{Timeout: 5 * time.Second}
+		c, err = d.DialContext(ctx, "unix", p)
+		return err
+	})
+	return c, err
+}
+
+// ownerOnly closes connections of other users: the rights of the socket keep them out, and a wrong chmod must not let them in.
+type ownerOnly struct {
+	net.Listener
+	path string
+}
+
+func (l ownerOnly) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if u, ok := c.(*net.UnixConn); ok && mayCommand(u) {
+			return c, nil
+		}
+		if err := c.Close(); err != nil {
+			continue // it was not ours anyway
+		}
+	}
+}
+
+// Close removes the socket too, by the name that outlives a short one of /proc.
+func (l ownerOnly) Close() error {
+	err := l.Listener.Close()
+	if e := os.Remove(l.path); e != nil && !errors.Is(e, os.ErrNotExist) {
+		err = errors.Join(err, e)
+	}
+	return err
+}
