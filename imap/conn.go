@@ -92,7 +92,7 @@ func (c *conn) serve(ctx context.Context) error {
 
 // await waits for a command. Answers are sent before it waits, and share one write when commands were pipelined.
 func (c *conn) await(ctx context.Context) error {
-	if c.w.Buffered() == 0 {
+	if !c.w.HasLine() {
 		if err := c.w.Flush(); err != nil {
 			return err
 		}

@@ -1,6 +1,375 @@
 package imap
 
-import "context"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
 
-// fetch answers FETCH and UID FETCH.
-func (c *conn) fetch(ctx context.Context, r *request) error { return bad("FETCH is not built yet") }
+	goimap "github.com/emersion/go-imap/v2"
+
+	"github.com/posthouse-mail/posthouse/imap/internal/syntax"
+	"github.com/posthouse-mail/posthouse/internal/logx"
+	"github.com/posthouse-mail/posthouse/store"
+)
+
+// fetch answers FETCH and UID FETCH (RFC 9051 section 6.4.5). The rows come from the store a page at a time; what a
+// client asks of the text is cut out of the stored body by the offsets that were noted when it arrived.
+func (c *conn) fetch(ctx context.Context, r *request) error {
+	c.d.SP()
+	set := c.d.Set()
+	c.d.SP()
+	p := fetchParser{c: c}
+	p.items()
+	p.modifiers()
+	if err := c.d.End(); err != nil {
+		return err
+	}
+	ranges, err := c.uids(ctx, set, r.byUID)
+	if err != nil {
+		return err
+	}
+	if p.modseq {
+		c.enabled.condstore = true // RFC 7162 section 3.1: asking for it switches it on
+	}
+	f := newFetcher(c, ctx, r, &p)
+	defer f.close()
+	if err := f.rows(ranges); err != nil {
+		return err
+	}
+	f.markSeen()
+	return f.result(ranges)
+}
+
+// fetchParser takes the arguments of FETCH behind the set.
+type fetchParser struct {
+	c            *conn
+	list         []fetchItem
+	modseq       bool // MODSEQ or CHANGEDSINCE
+	changedSince *store.ModSeq
+}
+
+// maxItems bounds the items of one FETCH, so that a short command cannot ask for the same body ten thousand times.
+const maxItems = 128
+
+// items takes one item, a macro, or a list of items.
+func (p *fetchParser) items() {
+	d := &p.c.d
+	if d.Peek() == '(' {
+		d.List(func() { p.item(d.Word()) })
+		if d.Err() == nil && len(p.list) == 0 {
+			d.Fail("FETCH needs an item")
+		}
+		return
+	}
+	word := d.Word()
+	if macro := fetchMacro(word); macro != nil {
+		for _, name := range macro {
+			p.item(name)
+		}
+		return
+	}
+	p.item(word)
+}
+
+// fetchMacro is what ALL, FAST and FULL stand for (RFC 9051 section 6.4.5).
+func fetchMacro(name string) []string {
+	switch name {
+	case "ALL":
+		return []string{"FLAGS", "INTERNALDATE", "RFC822.SIZE", "ENVELOPE"}
+	case "FAST":
+		return []string{"FLAGS", "INTERNALDATE", "RFC822.SIZE"}
+	case "FULL":
+		return []string{"FLAGS", "INTERNALDATE", "RFC822.SIZE", "ENVELOPE", "BODY"}
+	}
+	return nil
+}
+
+// item takes the rest of an item whose name is read.
+func (p *fetchParser) item(name string) {
+	d := &p.c.d
+	if d.Err() != nil {
+		return
+	}
+	it := fetchItem{name: name}
+	bracket := d.Peek() == '['
+	switch {
+	case bracket && !it.take(sectionItem(name)), !bracket && !it.take(plainItem(name)):
+		d.Fail("unknown FETCH item")
+		return
+	case bracket && it.family == familyBody:
+		it.section = d.Section()
+		it.root = len(it.section.Part) > 0 || it.section.Text != ""
+	case bracket:
+		it.section = d.BinarySection()
+		it.root = true
+	}
+	if bracket && it.family != familyBinarySize {
+		it.partial, it.hasPartial = d.Partial()
+	}
+	it.label = it.appendLabel(nil)
+	if d.Err() != nil {
+		return
+	}
+	for i := range p.list {
+		if p.list[i].same(&it) {
+			p.list[i].seen = p.list[i].seen || it.seen
+			return
+		}
+	}
+	if len(p.list) == maxItems {
+		d.Fail("too many FETCH items")
+	}
+	p.modseq = p.modseq || it.name == "MODSEQ"
+	p.list = append(p.list, it)
+}
+
+// modifiers takes the list behind the items (RFC 4466 section 2.4); CHANGEDSINCE is the one there is (RFC 7162 section 3.1.4.1).
+func (p *fetchParser) modifiers() {
+	d := &p.c.d
+	if d.AtEnd() || !d.TrySP() {
+		return
+	}
+	d.List(func() {
+		if d.Keyword() != "CHANGEDSINCE" {
+			d.Fail("unknown FETCH modifier")
+			return
+		}
+		d.SP()
+		since := d.Number64()
+		p.changedSince, p.modseq = &since, true
+	})
+	if d.Err() == nil && p.changedSince != nil {
+		p.item("MODSEQ")
+	}
+}
+
+// fetcher is one FETCH that is being answered.
+type fetcher struct {
+	c     *conn
+	ctx   context.Context
+	items []fetchItem
+	since *store.ModSeq
+
+	rowItems  bool // all items come from the row
+	root      bool // an item needs the structure
+	tellFlags bool
+	seen      bool // an item sets \Seen
+
+	cursor  int    // run of the view that holds the message
+	line    []byte // the answer that is being built
+	flags   flagCache
+	open    openMessage
+	buf     []byte           // a piece of a body
+	marked  []store.UIDRange // messages that become \Seen
+	done    int              // messages answered
+	sent    int              // how often the line was handed on
+	unknown bool             // an encoding that nobody knows was met
+	failed  bool             // a message could not be read
+}
+
+func newFetcher(c *conn, ctx context.Context, r *request, p *fetchParser) *fetcher {
+	f := &fetcher{c: c, ctx: ctx, items: p.list, since: p.changedSince, rowItems: true}
+	hasUID := false
+	for i := range f.items {
+		it := &f.items[i]
+		f.rowItems = f.rowItems && it.row != nil
+		f.root = f.root || it.root
+		f.tellFlags = f.tellFlags || it.name == "FLAGS"
+		f.seen = f.seen || it.seen
+		hasUID = hasUID || it.name == "UID"
+	}
+	if r.byUID && !hasUID { // RFC 9051 section 6.4.9
+		uid := fetchItem{name: "UID"}
+		uid.take(plainItem("UID"))
+		uid.label = uid.appendLabel(nil)
+		f.items = append([]fetchItem{uid}, f.items...)
+	}
+	f.seen = f.seen && !c.box.readOnly
+	return f
+}
+
+func (f *fetcher) close() { f.open.close() }
+
+// rows answers for the messages that exist in ranges.
+func (f *fetcher) rows(ranges []store.UIDRange) error {
+	if f.since != nil {
+		return f.changed(ranges)
+	}
+	if len(ranges) == 0 {
+		return nil
+	}
+	for page, err := range f.c.s.store.Messages(f.ctx, f.c.box.id, ranges) {
+		if err != nil {
+			return err
+		}
+		if err := f.page(page); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// changed answers for what changed after a ModSeq; the store finds it without reading the rest.
+func (f *fetcher) changed(ranges []store.UIDRange) error {
+	ch, err := f.c.s.store.Changes(f.ctx, f.c.box.id, *f.since)
+	if err != nil {
+		return err
+	}
+	rows := ch.Messages[:0]
+	for _, m := range ch.Messages {
+		for len(ranges) > 0 && ranges[0].Last < m.UID {
+			ranges = ranges[1:]
+		}
+		if len(ranges) > 0 && ranges[0].First <= m.UID && m.ModSeq > *f.since {
+			rows = append(rows, m)
+		}
+	}
+	return f.page(rows)
+}
+
+// page answers for some rows.
+func (f *fetcher) page(page []store.Message) error {
+	if f.tellFlags {
+		if err := f.c.learn(f.ctx, page); err != nil {
+			return err
+		}
+		f.flags.names = len(f.c.box.keywords)
+	}
+	for i := range page {
+		m := &page[i]
+		seq := f.sequence(m.UID)
+		if seq == 0 {
+			continue
+		}
+		if err := f.message(seq, m); err != nil {
+			return err
+		}
+		if f.seen && m.Flags&store.Seen == 0 {
+			f.mark(m.UID)
+		}
+	}
+	if f.tellFlags {
+		f.c.box.remember(page)
+	}
+	return f.flush(0)
+}
+
+// sequence is the sequence number of a uid; uids come in order, so that the view is walked once.
+func (f *fetcher) sequence(uid store.UID) uint32 {
+	runs := f.c.box.view.runs
+	for f.cursor < len(runs) && runs[f.cursor].last < uid {
+		f.cursor++
+	}
+	if f.cursor == len(runs) || runs[f.cursor].first > uid {
+		return 0
+	}
+	return runs[f.cursor].seq + uid - runs[f.cursor].first
+}
+
+// lineRoom is how much of answers is gathered before it is handed to the connection.
+const lineRoom = 4 << 10
+
+// flush hands what is gathered to the connection when it is more than room.
+func (f *fetcher) flush(room int) error {
+	if len(f.line) <= room {
+		return nil
+	}
+	f.sent++
+	_, err := f.c.w.Write(f.line)
+	f.line = f.line[:0]
+	return err
+}
+
+// message writes one answer.
+func (f *fetcher) message(seq uint32, m *store.Message) error {
+	if !f.rowItems {
+		if err := f.open.load(f, m); err != nil {
+			return f.broken(m, err, len(f.line), f.sent)
+		}
+	}
+	start, sent, first := len(f.line), f.sent, true
+	f.line = append(f.line, "* "...)
+	f.line = syntax.AppendNumber(f.line, seq)
+	f.line = append(f.line, " FETCH ("...)
+	for i := range f.items {
+		it := &f.items[i]
+		if it.refuses != nil && it.refuses(f, it) {
+			f.unknown = true
+			continue
+		}
+		if !first {
+			f.line = append(f.line, ' ')
+		}
+		first = false
+		f.line = append(f.line, it.label...)
+		if it.row != nil {
+			f.line = it.row(f, f.line, m)
+			continue
+		}
+		if err := it.text(f, it); err != nil {
+			return f.broken(m, err, start, sent)
+		}
+	}
+	f.line = append(f.line, ")\r\n"...)
+	f.done++
+	return f.flush(lineRoom)
+}
+
+// broken deals with a message that cannot be read. As long as nothing of its answer is sent, the answer is taken back and the
+// others go on; in the middle of a literal the connection has to end, since a client waits for octets that nobody has.
+func (f *fetcher) broken(m *store.Message, err error, start, sent int) error {
+	if dead(err) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return err // the connection itself
+	}
+	f.c.log.ErrorContext(f.ctx, logx.IMAPError, "conn", f.c.peer.ID, "command", "fetch", "uid", m.UID, "error", err)
+	if f.sent != sent {
+		return fmt.Errorf("imap: a message ended inside of its answer: %w", io.ErrUnexpectedEOF)
+	}
+	f.line = f.line[:start]
+	f.failed = true
+	return nil
+}
+
+// mark notes a message that becomes \Seen.
+func (f *fetcher) mark(uid store.UID) {
+	if n := len(f.marked); n > 0 && f.marked[n-1].Last+1 == uid {
+		f.marked[n-1].Last = uid
+		return
+	}
+	f.marked = append(f.marked, store.UIDRange{First: uid, Last: uid})
+}
+
+// markSeen sets \Seen on all messages of this FETCH in one mutation; the client learns of it before the answer. Mail that was
+// read stays read to its client even when the flag cannot be kept, so that this is no reason to refuse the FETCH.
+func (f *fetcher) markSeen() {
+	if len(f.marked) == 0 {
+		return
+	}
+	change := store.FlagsChange{Op: store.FlagsAdd, Flags: store.Seen}
+	if _, _, err := f.c.s.store.SetFlags(f.ctx, f.c.box.id, f.marked, change); err != nil {
+		f.c.log.WarnContext(f.ctx, logx.IMAPError, "command", "fetch", "error", err)
+	}
+}
+
+// result is the answer to the command. Messages that another session has expunged are left out; the client is told so
+// where it named them by sequence number and may not see the EXPUNGE yet (RFC 2180 section 4.1, RFC 5530).
+func (f *fetcher) result(ranges []store.UIDRange) error {
+	const gone = goimap.ResponseCode("EXPUNGEISSUED")
+	switch {
+	case f.unknown:
+		return no("UNKNOWN-CTE", "a part has a transfer encoding that is not known here")
+	case f.failed:
+		return no(goimap.ResponseCodeServerBug, "some messages could not be read, the log of the server says why")
+	case f.since != nil || f.c.box == nil:
+		return nil
+	}
+	asked := 0
+	for _, r := range ranges {
+		asked += int(r.Last-r.First) + 1
+	}
+	if f.done < asked && f.done == 0 {
+		return no(gone, "the messages were expunged by another session")
+	}
+	return nil
+}

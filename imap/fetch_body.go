@@ -1,0 +1,268 @@
+package imap
+
+import (
+	"bytes"
+	"errors"
+	"io"
+
+	"github.com/posthouse-mail/posthouse/imap/internal/syntax"
+	"github.com/posthouse-mail/posthouse/internal/message"
+	"github.com/posthouse-mail/posthouse/store"
+)
+
+// piece is how much of a body is in memory at once.
+const piece = 256 << 10
+
+// openMessage is the message whose text is being cut.
+type openMessage struct {
+	body *store.Body
+	root *message.Part // nil when no item needs it
+}
+
+// load opens a message in place of the one before.
+func (o *openMessage) load(f *fetcher, m *store.Message) error {
+	o.close()
+	body, err := f.c.s.store.Open(f.ctx, *m)
+	if err != nil {
+		return err
+	}
+	o.body = body
+	if f.root {
+		o.root, err = body.Root()
+	}
+	return err
+}
+
+func (o *openMessage) close() {
+	if o.body != nil {
+		_ = o.body.Close() // a reader has nothing to lose
+	}
+	*o = openMessage{}
+}
+
+// findPart follows part numbers from the root (RFC 9051 section 6.4.5.1): a message that is no multipart has its body as
+// part 1, and the numbers behind a message/rfc822 part count in the message that it encloses. nil: there is no such part.
+func findPart(root *message.Part, path []uint32) *message.Part {
+	p := root
+	for i, n := range path {
+		if i > 0 {
+			switch {
+			case p.IsMessage() && len(p.Parts) == 1:
+				p = p.Parts[0]
+			case !p.IsMultipart():
+				return nil
+			}
+		}
+		switch {
+		case p.IsMultipart() && len(p.Parts) > 0:
+			if uint64(n) > uint64(len(p.Parts)) {
+				return nil
+			}
+			p = p.Parts[n-1]
+		case n != 1:
+			return nil
+		}
+	}
+	return p
+}
+
+// span is a range of octets of the message.
+type span struct{ from, to int64 }
+
+// sectionSpan is what a section names; ok is false when the message has no such section.
+func sectionSpan(root *message.Part, s syntax.Section) (_ span, ok bool) {
+	p := findPart(root, s.Part)
+	if p == nil {
+		return span{}, false
+	}
+	switch s.Text {
+	case "":
+		if len(s.Part) == 0 {
+			return span{0, p.End}, true
+		}
+		return span{p.Body, p.End}, true
+	case "MIME":
+		return span{p.Header, p.Body}, true
+	}
+	if len(s.Part) > 0 { // HEADER and TEXT of a part are those of the message it encloses
+		if !p.IsMessage() || len(p.Parts) != 1 {
+			return span{}, false
+		}
+		p = p.Parts[0]
+	}
+	if s.Text == "TEXT" {
+		return span{p.Body, p.End}, true
+	}
+	return span{p.Header, p.Body}, true
+}
+
+// writeSection writes BODY[...] and its old names.
+func (f *fetcher) writeSection(it *fetchItem) error {
+	whole := span{0, f.open.body.Size()}
+	if it.section.Text == "" && len(it.section.Part) == 0 {
+		return f.writeSpan(it, whole)
+	}
+	s, ok := sectionSpan(f.open.root, it.section)
+	if !ok {
+		f.line = append(f.line, "NIL"...)
+		return nil
+	}
+	if len(it.section.Fields) == 0 {
+		return f.writeSpan(it, s)
+	}
+	filter := message.FieldFilter{Names: it.section.Fields, Not: it.section.Text == "HEADER.FIELDS.NOT"}
+	return f.writeMade(it, false, func(w io.Writer) error {
+		return filter.Copy(w, io.NewSectionReader(f.open.body, s.from, s.to-s.from))
+	})
+}
+
+// writeSpan writes a range of the message as a literal. Its first piece is read before the literal is promised.
+func (f *fetcher) writeSpan(it *fetchItem, s span) error {
+	from, n := it.cut(s.to - s.from)
+	from += s.from
+	if n <= 0 {
+		f.line = append(f.line, `""`...)
+		return nil
+	}
+	for first := true; n > 0; first = false {
+		b := f.room(int(min(n, piece)))
+		if err := readWhole(f.open.body, b, from); err != nil {
+			return err
+		}
+		maskNUL(b)
+		if first {
+			f.line = syntax.AppendLiteralHeader(f.line, n)
+			if n <= lineRoom { // header and text in one write
+				f.line = append(f.line, b...)
+				return nil
+			}
+			if err := f.flush(0); err != nil {
+				return err
+			}
+		}
+		if _, err := f.c.w.Write(b); err != nil {
+			return err
+		}
+		from += int64(len(b))
+		n -= int64(len(b))
+	}
+	return nil
+}
+
+// room is a buffer of n octets that is kept for the next piece.
+func (f *fetcher) room(n int) []byte {
+	if cap(f.buf) < n {
+		f.buf = make([]byte, max(n, min(2*cap(f.buf), piece)))
+	}
+	return f.buf[:n]
+}
+
+func readWhole(src io.ReaderAt, b []byte, off int64) error {
+	n, err := src.ReadAt(b, off)
+	if n == len(b) {
+		return nil
+	}
+	if err == nil || errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// maskNUL replaces NUL, which a literal cannot hold (RFC 9051 section 4.3.1); BINARY shows it as it is.
+func maskNUL(b []byte) {
+	for {
+		i := bytes.IndexByte(b, 0)
+		if i < 0 {
+			return
+		}
+		b[i] = 0x80
+		b = b[i+1:]
+	}
+}
+
+// writeMade writes what produce makes as a literal. A literal's length comes first, so that what does not fit into a piece
+// of memory is made twice.
+func (f *fetcher) writeMade(it *fetchItem, binary bool, produce func(io.Writer) error) error {
+	g := gatherer{kept: f.room(0)}
+	if err := produce(&g); err != nil {
+		return err
+	}
+	f.buf = g.kept[:0]
+	from, n := it.cut(g.n)
+	switch {
+	case n == 0:
+		f.line = append(f.line, `""`...)
+		return nil
+	case binary && g.nul:
+		f.line = syntax.AppendLiteral8Header(f.line, n)
+	default:
+		f.line = syntax.AppendLiteralHeader(f.line, n)
+	}
+	if g.n == int64(len(g.kept)) {
+		if !binary {
+			maskNUL(g.kept)
+		}
+		f.line = append(f.line, g.kept[from:from+n]...)
+		return f.flush(lineRoom)
+	}
+	if err := f.flush(0); err != nil {
+		return err
+	}
+	w := window{w: f.c.w, skip: from, left: n, mask: !binary}
+	if err := produce(&w); err != nil && !errors.Is(err, errEnough) {
+		return err
+	}
+	if w.left > 0 {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+
+// gatherer counts octets and keeps them while they are few.
+type gatherer struct {
+	kept []byte
+	n    int64
+	nul  bool
+}
+
+func (g *gatherer) Write(p []byte) (int, error) {
+	if g.n == int64(len(g.kept)) && len(g.kept)+len(p) <= piece {
+		g.kept = append(g.kept, p...)
+	}
+	g.n += int64(len(p))
+	g.nul = g.nul || bytes.IndexByte(p, 0) >= 0
+	return len(p), nil
+}
+
+// errEnough ends a production whose window is full.
+var errEnough = errors.New("imap: enough")
+
+// window passes left octets behind skip.
+type window struct {
+	w          io.Writer
+	skip, left int64
+	mask       bool
+}
+
+func (w *window) Write(p []byte) (int, error) {
+	total := len(p)
+	drop := min(w.skip, int64(len(p)))
+	w.skip -= drop
+	p = p[drop:]
+	p = p[:min(int64(len(p)), w.left)]
+	if w.mask && bytes.IndexByte(p, 0) >= 0 {
+		p = bytes.Clone(p) // a Writer may not change what it is given
+		maskNUL(p)
+	}
+	if len(p) > 0 {
+		n, err := w.w.Write(p)
+		w.left -= int64(n)
+		if err != nil {
+			return n, err
+		}
+	}
+	if w.left == 0 {
+		return total, errEnough
+	}
+	return total, nil
+}

@@ -1,0 +1,159 @@
+package imap
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/posthouse-mail/posthouse/auth"
+	"github.com/posthouse-mail/posthouse/internal/cert"
+	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/internal/serve"
+	"github.com/posthouse-mail/posthouse/internal/transcript"
+	"github.com/posthouse-mail/posthouse/store"
+	"github.com/posthouse-mail/posthouse/store/kv"
+	"github.com/posthouse-mail/posthouse/store/storetest"
+)
+
+// house is a server over a real store and directory, with the accounts alice (1) and bob (2), password "secret".
+type house struct {
+	*storetest.House
+	t      testing.TB
+	server *Server
+	ctx    context.Context
+	stop   context.CancelCauseFunc
+	conns  sync.WaitGroup
+	ids    int
+	pool   *tls.Config
+}
+
+func newHouse(t testing.TB, o Options) *house {
+	t.Helper()
+	h := &house{House: storetest.Start(t, storetest.Options{}), t: t}
+	h.ctx, h.stop = context.WithCancelCause(context.Background())
+	h.accounts(&o)
+	ca, err := cert.NewAuthority("test CA", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := ca.Leaf("mail.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.TLS = &tls.Config{Certificates: []tls.Certificate{leaf}}
+	h.pool = &tls.Config{RootCAs: ca.Pool(), ServerName: "mail.test"}
+	o.Store, o.Version = h.Store, "test"
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.NewTextHandler(testLog{t}, nil))
+	}
+	h.server = NewServer(o)
+	t.Cleanup(func() {
+		h.stop(serve.ErrShutdown)
+		h.conns.Wait()
+	})
+	return h
+}
+
+// accounts makes alice and bob. Passwords cost time on purpose, so they are logged in by name where a dialogue does not need more.
+func (h *house) accounts(o *Options) {
+	directory := auth.New(h.DB, auth.Options{ClearLoopback: true})
+	o.Auth = directory
+	secret, err := directory.Hash(h.ctx, "secret")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	err = h.DB.Update(h.ctx, func(tx *kv.Tx) error {
+		if err := directory.PutDomain(tx, auth.Domain{Name: "mail.test"}); err != nil {
+			return err
+		}
+		for _, name := range []string{"alice", "bob"} {
+			a := auth.Account{Name: name, Login: name, Addresses: []mail.Address{{Local: name, Domain: "mail.test"}}, Doors: auth.DoorAll}
+			id, err := directory.CreateAccount(tx, a, secret)
+			if err != nil {
+				return err
+			}
+			if err := h.Store.CreateAccount(tx, id, store.Quota{Messages: 500, Bytes: 1 << 20}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// dial connects over a loopback socket.
+func (h *house) dial() (net.Conn, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		return nil, err
+	}
+	accepted, err := l.Accept()
+	if err != nil {
+		return nil, err
+	}
+	h.serve(accepted)
+	return client, nil
+}
+
+// pipe connects without a network, for synctest.
+func (h *house) pipe() net.Conn {
+	client, end := net.Pipe()
+	h.serve(end)
+	return client
+}
+
+func (h *house) serve(end net.Conn) {
+	h.ids++
+	sc := &serve.Conn{Conn: end, ID: "c" + strconv.Itoa(h.ids), Service: "imap", Remote: netip.MustParseAddrPort("127.0.0.1:40000")}
+	h.conns.Go(func() { h.server.Handle(h.ctx, sc) })
+}
+
+// hooks are the RUN steps of transcripts.
+func (h *house) hooks() map[string]func(*testing.T, string) {
+	return map[string]func(*testing.T, string){
+		// deliver NAME n: n small messages into alice's mailbox.
+		"deliver": func(t *testing.T, arguments string) {
+			name, count, _ := strings.Cut(arguments, " ")
+			n, _ := strconv.Atoi(count)
+			for i := range max(n, 1) {
+				storetest.Deliver(t, h.Store, 1, name, "Subject: delivered "+strconv.Itoa(i+1)+"\r\n\r\nhello\r\n")
+			}
+		},
+		"shutdown": func(*testing.T, string) { h.stop(serve.ErrShutdown) },
+	}
+}
+
+func (h *house) transcript() transcript.House {
+	return transcript.House{
+		Dial:  func(string) (net.Conn, error) { return h.dial() },
+		TLS:   h.pool,
+		Hooks: h.hooks(),
+	}
+}
+
+// testLog writes what the server logs to the test's.
+type testLog struct{ t testing.TB }
+
+func (l testLog) Write(p []byte) (int, error) {
+	l.t.Log(strings.TrimSpace(string(p)))
+	return len(p), nil
+}
+
+func TestTranscripts(t *testing.T) {
+	transcript.Run(t, "testdata/*.txt", func(t *testing.T) transcript.House {
+		return newHouse(t, Options{MaxMessage: 100_000}).transcript()
+	})
+}
