@@ -5,7 +5,7 @@ KILLS ?= 20
 FUZZTIME ?= 30s
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
-.PHONY: help demo build check test race fuzz crash interop crash compare cover fmt
+.PHONY: help demo build check test race fuzz crash interop bench crash compare cover fmt
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -35,6 +35,9 @@ fuzz: ## each fuzz target for FUZZTIME (30s)
 
 interop: build ## other people's programs against the binary (Debian's packages; .ci/run installs them)
 	@$(GO) test -count=1 -tags interop -timeout 15m ./cmd/posthouse/internal/interop
+
+bench: ## the store's figures, the required ones beside them
+	@$(GO) run ./internal/bench/figures
 
 crash: build ## kill -9 the server under load KILLS times (20) and look for every acknowledged message
 	@$(GO) run ./internal/bench/crash -kills $(KILLS)
