@@ -30,7 +30,7 @@ func (c *conn) fetch(ctx context.Context, r *request) error {
 		return err
 	}
 	if p.modseq {
-		c.enabled.condstore = true // RFC 7162 section 3.1: asking for it switches it on
+		c.enableCondstore() // RFC 7162 section 3.1: asking for it switches it on
 	}
 	f := newFetcher(c, ctx, r, &p)
 	defer f.close()
