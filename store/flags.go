@@ -78,7 +78,7 @@ func (s *Store) setFlags(tx *kv.Tx, id MailboxID, ranges []UIDRange, c FlagsChan
 		}
 		bits |= more
 	}
-	var out flagStep
+	out := flagStep{rows: make([]Message, 0, min(countUIDs(ranges), uint64(b.st.exists), stepRows+pageRows))}
 	var edits []page
 	n := 0
 	for p, rr := range pages(tx, id, ranges) {
