@@ -130,7 +130,7 @@ func crashOptions(fs *vfstest.FS, r *rand.Rand) Options {
 
 // TestPowerLoss kills the process or cuts the power at a random operation, several times in the life of a store.
 func TestPowerLoss(t *testing.T) {
-	const rounds = 300
+	const rounds = 200
 	cut := 0
 	for seed := range uint64(rounds) {
 		r := rand.New(rand.NewPCG(seed, 42))

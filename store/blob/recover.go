@@ -39,13 +39,10 @@ func (l *Log) Replay(ctx context.Context, from LSN, fn func(Record) error) (LSN,
 		l.spares.next = n + 1 // numbers are never given twice, even when files are gone
 	}
 	end := from
-	for i, k := range chain {
+	for _, k := range chain {
 		end, err = l.replaySegment(ctx, k, from, fn)
 		if err != nil {
 			return 0, err
-		}
-		if i == len(chain)-1 && from > end && from.Segment() == k.number {
-			return 0, fmt.Errorf("the tables have reached %s, the log ends at %s: %w", from, end, ErrDamaged)
 		}
 	}
 	if n := len(chain); n > 0 {
@@ -161,6 +158,9 @@ func (l *Log) replaySegment(ctx context.Context, k link, from LSN, fn func(Recor
 	at := int64(segmentHeader)
 	if from.Segment() == k.number {
 		at = max(at, from.Offset())
+	}
+	if at > s.limit {
+		return 0, fmt.Errorf("the tables have reached %s, the log ends at %s: %w", from, lsn(k.number, s.limit), ErrDamaged)
 	}
 	for at < s.limit {
 		if err := ctx.Err(); err != nil {
