@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -37,6 +38,7 @@ func main() {
 
 // run executes argv and returns the exit code.
 func (p *program) run(ctx context.Context, argv []string) int {
+	argv = asSendmail(argv)
 	root := p.root()
 	if len(argv) > 1 {
 		root.SetArgs(argv[1:])
@@ -48,6 +50,10 @@ func (p *program) run(ctx context.Context, argv []string) int {
 		return exitOK
 	}
 	fmt.Fprintf(p.stderr, "posthouse: %v\n", err)
+	var coded *codedError
+	if errors.As(err, &coded) {
+		return coded.code
+	}
 	var usage *usageError
 	if errors.As(err, &usage) {
 		fmt.Fprintf(p.stderr, "Try %q.\n", usage.command+" --help")
@@ -76,7 +82,11 @@ func wrongUsage(cmd *cobra.Command, err error) error {
 // args makes an argument check of cobra a usage error.
 func args(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, argv []string) error {
-		return wrongUsage(cmd, check(cmd, argv))
+		err := check(cmd, argv)
+		if err != nil && cmd.HasParent() {
+			err = fmt.Errorf("write: %s", strings.TrimSuffix(cmd.UseLine(), " [flags]"))
+		}
+		return wrongUsage(cmd, err)
 	}
 }
 

@@ -8,8 +8,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// common is the flags that every subcommand takes.
-type common struct {
+// options are the flags that every subcommand takes.
+type options struct {
 	config string
 	data   string
 	json   bool
@@ -17,7 +17,7 @@ type common struct {
 
 // root is the command tree, made anew for each run: nothing is shared between two.
 func (p *program) root() *cobra.Command {
-	c := &common{}
+	c := &options{}
 	root := &cobra.Command{
 		Use:           "posthouse",
 		Short:         "A mail server in one binary: SMTP, IMAP, POP3",
@@ -35,8 +35,16 @@ func (p *program) root() *cobra.Command {
 	flags.StringVar(&c.config, "config", "", "settings file (default "+defaultConfig+" where it exists)")
 	flags.StringVar(&c.data, "data", "", "data folder, for a house without a settings file")
 	flags.BoolVar(&c.json, "json", false, "answer in JSON, for machines")
-	root.MarkFlagsMutuallyExclusive("config", "data")
-	root.AddCommand(p.versionCommand(c))
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if c.config != "" && c.data != "" {
+			return wrongUsage(cmd, errors.New("--config names the data folder already: say one of --config and --data"))
+		}
+		return nil
+	}
+	root.AddCommand(
+		p.serveCommand(c), p.demoCommand(c), p.domainCommand(c), p.accountCommand(c), p.aliasCommand(c), p.queueCommand(c),
+		p.checkCommand(c), p.configCommand(c), p.reloadCommand(c), p.statusCommand(c), p.sendmailCommand(c), p.manCommand(), p.versionCommand(c),
+	)
 	return root
 }
 

@@ -1,14 +1,15 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
-	"io"
 	"runtime"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
 )
+
+// version is what the linker writes here (-ldflags "-X main.version=v1.2.3"); else the module's version is shown.
+var version = "devel"
 
 // build says what this binary is made of.
 type build struct {
@@ -22,12 +23,12 @@ type build struct {
 
 // thisBuild reads what the linker wrote down.
 func thisBuild() build {
-	b := build{Version: "devel", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	b := build{Version: version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return b
 	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
+	if v := info.Main.Version; b.Version == "devel" && v != "" && v != "(devel)" {
 		b.Version = v
 	}
 	for _, s := range info.Settings {
@@ -43,7 +44,7 @@ func thisBuild() build {
 	return b
 }
 
-func (p *program) versionCommand(c *common) *cobra.Command {
+func (p *program) versionCommand(c *options) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Say which posthouse this is",
@@ -57,12 +58,4 @@ func (p *program) versionCommand(c *common) *cobra.Command {
 			return err
 		},
 	}
-}
-
-// writeJSON writes v as one indented document.
-func writeJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	return e.Encode(v)
 }

@@ -199,7 +199,7 @@ func Default() *Config {
 				Duration{time.Hour}, Duration{2 * time.Hour}, Duration{4 * time.Hour},
 			},
 			DelayNotice: Duration{4 * time.Hour},
-			PerHost:     5,
+			PerHost:     10,
 			Connections: 100,
 		},
 		Remote:  Remote{Port: 25},

@@ -12,6 +12,7 @@ const (
 	HouseReloaded    = "settings reloaded"        // changed
 	HouseReloadError = "settings kept"            // error: the new file is wrong, the old settings stay
 	HouseNeedRestart = "setting needs restart"    // key
+	HouseWebError    = "http listener ended"      // listener, error
 	HouseNotifyError = "service manager not told" // state, error
 	AdminVerb        = "operator's command"       // verb, what
 	AdminError       = "operator's command failed"
@@ -28,16 +29,14 @@ const (
 
 // Logins.
 const (
-	LoginOK      = "login"             // door, account, user, mechanism
-	LoginRefused = "login refused"     // door, user, remote, reason
-	LoginSlowed  = "login slowed down" // door, user, remote, wait
+	LoginOK      = "login"         // door, account, user, mechanism
+	LoginRefused = "login refused" // door, user, remote, reason
 )
 
 // POP3.
 const (
 	POP3Session = "pop3 session" // account, messages, sent, deleted, took
 	POP3Error   = "pop3 error"   // command, error
-	POP3TLS     = "pop3 tls refused"
 )
 
 // IMAP.

@@ -1,0 +1,171 @@
+// Package daemon wires the house: it is the only package that knows everybody.
+//
+// New opens the keepers and binds every port, Run opens the doors and keeps
+// them open until its context ends, Reload takes a changed settings file.
+// Everything stops in the reverse of the order in which it started. OpenFiles is for the operator's verbs while no house runs.
+package daemon
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/posthouse-mail/posthouse/internal/cert"
+	"github.com/posthouse-mail/posthouse/internal/config"
+	"github.com/posthouse-mail/posthouse/internal/dns"
+	"github.com/posthouse-mail/posthouse/internal/logx"
+	"github.com/posthouse-mail/posthouse/internal/metrics"
+	"github.com/posthouse-mail/posthouse/internal/serve"
+	"github.com/posthouse-mail/posthouse/smtp/local"
+	"github.com/posthouse-mail/posthouse/web/admin"
+)
+
+// Options of a Daemon.
+type Options struct {
+	Config  *config.Config
+	File    string // of the settings, for Reload; empty: there is none
+	Logger  *slog.Logger
+	Level   *slog.LevelVar // of the Logger; Reload changes it
+	Version string
+	Now     func() time.Time
+}
+
+// Daemon is one house. Its fields are set by New and do not change, but for settings.
+type Daemon struct {
+	o        Options
+	log      *slog.Logger
+	settings atomic.Pointer[config.Config]
+	started  time.Time
+	ready    atomic.Bool
+	reload   sync.Mutex // one Reload at a time
+
+	metrics  *metrics.Set
+	keepers  *keepers
+	certs    *cert.Keeper // nil: no certificates
+	resolver *dns.Client
+	local    *local.Carrier
+	house    *admin.House
+	group    *serve.Group
+	current  current // handlers of new connections
+	doors    []door
+	web      *web
+
+	closers []func() error // what New opened, in order
+}
+
+// New opens everything and binds every port; nothing is accepted before Run.
+func New(ctx context.Context, o Options) (_ *Daemon, err error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	d := &Daemon{o: o, log: o.Logger, metrics: metrics.New(), started: o.Now()}
+	d.settings.Store(o.Config)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.close())
+		}
+	}()
+	for _, step := range []func(context.Context) error{
+		d.openCertificates, d.openKeepers, d.openResolver, d.openCarriers, d.openDoors, d.openWeb,
+	} {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+	}
+	d.describe()
+	return d, nil
+}
+
+// opened notes how to close what a step opened.
+func (d *Daemon) opened(fn func() error) { d.closers = append(d.closers, fn) }
+
+// Close is for a house that was made and is not to run.
+func (d *Daemon) Close() error { return d.close() }
+
+// close closes in reverse what the steps opened.
+func (d *Daemon) close() error {
+	var errs []error
+	for i := len(d.closers) - 1; i >= 0; i-- {
+		errs = append(errs, d.closers[i]())
+	}
+	d.closers = nil
+	return errors.Join(errs...)
+}
+
+// Run opens the doors and returns after ctx ended and everything has stopped: doors first (what is in flight may
+// finish), then the queue, then the keepers. It may be called once.
+func (d *Daemon) Run(ctx context.Context) error {
+	d.log.InfoContext(ctx, logx.HouseStarted, "version", d.o.Version, "hostname", d.o.Config.Hostname, "data", d.o.Config.Data)
+	inner, stop := context.WithCancel(context.WithoutCancel(ctx)) // for what runs until the doors are closed
+	defer stop()
+	var running sync.WaitGroup
+	var queueErr, storeErr error
+	running.Go(func() { queueErr = d.keepers.queue.Run(inner, d.local.Transport()) })
+	if d.certs != nil {
+		running.Go(func() { d.certs.Run(inner) })
+	}
+	running.Go(func() { storeErr = d.keepers.store.Run(inner) })
+	running.Go(func() { d.watchSpool(inner) })
+	d.web.start()
+	for _, door := range d.doors {
+		d.group.Go(door.service)
+	}
+	d.ready.Store(true)
+	d.log.InfoContext(ctx, logx.HouseOpen, "listeners", d.listenerNames())
+	d.tell("READY=1")
+
+	<-ctx.Done()
+	began := d.o.Now()
+	d.ready.Store(false)
+	d.tell("STOPPING=1")
+	d.log.Info(logx.HouseStopping, "cause", context.Cause(ctx).Error())
+	err := d.stop(stop, &running)
+	err = errors.Join(err, queueErr, storeErr, d.close())
+	d.log.Info(logx.HouseStopped, "took", d.o.Now().Sub(began))
+	return err
+}
+
+// stop closes the doors, then ends the queue and what else runs.
+func (d *Daemon) stop(stop context.CancelFunc, running *sync.WaitGroup) error {
+	wait := d.settings.Load().Limits.ShutdownFinish.Duration
+	ctx, cancel := context.WithTimeout(context.Background(), wait)
+	defer cancel()
+	err := d.group.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = nil // those that were not done in time were closed: that is what the setting says
+	}
+	stop()
+	running.Wait()
+	return errors.Join(err, d.web.stop(ctx))
+}
+
+// House gives the verbs of the operator.
+func (d *Daemon) House() *admin.House { return d.house }
+
+// Status is what the house says of itself.
+func (d *Daemon) Status(ctx context.Context) (admin.Status, error) {
+	accounts, err := d.keepers.directory.Accounts(ctx)
+	if err != nil {
+		return admin.Status{}, err
+	}
+	entries, err := d.house.Queue(ctx)
+	if err != nil {
+		return admin.Status{}, err
+	}
+	s := admin.Status{
+		Version: cmp.Or(d.o.Version, "devel"), Hostname: d.o.Config.Hostname, Data: d.o.Config.Data, PID: os.Getpid(),
+		Started: d.started, Ready: d.ready.Load(), Accounts: len(accounts), Queue: len(entries),
+	}
+	for _, x := range d.doors {
+		s.Listeners = append(s.Listeners, admin.Listener{Service: x.service.Name, Address: x.service.Listener.Addr().String()})
+	}
+	return s, nil
+}

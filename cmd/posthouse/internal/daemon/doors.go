@@ -1,0 +1,188 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"sync/atomic"
+
+	"github.com/posthouse-mail/posthouse/imap"
+	"github.com/posthouse-mail/posthouse/internal/cert"
+	"github.com/posthouse-mail/posthouse/internal/config"
+	"github.com/posthouse-mail/posthouse/internal/serve"
+)
+
+// Names of the services, in logs, metrics and Received lines.
+const (
+	serviceSMTP        = "smtp"
+	serviceSubmission  = "submission"
+	serviceSubmissions = "submissions"
+	servicePOP3        = "pop3"
+	servicePOP3S       = "pop3s"
+	serviceIMAP        = "imap"
+	serviceIMAPS       = "imaps"
+	serviceLMTP        = "lmtp"
+)
+
+// door is a bound listener with what serves it.
+type door struct{ service serve.Service }
+
+// handlers is the servers behind the doors, made of one settings value; a reload makes others for new connections.
+type handlers map[string]serve.Handler
+
+// openCertificates loads the pairs; implicit TLS without one is a mistake that is told before anything is bound.
+func (d *Daemon) openCertificates(context.Context) error {
+	c := d.o.Config
+	if len(c.TLS.Certificates) == 0 {
+		return needCertificates(c)
+	}
+	k, err := cert.Open(cert.Options{Pairs: pairs(c), Hostname: c.Hostname, Logger: d.log, Metrics: d.metrics})
+	if err != nil {
+		return fmt.Errorf("tls.certificates: %w", err)
+	}
+	d.certs = k
+	return nil
+}
+
+func pairs(c *config.Config) []cert.Pair {
+	var all []cert.Pair
+	for _, p := range c.TLS.Certificates {
+		all = append(all, cert.Pair{Certificate: p.Cert, Key: p.Key})
+	}
+	return all
+}
+
+// needCertificates names the doors that cannot be without one.
+func needCertificates(c *config.Config) error {
+	var open []string
+	for _, x := range []struct {
+		name string
+		list []config.Address
+	}{{"submissions", c.Listen.Submissions}, {"pop3s", c.Listen.POP3S}, {"imaps", c.Listen.IMAPS}} {
+		if len(x.list) > 0 {
+			open = append(open, "listen."+x.name)
+		}
+	}
+	if len(open) == 0 {
+		return nil
+	}
+	return fmt.Errorf("tls.certificates: %s cannot open without a certificate; name one, or write an empty list for those doors", strings.Join(open, ", "))
+}
+
+// CheckFiles reads the files that the settings name, as a start would.
+func CheckFiles(c *config.Config) error {
+	var errs []error
+	if len(c.TLS.Certificates) == 0 {
+		errs = append(errs, needCertificates(c))
+	} else if _, err := cert.Open(cert.Options{Pairs: pairs(c), Hostname: c.Hostname}); err != nil {
+		errs = append(errs, fmt.Errorf("tls.certificates: %w", err))
+	}
+	for _, h := range c.Remote.SmartHosts {
+		if _, err := secretOf(h.PasswordFile); err != nil {
+			errs = append(errs, fmt.Errorf("remote.smart_hosts.password_file: %w", err))
+		}
+	}
+	if _, err := secretOf(c.Metrics.TokenFile); err != nil {
+		errs = append(errs, fmt.Errorf("metrics.token_file: %w", err))
+	}
+	return errors.Join(errs...)
+}
+
+// openDoors makes the servers and binds every port, before any of them accepts.
+func (d *Daemon) openDoors(ctx context.Context) error {
+	c := d.o.Config
+	h, err := d.handlers(c)
+	if err != nil {
+		return err
+	}
+	d.current.Store(&h)
+	d.group = serve.New(serve.Options{
+		Logger: d.log, Metrics: d.metrics, MaxConns: c.Limits.Connections, MaxPerAddress: c.Limits.PerAddress, ProxyFrom: c.Listen.ProxyFrom,
+	})
+	for _, x := range []struct {
+		name string
+		list []config.Address
+		tls  bool
+		max  int
+	}{
+		{serviceSMTP, c.Listen.SMTP, false, c.Limits.SMTP},
+		{serviceSubmission, c.Listen.Submission, false, 0},
+		{serviceSubmissions, c.Listen.Submissions, true, 0},
+		{servicePOP3, c.Listen.POP3, false, 0},
+		{servicePOP3S, c.Listen.POP3S, true, 0},
+		{serviceIMAP, c.Listen.IMAP, false, 0},
+		{serviceIMAPS, c.Listen.IMAPS, true, 0},
+	} {
+		for _, a := range x.list {
+			l, err := listen(ctx, a.HostPort)
+			if err != nil {
+				return fmt.Errorf("listen.%s: %w", x.name, err)
+			}
+			d.addDoor(serve.Service{Name: x.name, Listener: l, Max: x.max, Busy: busy(x.name, c.Hostname)}, x.tls)
+		}
+	}
+	return d.openLMTP(ctx)
+}
+
+// addDoor notes a bound listener; it accepts when Run starts.
+func (d *Daemon) addDoor(s serve.Service, implicitTLS bool) {
+	d.opened(quiet(s.Listener))
+	if implicitTLS {
+		s.TLS = d.certs.ForClients()
+	}
+	name := s.Name
+	s.Handler = func(ctx context.Context, c *serve.Conn) { (*d.current.Load())[name](ctx, c) }
+	d.doors = append(d.doors, door{s})
+}
+
+// openLMTP binds the unix socket, over one that a dead house left.
+func (d *Daemon) openLMTP(ctx context.Context) error {
+	path := d.o.Config.Listen.LMTP
+	if path == "" {
+		return nil
+	}
+	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == os.ModeSocket {
+		if err := os.Remove(path); err != nil {
+			return fmt.Errorf("listen.lmtp: %w", err)
+		}
+	}
+	var c net.ListenConfig
+	l, err := c.Listen(ctx, "unix", path)
+	if err != nil {
+		return fmt.Errorf("listen.lmtp: %w", err)
+	}
+	if err := os.Chmod(path, 0o660); err != nil { // owner and group: the mail server in front of us
+		return errors.Join(fmt.Errorf("listen.lmtp: %w", err), l.Close())
+	}
+	d.addDoor(serve.Service{Name: serviceLMTP, Listener: l, Busy: busy(serviceLMTP, d.o.Config.Hostname)}, false)
+	return nil
+}
+
+// busy is what a client over the limits is told.
+func busy(service, hostname string) string {
+	const text = "too many connections, try again later"
+	switch service {
+	case servicePOP3, servicePOP3S:
+		return "-ERR [SYS/TEMP] " + text // RFC 3206 section 4
+	case serviceIMAP, serviceIMAPS:
+		return "* BYE [UNAVAILABLE] " + text // RFC 5530 section 3
+	}
+	return "421 4.3.2 " + hostname + " " + text // RFC 5321 section 3.8
+}
+
+// current is the handlers in use.
+type current = atomic.Pointer[handlers]
+
+// handlers makes the servers of c.
+func (d *Daemon) handlers(c *config.Config) (handlers, error) {
+	h := handlers{}
+	readers := imap.NewServer(imap.Options{
+		Store: d.keepers.store, Auth: d.keepers.directory, Logger: d.log, Metrics: d.metrics, TLS: d.clientTLS(), Version: d.o.Version,
+		MaxMessage: int64(c.Limits.MessageSize), IdleTimeout: c.Limits.IMAPIdle.Duration,
+	})
+	h[serviceIMAP], h[serviceIMAPS] = readers.Handle, readers.Handle
+	return h, d.mailHandlers(c, h)
+}

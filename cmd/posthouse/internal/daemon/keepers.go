@@ -1,0 +1,127 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/posthouse-mail/posthouse/auth"
+	"github.com/posthouse-mail/posthouse/internal/cert"
+	"github.com/posthouse-mail/posthouse/internal/config"
+	"github.com/posthouse-mail/posthouse/internal/metrics"
+	"github.com/posthouse-mail/posthouse/smtp/queue"
+	"github.com/posthouse-mail/posthouse/store"
+	"github.com/posthouse-mail/posthouse/store/kv"
+	"github.com/posthouse-mail/posthouse/web/admin"
+)
+
+// keepers are those who own what is on the disk.
+type keepers struct {
+	db        *kv.DB
+	directory *auth.Directory
+	store     *store.Store
+	queue     *queue.Queue
+}
+
+// keeperOptions is what the keepers need of a house.
+type keeperOptions struct {
+	config  *config.Config
+	logger  *slog.Logger
+	metrics *metrics.Set
+	certs   *cert.Keeper
+}
+
+// openKeepers opens the data folder and replays its log.
+func openKeepers(ctx context.Context, o keeperOptions) (_ *keepers, err error) {
+	c := o.config
+	if err := os.MkdirAll(c.Data, 0o700); err != nil {
+		return nil, fmt.Errorf("data folder: %w", err)
+	}
+	k := &keepers{}
+	k.db, err = kv.Open(ctx, kv.Options{Dir: c.Data, Logger: o.logger, Metrics: o.metrics})
+	if err != nil {
+		return nil, fmt.Errorf("data folder %s: %w", c.Data, err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, k.db.Close())
+		}
+	}()
+	k.store, err = store.New(k.db, store.Options{Logger: o.logger, Metrics: o.metrics})
+	if err != nil {
+		return nil, err
+	}
+	k.queue, err = queue.New(k.db, k.store, queueOptions(o))
+	if err != nil {
+		return nil, err
+	}
+	ao := auth.Options{
+		Logger: o.logger, Metrics: o.metrics, Separator: c.Auth.Separator, DefaultDomain: c.Auth.DefaultDomain.Domain,
+		ClearLoopback: c.Auth.ClearLoopback, SCRAM: c.Auth.SCRAM, Postmaster: c.Auth.Postmaster.Address,
+	}
+	if o.certs != nil {
+		ao.Leaf = o.certs.Leaf
+	}
+	k.directory = auth.New(k.db, ao)
+	if err := k.db.Start(ctx); err != nil {
+		return nil, fmt.Errorf("data folder %s: %w", c.Data, err)
+	}
+	return k, nil
+}
+
+func queueOptions(o keeperOptions) queue.Options {
+	c := o.config
+	q := queue.Options{
+		Logger: o.logger, Metrics: o.metrics, Hostname: c.Hostname,
+		Lifetime: c.Queue.Lifetime.Duration, DelayAfter: c.Queue.DelayNotice.Duration,
+		PerHost: c.Queue.PerHost, Workers: c.Queue.Connections,
+	}
+	if q.DelayAfter == 0 {
+		q.DelayAfter = -1 // never
+	}
+	for _, d := range c.Queue.Retry {
+		q.Retry = append(q.Retry, d.Duration)
+	}
+	for _, h := range c.Remote.SmartHosts {
+		q.DirectTries = max(q.DirectTries, h.After)
+	}
+	return q
+}
+
+// house is the operator's verbs over the keepers.
+func (k *keepers) house(c *config.Config, logger *slog.Logger) *admin.House {
+	return admin.New(admin.Options{
+		Logger: logger, DB: k.db, Directory: k.directory, Store: k.store, Queue: k.queue,
+		Quota: store.Quota{Bytes: uint64(c.Quota.Bytes), Messages: uint64(c.Quota.Messages)},
+	})
+}
+
+// Files is a data folder that no house runs on, opened for the operator's verbs.
+type Files struct {
+	House *admin.House
+	db    *kv.DB
+}
+
+// OpenFiles opens the folder of c. Close it soon: no house can start meanwhile.
+func OpenFiles(ctx context.Context, c *config.Config, logger *slog.Logger) (*Files, error) {
+	k, err := openKeepers(ctx, keeperOptions{config: c, logger: logger})
+	if err != nil {
+		return nil, err
+	}
+	return &Files{House: k.house(c, logger), db: k.db}, nil
+}
+
+// Close writes what is left and closes the files.
+func (f *Files) Close() error { return f.db.Close() }
+
+func (d *Daemon) openKeepers(ctx context.Context) (err error) {
+	d.keepers, err = openKeepers(ctx, keeperOptions{config: d.o.Config, logger: d.log, metrics: d.metrics, certs: d.certs})
+	if err != nil {
+		return err
+	}
+	d.opened(d.keepers.db.Close)
+	d.house = d.keepers.house(d.o.Config, d.log)
+	return nil
+}

@@ -1,0 +1,125 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"github.com/posthouse-mail/posthouse/internal/config"
+	"github.com/posthouse-mail/posthouse/internal/logx"
+	"github.com/posthouse-mail/posthouse/web/admin"
+)
+
+// Reload reads the settings file and the certificates again. What can change while the house runs does; the rest is named
+// as waiting for a restart. A wrong file or certificate changes nothing of its own: the old one stays, and the error says why.
+func (d *Daemon) Reload(ctx context.Context) (admin.Reloaded, error) {
+	d.reload.Lock()
+	defer d.reload.Unlock()
+	d.tell("RELOADING=1")
+	defer d.tell("READY=1")
+	out, err := d.reloadSettings()
+	if d.certs != nil {
+		err = errors.Join(err, d.certs.Reload())
+	}
+	if err != nil {
+		d.log.ErrorContext(ctx, logx.HouseReloadError, "error", err)
+		return out, &admin.Error{Class: admin.Invalid, Message: "the old settings stay: " + err.Error()}
+	}
+	for _, key := range out.Waiting {
+		d.log.WarnContext(ctx, logx.HouseNeedRestart, "key", key)
+	}
+	d.log.InfoContext(ctx, logx.HouseReloaded, "changed", strings.Join(out.Changed, " "))
+	return out, nil
+}
+
+// reloadSettings swaps in what can change.
+func (d *Daemon) reloadSettings() (admin.Reloaded, error) {
+	out := admin.Reloaded{Changed: []string{}}
+	if d.o.File == "" {
+		return out, nil
+	}
+	next, err := config.Load(d.o.File)
+	if err != nil {
+		return out, err
+	}
+	now := *d.settings.Load()
+	rebuild := false
+	for _, key := range difference(&now, next) {
+		live, known := liveSettings[key]
+		if !known {
+			out.Waiting = append(out.Waiting, key)
+			continue
+		}
+		rebuild = rebuild || live == newHandlers
+		out.Changed = append(out.Changed, key)
+	}
+	// What waits for a restart keeps its old value, so that the settings are always those the house works with.
+	now.Log.Level = next.Log.Level
+	now.Limits.ShutdownFinish = next.Limits.ShutdownFinish
+	now.Limits.MessageSize, now.Limits.Recipients = next.Limits.MessageSize, next.Limits.Recipients
+	now.Limits.SMTPCommand, now.Limits.SMTPData = next.Limits.SMTPCommand, next.Limits.SMTPData
+	now.Limits.POP3Idle, now.Limits.IMAPIdle = next.Limits.POP3Idle, next.Limits.IMAPIdle
+	now.POP3 = next.POP3
+	now.Submission = next.Submission
+	if d.o.Level != nil {
+		level, err := logx.ParseLevel(now.Log.Level)
+		if err != nil {
+			return out, fmt.Errorf("log.level: %w", err)
+		}
+		d.o.Level.Set(level)
+	}
+	if rebuild {
+		h, err := d.handlers(&now)
+		if err != nil {
+			return out, err
+		}
+		d.current.Store(&h)
+	}
+	d.settings.Store(&now)
+	return out, nil
+}
+
+// How a setting changes while the house runs.
+const (
+	atOnce      = iota + 1
+	newHandlers // connections from now on
+)
+
+// liveSettings are those that a reload changes.
+var liveSettings = map[string]int{
+	"log.level":                atOnce,
+	"limits.shutdown_wait":     atOnce,
+	"limits.message_size":      newHandlers,
+	"limits.recipients":        newHandlers,
+	"limits.smtp_command_wait": newHandlers,
+	"limits.smtp_data_wait":    newHandlers,
+	"limits.pop3_idle":         newHandlers,
+	"limits.imap_idle":         newHandlers,
+	"pop3.exclusive":           newHandlers,
+	"submission.trusted":       newHandlers,
+}
+
+// difference names the settings that are not the same.
+func difference(a, b *config.Config) []string {
+	var keys []string
+	compare("", reflect.ValueOf(*a), reflect.ValueOf(*b), &keys)
+	return keys
+}
+
+func compare(key string, a, b reflect.Value, keys *[]string) {
+	if a.Kind() == reflect.Struct && a.NumField() > 0 && a.Type().Field(0).Tag.Get("toml") != "" {
+		for i := range a.NumField() {
+			name := a.Type().Field(i).Tag.Get("toml")
+			if key != "" {
+				name = key + "." + name
+			}
+			compare(name, a.Field(i), b.Field(i), keys)
+		}
+		return
+	}
+	if !reflect.DeepEqual(a.Interface(), b.Interface()) {
+		*keys = append(*keys, key)
+	}
+}

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+func TestMain(m *testing.M) {
+	flag.Bool("update", false, "write the pages anew")
+	flag.Parse()
+	os.Exit(m.Run())
+}
+
+// TestPages runs testdata/*.txt: what a person types and what he reads. Lines that begin with "$ " are commands, "< " their stdin,
+// "! " stderr, "= " an exit code that is not 0, anything else is stdout. $DIR is a folder of the page's own; --data $DIR/data is
+// added to commands that name no house, except where a page begins with "# alone".
+func TestPages(t *testing.T) {
+	pages, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(pages) == 0 {
+		t.Fatal("no pages", err)
+	}
+	for _, path := range pages {
+		t.Run(strings.TrimSuffix(filepath.Base(path), ".txt"), func(t *testing.T) {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := runPage(t, string(text))
+			if flag.Lookup("update").Value.String() == "true" {
+				if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if got != string(text) {
+				t.Errorf("%s: got\n%s", path, difference(got, string(text)))
+			}
+		})
+	}
+}
+
+// runPage runs the commands of a page and writes it anew.
+func runPage(t *testing.T, text string) string {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "data"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	alone := lines[0] == "# alone"
+	for i := 0; i < len(lines); i++ {
+		if strings.HasPrefix(lines[i], "#") || lines[i] == "" && (i+1 == len(lines) || strings.HasPrefix(lines[i+1], "$ ") || strings.HasPrefix(lines[i+1], "#")) {
+			out.WriteString(lines[i] + "\n")
+			continue
+		}
+		command, ok := strings.CutPrefix(lines[i], "$ ")
+		if !ok {
+			continue
+		}
+		var stdin strings.Builder
+		fmt.Fprintf(&out, "$ %s\n", command)
+		for i+1 < len(lines) && strings.HasPrefix(lines[i+1], "< ") {
+			i++
+			out.WriteString(lines[i] + "\n")
+			stdin.WriteString(lines[i][2:] + "\n")
+		}
+		out.WriteString(typed(t, dir, command, stdin.String(), alone))
+	}
+	return out.String()
+}
+
+// typed runs one command line and returns what it printed.
+func typed(t *testing.T, dir, command, stdin string, alone bool) string {
+	t.Helper()
+	argv := words(strings.ReplaceAll(command, "$DIR", dir))
+	if !alone && !strings.Contains(command, "--config") && !strings.Contains(command, "--data") {
+		argv = append(argv[:1:1], append([]string{"--data", filepath.Join(dir, "data")}, argv[1:]...)...)
+	}
+	var stdout, stderr bytes.Buffer
+	p := &program{stdin: strings.NewReader(stdin), stdout: &stdout, stderr: &stderr, getenv: func(string) string { return "" }}
+	code := p.run(t.Context(), argv)
+	var out strings.Builder
+	out.WriteString(masked(dir, stdout.String()))
+	for line := range strings.Lines(masked(dir, stderr.String())) {
+		out.WriteString("! " + line)
+	}
+	if code != 0 {
+		fmt.Fprintf(&out, "= %d\n", code)
+	}
+	return out.String()
+}
+
+// words splits a command line at blanks; single quotes keep them.
+func words(s string) []string {
+	var all []string
+	for i, part := range strings.Split(s, "'") {
+		if i%2 == 1 {
+			all = append(all, part)
+			continue
+		}
+		all = append(all, strings.Fields(part)...)
+	}
+	return all
+}
+
+// masked hides what changes from run to run.
+func masked(dir, s string) string {
+	s = strings.ReplaceAll(s, dir, "$DIR")
+	for _, m := range [][2]string{
+		{`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`, "(a time)"},
+		{`"\d{4}-\d\d-\d\dT[^"]+"`, `"(a time)"`},
+		{`go1\.[0-9.]+, \w+/\w+`, "(a toolchain)"},
+		{`posthouse \S+ \(`, "posthouse (a version) ("},
+	} {
+		s = regexp.MustCompile(m[0]).ReplaceAllString(s, m[1])
+	}
+	if s != "" && !strings.HasSuffix(s, "\n") {
+		s += "\n"
+	}
+	return s
+}
+
+func difference(got, want string) string {
+	g, w := strings.Split(got, "\n"), strings.Split(want, "\n")
+	for i := range min(len(g), len(w)) {
+		if g[i] != w[i] {
+			return fmt.Sprintf("line %d:\n got %s\nwant %s", i+1, g[i], w[i])
+		}
+	}
+	return fmt.Sprintf("%d lines, want %d", len(g), len(w))
+}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/posthouse-mail/posthouse/web/admin"
+)
+
+func (p *program) queueCommand(o *options) *cobra.Command {
+	cmd := &cobra.Command{Use: "queue", Short: "Mail that waits to leave", RunE: noSubcommand}
+	cmd.AddCommand(p.queueList(o), p.queueShow(o))
+	for _, a := range []struct{ action, done, short string }{
+		{admin.Retry, "to be tried now", "Try entries now, and their hosts too"},
+		{admin.Hold, "held", "Keep entries back until they are released"},
+		{admin.Release, "released", "Let held entries go on"},
+		{admin.Cancel, "cancelled", "Give entries up: the sender gets the message back"},
+	} {
+		cmd.AddCommand(p.queueAction(o, a.action, a.done, a.short))
+	}
+	return cmd
+}
+
+func (p *program) queueList(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "list",
+		Short: "List what waits",
+		Args:  args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return p.with(cmd.Context(), o, func(v verbs) error {
+				list, err := v.Queue(cmd.Context())
+				if err != nil || o.json {
+					return p.answer(o, list, err)
+				}
+				return p.queueTable(list)
+			})
+		},
+	}
+}
+
+func (p *program) queueTable(list []admin.QueueEntry) error {
+	var rows [][]string
+	for _, e := range list {
+		due := moment(e.Due)
+		if e.Held {
+			due = "held"
+		}
+		rows = append(rows, []string{
+			e.ID, "<" + e.From + ">", e.Domain, strconv.Itoa(len(e.Recipients)), amount(uint64(e.Size)), strconv.Itoa(e.Attempts), due, lastResult(e),
+		})
+	}
+	return table(p.stdout, "the queue is empty", []string{"ID", "FROM", "TO", "RCPTS", "SIZE", "TRIES", "NEXT", "LAST RESULT"}, rows)
+}
+
+// lastResult is the first line of what the last attempt came to.
+func lastResult(e admin.QueueEntry) string {
+	for _, r := range e.Recipients {
+		if r.Result != "" {
+			line, _, _ := strings.Cut(r.Result, "\n")
+			return line
+		}
+	}
+	return ""
+}
+
+func (p *program) queueShow(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "show ID",
+		Short: "Show one entry with every recipient",
+		Args:  args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, argv []string) error {
+			return p.with(cmd.Context(), o, func(v verbs) error {
+				list, err := v.QueueEntry(cmd.Context(), argv[0])
+				if err != nil || o.json {
+					return p.answer(o, list, err)
+				}
+				for _, e := range list {
+					if err := p.showEntry(e); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		},
+	}
+}
+
+func (p *program) showEntry(e admin.QueueEntry) error {
+	due := moment(e.Due)
+	if e.Held {
+		due = "held"
+	}
+	rows := [][]string{
+		{"from", "<" + e.From + ">"},
+		{"to", e.Domain},
+		{"size", amount(uint64(e.Size))},
+		{"created", moment(e.Created)},
+		{"tries", strconv.Itoa(e.Attempts) + ", the last " + moment(e.Last)},
+		{"next", due},
+		{"given up", moment(e.Expires)},
+	}
+	for _, r := range e.Recipients {
+		rows = append(rows, []string{"recipient", r.Address + "  " + strings.ReplaceAll(r.Result, "\n", " ")})
+	}
+	return table(p.stdout, "", []string{"entry", e.ID}, rows)
+}
+
+func (p *program) queueAction(o *options, action, done, short string) *cobra.Command {
+	var all, silent bool
+	cmd := &cobra.Command{
+		Use:   action + " ID... | --all",
+		Short: short,
+		RunE: func(cmd *cobra.Command, argv []string) error {
+			if all == (len(argv) > 0) {
+				return wrongUsage(cmd, errEither)
+			}
+			verb := action
+			if silent {
+				verb = admin.Drop
+			}
+			return p.with(cmd.Context(), o, func(v verbs) error {
+				n, err := v.QueueAction(cmd.Context(), verb, argv)
+				if err != nil || o.json {
+					return p.answer(o, map[string]int{"entries": n}, err)
+				}
+				if n == 1 {
+					return p.say("1 entry %s", done)
+				}
+				return p.say("%d entries %s", n, done)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&all, "all", false, "every entry")
+	if action == admin.Cancel {
+		cmd.Flags().BoolVar(&silent, "silent", false, "do not tell the sender")
+	}
+	return cmd
+}
