@@ -24,7 +24,8 @@ type box struct {
 	changed bool
 	hintOff bool // the message that the first-unseen hint names may be seen or gone
 
-	tail      page // page that rows are being added to; nil: none
+	tail      page           // page that rows are being added to; nil: none
+	tailBuf   *[pageMax]byte // it stands in, from the store's pool
 	tailIndex uint32
 }
 
@@ -42,9 +43,10 @@ func (b *box) add(r row) UID {
 	index := uid >> pageShift
 	if b.tail == nil || b.tailIndex != index {
 		b.flush()
-		b.tail = append(make(page, 0, pageMax), b.m.tx.Get(tabMail, key32x2(uint32(b.id), index))...)
+		b.tailBuf = b.m.s.tails.Get().(*[pageMax]byte)
+		b.tail = append(page(b.tailBuf[:0]), b.m.tx.Get(tabMail, key32x2(uint32(b.id), index))...)
 		if !b.tail.sound() {
-			b.tail = b.tail[:pageHeader:pageMax]
+			b.tail = page(b.tailBuf[:pageHeader])
 			clear(b.tail)
 		}
 		b.tailIndex = index
@@ -71,7 +73,8 @@ func (b *box) full(n int) bool { return uint64(b.st.uidNext)+uint64(n) > 0xfffff
 func (b *box) flush() {
 	if b.tail != nil {
 		b.put(b.tail)
-		b.tail = nil
+		b.m.s.tails.Put(b.tailBuf)
+		b.tail, b.tailBuf = nil, nil
 	}
 }
 

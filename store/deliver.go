@@ -91,32 +91,53 @@ func (s *Store) Deliver(ctx context.Context, a *Arrival, to []Delivery, extra ..
 // address turns deliveries into parts: the accounts exist now, the mailboxes are known by their ids.
 func (s *Store) address(ctx context.Context, a *Arrival, to []Delivery) ([]mailPart, error) {
 	parts := make([]mailPart, len(to))
-	now := s.now()
-	err := s.db.View(ctx, func(tx *kv.Tx) error {
-		for i, d := range to {
-			p := mailPart{
-				account: d.Account, name: Inbox, flags: d.Flags & deliverable, keywords: d.Keywords,
-				received: now.Unix(), saved: now.Unix(), thread: a.thread, msgHash: a.msgHash,
+	now := s.now().Unix()
+	for i, d := range to {
+		parts[i] = d.part(now)
+		p := &parts[i]
+		p.thread, p.msgHash = a.thread, a.msgHash
+		id, epoch, ok := s.routes.find(p.account, p.name)
+		if !ok {
+			var err error
+			if id, err = s.route(ctx, p.account, p.name); err != nil {
+				return nil, err
 			}
-			if !d.Received.IsZero() {
-				p.received = d.Received.Unix()
-			}
-			if name, err := CheckName(d.Mailbox); err == nil {
-				p.name = name
-			}
-			if tx.Get(tabHoldings, key32(uint32(d.Account))) == nil {
-				return fmt.Errorf("deliver to account %d: %w", d.Account, ErrNoAccount)
-			}
-			n, err := findName(tx, d.Account, p.name)
-			if err != nil && !errors.Is(err, ErrNoMailbox) {
-				return err
-			}
-			p.mailbox = n.id
-			parts[i] = p
+			s.routes.keep(p.account, p.name, id, epoch)
 		}
-		return nil
+		p.mailbox = id
+	}
+	return parts, nil
+}
+
+// route looks a delivery's mailbox up; 0 when the name is not there.
+func (s *Store) route(ctx context.Context, id mail.AccountID, name string) (MailboxID, error) {
+	var n nameRow
+	err := s.db.View(ctx, func(tx *kv.Tx) (err error) {
+		if tx.Get(tabHoldings, key32(uint32(id))) == nil {
+			return fmt.Errorf("deliver to account %d: %w", id, ErrNoAccount)
+		}
+		n, err = findName(tx, id, name)
+		if errors.Is(err, ErrNoMailbox) {
+			return nil
+		}
+		return err
 	})
-	return parts, err
+	return n.id, err
+}
+
+// part is what a delivery asks for, in the form of the log.
+func (d *Delivery) part(now int64) mailPart {
+	p := mailPart{account: d.Account, name: Inbox, flags: d.Flags & deliverable, keywords: d.Keywords, received: now, saved: now}
+	if !d.Received.IsZero() {
+		p.received = d.Received.Unix()
+	}
+	if d.Mailbox == Inbox || d.Mailbox == "" {
+		return p
+	}
+	if name, err := CheckName(d.Mailbox); err == nil {
+		p.name = name
+	}
+	return p
 }
 
 // applyMail puts one copy into its mailbox, when the committer comes to its record. Nothing that can happen to the mailbox
@@ -210,14 +231,7 @@ func (b *box) land(e kv.Entry, p *mailPart, strict bool) (UID, error) {
 // Place delivers a body that the log has already (mail out of the queue), inside the caller's transaction. ErrNoAccount when
 // the account is gone; a mailbox that is gone is INBOX.
 func (s *Store) Place(tx *kv.Tx, body kv.Entry, d Delivery) error {
-	p := mailPart{account: d.Account, name: Inbox, flags: d.Flags & deliverable, keywords: d.Keywords, saved: s.now().Unix()}
-	p.received = p.saved
-	if !d.Received.IsZero() {
-		p.received = d.Received.Unix()
-	}
-	if name, err := CheckName(d.Mailbox); err == nil {
-		p.name = name
-	}
+	p := d.part(s.now().Unix())
 	r, err := s.db.OpenBody(body.Body)
 	if err != nil {
 		return fmt.Errorf("place a message: %w", err)

@@ -70,7 +70,7 @@ func (m *mutation) box(id MailboxID) (*box, error) {
 // end writes what the mutation gathered and rings after the commit. An error means that nothing may be kept.
 func (m *mutation) end() error {
 	var rooms []MailboxID
-	accounts := m.names
+	var accounts []mail.AccountID
 	for _, b := range m.boxes {
 		if !b.changed {
 			continue
@@ -85,6 +85,10 @@ func (m *mutation) end() error {
 		if a.dirty {
 			m.tx.Put(tabHoldings, key32(uint32(a.id)), a.holding.encode())
 		}
+	}
+	if len(m.names) > 0 {
+		m.tx.OnCommit(func() { m.s.routes.forget(m.names) })
+		accounts = append(accounts, m.names...)
 	}
 	rooms = append(rooms, m.gone...)
 	if len(rooms)+len(accounts) > 0 {

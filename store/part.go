@@ -48,7 +48,9 @@ func (p *mailPart) encode() []byte {
 		if v != 0 {
 			n := (bits.Len64(v) + 7) / 8
 			b = append(b, tag, byte(n))
-			b = append(b, binary.BigEndian.AppendUint64(nil, v)[8-n:]...)
+			for i := n - 1; i >= 0; i-- {
+				b = append(b, byte(v>>(8*i)))
+			}
 		}
 	}
 	text := func(tag byte, v string) {

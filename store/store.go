@@ -132,9 +132,11 @@ type Store struct {
 	met     storeMetrics
 	bells   bells
 	pending ledger
+	routes  routes
 	deltas  deltas
 	tickets atomic.Uint64
 	purge   chan struct{} // room for one: pages of dropped mailboxes wait
+	tails   sync.Pool     // of *[pageMax]byte: pages that rows are being added to
 
 	mu      sync.Mutex
 	waiting map[uint64]ticket // guarded by mu: logged by this process and not applied
@@ -154,6 +156,7 @@ func New(db *kv.DB, o Options) (*Store, error) {
 	}
 	s.keys = sync.OnceValue(func() *keys { return newKeys(db.Secret()) })
 	s.tickets.Store(rand.Uint64()) // a ticket of an earlier run, met in a replay, must find nobody waiting
+	s.tails.New = func() any { return new([pageMax]byte) }
 	s.bells.init()
 	s.pending.held = map[mail.AccountID]Quota{}
 	s.met = newMetrics(s, o.Metrics)
