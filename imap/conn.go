@@ -93,7 +93,7 @@ func (c *conn) serve(ctx context.Context) error {
 // await waits for a command. Answers are sent before it waits, and share one write when commands were pipelined.
 func (c *conn) await(ctx context.Context) error {
 	if !c.w.HasLine() {
-		if err := c.w.Flush(); err != nil {
+		if err := c.flush(); err != nil {
 			return err
 		}
 	}
@@ -209,10 +209,35 @@ func (c *conn) finish(ctx context.Context, r *request, err error) error {
 // errClosed says that all is said.
 var errClosed = errors.New("imap: closed")
 
+// broken is an error of the connection itself, which nobody can be told any more.
+type broken struct{ error }
+
+func (b broken) Unwrap() error { return b.error }
+
 // dead reports whether err is the connection's own.
 func dead(err error) bool {
-	var net interface{ Timeout() bool }
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, wire.ErrTimeout) || errors.As(err, &net)
+	var b broken
+	return errors.As(err, &b)
+}
+
+// flush sends what is buffered.
+func (c *conn) flush() error {
+	if err := c.w.Flush(); err != nil {
+		return broken{err}
+	}
+	return nil
+}
+
+// readLine reads a line that is no command: a response of AUTHENTICATE, the end of IDLE.
+func (c *conn) readLine() ([]byte, error) {
+	line, err := c.w.ReadLine(maxLoginLine)
+	switch {
+	case errors.Is(err, wire.ErrLineTooLong):
+		return nil, bad("line too long")
+	case err != nil:
+		return nil, broken{err}
+	}
+	return line, nil
 }
 
 // farewell says BYE where the connection still can, and logs why it ends.

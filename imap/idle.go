@@ -28,7 +28,7 @@ func (c *conn) idle(ctx context.Context, _ *request) error {
 				return err
 			}
 		}
-		if err := c.w.Flush(); err != nil {
+		if err := c.flush(); err != nil {
 			return err
 		}
 		err := c.w.WaitReadable(ctx, keepAlive)
@@ -40,15 +40,15 @@ func (c *conn) idle(ctx context.Context, _ *request) error {
 		case errors.Is(err, wire.ErrTimeout):
 			c.untagged("OK", "", "still here")
 		case !errors.Is(err, wire.ErrInterrupted):
-			return err
+			return broken{err}
 		}
 	}
 }
 
 // endIdle reads DONE.
 func (c *conn) endIdle() error {
-	line, err := c.w.ReadLine(maxLoginLine)
-	if errors.Is(err, wire.ErrLineTooLong) || err == nil && !strings.EqualFold(string(line), "DONE") {
+	line, err := c.readLine()
+	if err == nil && !strings.EqualFold(string(line), "DONE") {
 		return bad("IDLE ends with DONE")
 	}
 	return err

@@ -9,7 +9,6 @@ import (
 	goimap "github.com/emersion/go-imap/v2"
 
 	"github.com/posthouse-mail/posthouse/auth"
-	"github.com/posthouse-mail/posthouse/internal/wire"
 )
 
 // startTLS answers STARTTLS (RFC 9051 section 6.2.1). What came in clear behind the command is thrown away by the wire.
@@ -25,10 +24,13 @@ func (c *conn) startTLS(ctx context.Context, r *request) error {
 	}
 	r.text = "begin TLS now"
 	r.after = func(ctx context.Context) error {
-		if err := c.w.Flush(); err != nil {
+		if err := c.flush(); err != nil {
 			return err
 		}
-		return c.w.StartTLS(ctx, c.s.o.TLS)
+		if err := c.w.StartTLS(ctx, c.s.o.TLS); err != nil {
+			return broken{err}
+		}
+		return nil
 	}
 	return nil
 }
@@ -135,16 +137,14 @@ func (c *conn) ask(challenge []byte) ([]byte, error) {
 	b := append(c.w.AvailableBuffer(), "+ "...)
 	b = base64.StdEncoding.AppendEncode(b, challenge)
 	c.w.Write(append(b, "\r\n"...))
-	if err := c.w.Flush(); err != nil {
+	if err := c.flush(); err != nil {
 		return nil, err
 	}
-	line, err := c.w.ReadLine(maxLoginLine)
-	switch {
-	case errors.Is(err, wire.ErrLineTooLong):
-		return nil, bad("response too long")
-	case err != nil:
+	line, err := c.readLine()
+	if err != nil {
 		return nil, err
-	case string(line) == "*":
+	}
+	if string(line) == "*" {
 		return nil, bad("authentication given up")
 	}
 	response, err := base64.StdEncoding.DecodeString(string(line))

@@ -3,10 +3,12 @@ package imap
 import (
 	"context"
 	"errors"
+	"strings"
 
 	goimap "github.com/emersion/go-imap/v2"
 
 	"github.com/posthouse-mail/posthouse/auth"
+	"github.com/posthouse-mail/posthouse/auth/sasl"
 	"github.com/posthouse-mail/posthouse/imap/internal/syntax"
 	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/store"
@@ -65,6 +67,9 @@ func known() []struct {
 		{auth.ErrCredentials, answer{no, goimap.ResponseCodeAuthenticationFailed, "wrong user name or password"}},
 		{auth.ErrDoorClosed, answer{no, goimap.ResponseCodeAuthorizationFailed, "this account may not use IMAP"}},
 		{auth.ErrSlowDown, answer{no, goimap.ResponseCodeUnavailable, "too many failed logins, try again later"}},
+		{sasl.ErrMalformed, answer{bad, "", "the mechanism does not know this response"}},
+		{sasl.ErrFailed, answer{no, goimap.ResponseCodeAuthenticationFailed, "not authenticated"}},
+		{sasl.ErrBinding, answer{no, goimap.ResponseCodeAuthenticationFailed, "the channel binding does not fit"}},
 		{auth.ErrMechanism, answer{no, goimap.ResponseCodeCannot, "unknown mechanism, see CAPABILITY"}},
 		{auth.ErrNeedTLS, answer{no, goimap.ResponseCodePrivacyRequired, "use TLS before you log in"}},
 	}
@@ -89,10 +94,10 @@ func (c *conn) answerFor(ctx context.Context, err error, r *request) *answer {
 	}
 	// These two say in their text what was wrong.
 	if errors.Is(err, store.ErrBadName) {
-		return &answer{goimap.StatusResponseTypeNo, goimap.ResponseCodeCannot, plain(err.Error())}
+		return &answer{goimap.StatusResponseTypeNo, goimap.ResponseCodeCannot, reason(err)}
 	}
 	if errors.Is(err, store.ErrLimit) {
-		return &answer{goimap.StatusResponseTypeNo, goimap.ResponseCodeLimit, plain(err.Error())}
+		return &answer{goimap.StatusResponseTypeNo, goimap.ResponseCodeLimit, reason(err)}
 	}
 	for _, k := range known() {
 		if errors.Is(err, k.err) {
@@ -102,6 +107,9 @@ func (c *conn) answerFor(ctx context.Context, err error, r *request) *answer {
 	c.log.ErrorContext(ctx, logx.IMAPError, "command", r.label(), "error", err)
 	return &answer{goimap.StatusResponseTypeNo, goimap.ResponseCodeServerBug, "internal error, the log of the server has it under " + c.peer.ID}
 }
+
+// reason is the text of an error of the store that was made for people.
+func reason(err error) string { return plain(strings.TrimPrefix(err.Error(), "store: ")) }
 
 // plain makes a text fit for a response line (RFC 9051 section 9, text).
 func plain(s string) string {

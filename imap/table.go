@@ -12,7 +12,6 @@ const (
 	notAuthenticated states = 1 << iota
 	authenticated
 	selected
-	loggedOut
 
 	anyState = notAuthenticated | authenticated | selected
 	loggedIn = authenticated | selected
@@ -112,7 +111,7 @@ func (c *conn) lookup(tag, name string) (*request, error) {
 		return nil, bad("unknown command")
 	}
 	if r.states&c.state == 0 {
-		return nil, bad(r.name + " is not possible " + c.state.where())
+		return nil, bad(r.name + " is not possible " + r.wrongState(c.state))
 	}
 	if r.writes && c.box.readOnly {
 		return nil, no("", "the mailbox is open read-only (EXAMINE)")
@@ -120,15 +119,15 @@ func (c *conn) lookup(tag, name string) (*request, error) {
 	return r, nil
 }
 
-// where names a state for people.
-func (s states) where() string {
-	switch s {
-	case notAuthenticated:
+// wrongState says for people why a command is not possible now.
+func (cmd *command) wrongState(now states) string {
+	switch {
+	case cmd.states == notAuthenticated:
+		return "after login"
+	case now == notAuthenticated:
 		return "before login"
-	case authenticated:
-		return "without a selected mailbox"
 	}
-	return "now"
+	return "without a selected mailbox"
 }
 
 // label is the command's name for metrics.
