@@ -81,7 +81,10 @@ func (k *Client) Send(ctx context.Context, e mail.Envelope, body io.Reader, size
 		if err := k.chunk(body, size); err != nil {
 			return out, err
 		}
-	} else if err := k.data(body, &out); err != nil || out.Data.Code != 354 {
+	} else if err := k.data(body, &out); err != nil {
+		return out, err
+	} else if out.Data.Code != 354 {
+		_, err := k.command(k.o.Timeouts.Command, "RSET")
 		return out, err
 	}
 	out.Sent = true
