@@ -117,9 +117,9 @@ func pages(tx *kv.Tx, id MailboxID, ranges []UIDRange) iter.Seq2[page, []UIDRang
 			ranges = ranges[n:]
 			from := key32x2(uint32(id), span[0].First>>pageShift)
 			to := key32x2(uint32(id), span[n-1].Last>>pageShift+1)
-			for _, v := range tx.Scan(tabMail, from, to) {
+			for k, v := range tx.Scan(tabMail, from, to) {
 				p := page(v)
-				if !p.sound() {
+				if !p.sound() || p.index() != binary.BigEndian.Uint32(k[4:]) {
 					continue // told by Check; the other messages stay readable
 				}
 				first := p.index() << pageShift
