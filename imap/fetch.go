@@ -242,10 +242,11 @@ func (f *fetcher) page(page []store.Message) error {
 		if seq == 0 {
 			continue
 		}
+		before := f.done
 		if err := f.message(seq, m); err != nil {
 			return err
 		}
-		if f.seen && m.Flags&store.Seen == 0 {
+		if f.seen && f.done > before && m.Flags&store.Seen == 0 {
 			f.mark(m.UID)
 		}
 	}
@@ -311,8 +312,12 @@ func (f *fetcher) message(seq uint32, m *store.Message) error {
 			return f.broken(m, err, start, sent)
 		}
 	}
-	f.line = append(f.line, ")\r\n"...)
+	if first { // nothing but items that this message refuses
+		f.line = f.line[:start]
+		return nil
+	}
 	f.done++
+	f.line = append(f.line, ")\r\n"...)
 	return f.flush(lineRoom)
 }
 

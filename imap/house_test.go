@@ -3,6 +3,7 @@ package imap
 import (
 	"context"
 	"crypto/tls"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -31,6 +32,9 @@ type house struct {
 	conns  sync.WaitGroup
 	ids    int
 	pool   *tls.Config
+	last   net.Conn // the client that connected last
+
+	arrived int // mails of the hook "mail"
 }
 
 func newHouse(t testing.TB, o Options) *house {
@@ -105,6 +109,7 @@ func (h *house) dial() (net.Conn, error) {
 		return nil, err
 	}
 	h.serve(accepted)
+	h.last = client
 	return client, nil
 }
 
@@ -132,7 +137,22 @@ func (h *house) hooks() map[string]func(*testing.T, string) {
 				storetest.Deliver(t, h.Store, 1, name, "Subject: delivered "+strconv.Itoa(i+1)+"\r\n\r\nhello\r\n")
 			}
 		},
+		// send n: octets without a line end; literal n: what would be commands.
+		"send":     func(t *testing.T, n string) { h.send(t, "z", n) },
+		"literal":  func(t *testing.T, n string) { h.send(t, "evil LOGOUT\r\n", n) },
+		"mail":     h.mail,
 		"shutdown": func(*testing.T, string) { h.stop(serve.ErrShutdown) },
+	}
+}
+
+// send writes what a dialogue cannot show, through the client that connected last.
+func (h *house) send(t *testing.T, pattern, count string) {
+	n, err := strconv.Atoi(count)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(h.last, strings.Repeat(pattern, n/len(pattern)+1)[:n]); err != nil {
+		t.Fatal(err)
 	}
 }
 
