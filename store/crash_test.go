@@ -73,3 +73,39 @@ func TestReplay(t *testing.T) {
 		})
 	}
 }
+
+// Large bodies have a segment of their own, which must outlive every start while a message refers to it.
+func TestLargeBodiesStay(t *testing.T) {
+	h := house(t)
+	s := h.Store
+	text := aMail(7, 300_000)
+	m := storetest.Message(t, s, 1, "Drafts", text)
+	storetest.Deliver(t, s, 1, "INBOX", text)
+	archive := boxID(t, s, 1, "Archive")
+	_, many, err := s.Append(t.Context(), archive, []store.AppendMessage{
+		{Arrival: storetest.Arrival(t, s, text)}, {Arrival: storetest.Arrival(t, s, aText)}, {Arrival: storetest.Arrival(t, s, text)},
+	})
+	if err != nil || len(many) != 3 {
+		t.Fatal(many, err)
+	}
+	if _, _, err := s.Move(t.Context(), boxID(t, s, 1, "Drafts"), uids(m.UID), boxID(t, s, 1, "Sent")); err != nil {
+		t.Fatal(err)
+	}
+	discarded := storetest.Arrival(t, s, text)
+	discarded.Discard()
+	for range 2 {
+		h.Reopen()
+		n := 0
+		for _, name := range []string{"Sent", "INBOX", "Archive"} {
+			for _, m := range storetest.Rows(t, h.Store, 1, name) {
+				if got := storetest.Text(t, h.Store, m); got != text && got != aText {
+					t.Errorf("%s uid %d has another text", name, m.UID)
+				}
+				n++
+			}
+		}
+		if n != 5 {
+			t.Fatalf("%d messages; want 5", n)
+		}
+	}
+}

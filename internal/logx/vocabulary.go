@@ -63,6 +63,8 @@ const (
 	QueueUnsettled = "queue result not stored" // id, number, error: it is tried again
 	QueueBroken    = "queue entry unreadable"  // id, number or key, error
 	QueuePanic     = "delivery panicked"       // panic, stack
+	RemoteNoTLS    = "remote tls failed"       // host, address, error: opportunistic, the message goes in clear
+	RemoteLogin    = "smart host login failed" // host, user, error
 )
 
 // Connections.

@@ -11,6 +11,9 @@ import (
 	"unicode/utf8"
 )
 
+// maxAnswer is how many characters of a foreign answer the people's part shows; the machine's part has it all.
+const maxAnswer = 600
+
 // writeWords writes the people's part: what happened to which address, what the other side said, what to do.
 func (r *report) writeWords(m *lines) {
 	var b bytes.Buffer
@@ -88,7 +91,11 @@ func (r *report) wordsOn(b *bytes.Buffer, to reported) {
 		who = clean(to.result.Remote) + " said"
 	}
 	fmt.Fprintf(b, "    %s:\n", who)
-	for _, s := range wrap(clean(oneLine(answer)), 70) {
+	answer = clean(oneLine(answer))
+	if n := []rune(answer); len(n) > maxAnswer {
+		answer = string(n[:maxAnswer]) + " ..."
+	}
+	for _, s := range wrap(answer, 70) {
 		b.WriteString("      " + s + "\n")
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/cert"
 	"github.com/posthouse-mail/posthouse/internal/config"
 	"github.com/posthouse-mail/posthouse/internal/serve"
+	"github.com/posthouse-mail/posthouse/pop3"
 )
 
 // Names of the services, in logs, metrics and Received lines.
@@ -184,5 +185,10 @@ func (d *Daemon) handlers(c *config.Config) (handlers, error) {
 		MaxMessage: int64(c.Limits.MessageSize), IdleTimeout: c.Limits.IMAPIdle.Duration,
 	})
 	h[serviceIMAP], h[serviceIMAPS] = readers.Handle, readers.Handle
+	fetchers := pop3.NewServer(pop3.Options{
+		Store: d.keepers.store, Auth: d.keepers.directory, Logger: d.log, Metrics: d.metrics, TLS: d.clientTLS(), Hostname: c.Hostname,
+		Idle: c.Limits.POP3Idle.Duration, Exclusive: c.POP3.Exclusive,
+	})
+	h[servicePOP3], h[servicePOP3S] = fetchers.Handle, fetchers.Handle
 	return h, d.mailHandlers(c, h)
 }

@@ -196,8 +196,8 @@ func people(ctx context.Context, h *admin.House) error {
 			return err
 		}
 	}
-	for address, name := range map[string]string{Alice: "Alice", Bob: "Bob", Carol: "Carol"} {
-		_, err := h.AddAccount(ctx, admin.NewAccount{Addresses: []string{address}, Name: name, Password: Password})
+	for _, person := range [][2]string{{Alice, "Alice"}, {Bob, "Bob"}, {Carol, "Carol"}} {
+		_, err := h.AddAccount(ctx, admin.NewAccount{Addresses: person[:1], Name: person[1], Password: Password})
 		var known *admin.Error
 		if errors.As(err, &known) && known.Class == admin.Conflict {
 			continue

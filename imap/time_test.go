@@ -1,0 +1,173 @@
+package imap
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// client speaks to a server over a pipe, inside a synctest bubble.
+type client struct {
+	t    *testing.T
+	conn net.Conn
+	r    *bufio.Reader
+}
+
+func newClient(t *testing.T, conn net.Conn) *client {
+	c := &client{t: t, conn: conn, r: bufio.NewReader(conn)}
+	c.expect("* OK ")
+	return c
+}
+
+func (c *client) send(line string) {
+	c.t.Helper()
+	if _, err := io.WriteString(c.conn, line+"\r\n"); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// expect reads up to a line that begins with prefix and returns it.
+func (c *client) expect(prefix string) string {
+	c.t.Helper()
+	for {
+		line, err := c.r.ReadString('\n')
+		if err != nil {
+			c.t.Fatalf("want %q, got %v", prefix, err)
+		}
+		if strings.HasPrefix(line, prefix) {
+			return strings.TrimSpace(line)
+		}
+		if !strings.HasPrefix(line, "*") {
+			c.t.Fatalf("want %q, got %q", prefix, line)
+		}
+	}
+}
+
+func (c *client) closed() {
+	c.t.Helper()
+	if line, err := c.r.ReadString('\n'); err == nil {
+		c.t.Fatalf("want the end, got %q", line)
+	}
+}
+
+func (c *client) login() {
+	c.t.Helper()
+	c.send("l LOGIN alice secret")
+	c.expect("l OK")
+}
+
+func TestIdleIsKeptAlive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newClient(t, newHouse(t, Options{}).pipe())
+		c.login()
+		c.send("1 SELECT INBOX")
+		c.expect("1 OK")
+		c.send("2 IDLE")
+		c.expect("+ idling")
+		from := time.Now()
+		for i := range 5 {
+			if got := c.expect("* OK"); got != "* OK still here" {
+				t.Fatalf("got %q", got)
+			}
+			if passed := time.Since(from); passed != time.Duration(i+1)*29*time.Minute {
+				t.Fatalf("told after %v", passed)
+			}
+		}
+		c.send("DONE")
+		c.expect("2 OK")
+		c.conn.Close()
+	})
+}
+
+func TestSilentClients(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		login bool
+		after time.Duration
+		last  string
+	}{
+		{"before login", false, time.Minute, "* BYE no command for too long"},
+		{"after login", true, 30 * time.Minute, "* BYE no command for too long"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newClient(t, newHouse(t, Options{}).pipe())
+				if test.login {
+					c.login()
+				}
+				from := time.Now()
+				if got := c.expect("* BYE"); got != test.last || time.Since(from) != test.after {
+					t.Errorf("%q after %v", got, time.Since(from))
+				}
+				c.closed()
+			})
+		})
+	}
+}
+
+func TestNobodyStaysWithoutLogin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newClient(t, newHouse(t, Options{}).pipe())
+		from := time.Now()
+		for time.Since(from) < loginPhase-50*time.Second {
+			c.send("1 NOOP")
+			c.expect("1 OK")
+			time.Sleep(50 * time.Second)
+		}
+		if got := c.expect("* BYE"); time.Since(from) > loginPhase {
+			t.Errorf("%q after %v", got, time.Since(from))
+		}
+		c.closed()
+	})
+}
+
+func TestAStalledCommandEnds(t *testing.T) {
+	for name, text := range map[string]string{
+		"in a line":    "1 NOO",
+		"in a literal": "1 LOGIN {6+}\r\nal",
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newClient(t, newHouse(t, Options{}).pipe())
+				from := time.Now()
+				if _, err := io.WriteString(c.conn, text); err != nil {
+					t.Fatal(err)
+				}
+				if got := c.expect("* BYE"); got != "* BYE timeout" || time.Since(from) != 2*time.Minute {
+					t.Errorf("%q after %v", got, time.Since(from))
+				}
+				c.closed()
+			})
+		})
+	}
+}
+
+func TestConnectionsOfOneAccount(t *testing.T) {
+	h := newHouse(t, Options{MaxPerAccount: 2})
+	dial := func() *client {
+		conn, err := h.dial()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return newClient(t, conn)
+	}
+	first, second, third := dial(), dial(), dial()
+	first.login()
+	second.login()
+	third.send("1 LOGIN alice secret")
+	if got, want := third.expect("1 "), "1 NO [LIMIT] too many connections of this account"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	third.send("2 LOGIN bob secret")
+	third.expect("2 OK")
+	second.send("3 LOGOUT")
+	second.expect("3 OK")
+	second.closed()
+	third.send("4 UNAUTHENTICATE")
+	third.expect("4 OK")
+	third.login()
+}

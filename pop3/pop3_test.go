@@ -1,0 +1,227 @@
+package pop3
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/textproto"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/posthouse-mail/posthouse/auth"
+	"github.com/posthouse-mail/posthouse/internal/transcript"
+	"github.com/posthouse-mail/posthouse/store/storetest"
+)
+
+var clear = auth.Options{ClearLoopback: true}
+
+func TestTranscripts(t *testing.T) {
+	for pattern, start := range map[string]func(t *testing.T) *house{
+		"testdata/*.txt":           func(t *testing.T) *house { return newHouse(t, Options{}, clear) },
+		"testdata/tls/*.txt":       func(t *testing.T) *house { return newHouse(t, Options{}, auth.Options{}) },
+		"testdata/exclusive/*.txt": func(t *testing.T) *house { return newHouse(t, Options{Exclusive: true}, clear) },
+		"testdata/delay/*.txt":     func(t *testing.T) *house { return newHouse(t, Options{LoginDelay: time.Hour}, clear) },
+		"testdata/scram/*.txt": func(t *testing.T) *house {
+			return newHouse(t, Options{}, auth.Options{ClearLoopback: true, SCRAM: true})
+		},
+	} {
+		transcript.Run(t, pattern, func(t *testing.T) transcript.House { return start(t).transcript() })
+	}
+}
+
+// client is a small POP3 client for what transcripts cannot say.
+type client struct {
+	t    testing.TB
+	conn net.Conn
+	*textproto.Conn
+}
+
+func newClient(t testing.TB, conn net.Conn) *client {
+	c := &client{t: t, conn: conn, Conn: textproto.NewConn(conn)}
+	c.line("+OK")
+	return c
+}
+
+// line reads an answer and checks how it begins.
+func (c *client) line(prefix string) string {
+	c.t.Helper()
+	line, err := c.ReadLine()
+	if err != nil || !strings.HasPrefix(line, prefix) {
+		c.t.Errorf("got %q %v, want %q", line, err, prefix)
+		runtime.Goexit() // in any goroutine, as FailNow may not
+	}
+	return line
+}
+
+func (c *client) do(command, prefix string) string {
+	c.t.Helper()
+	c.PrintfLine("%s", command) // its error shows in the answer
+	return c.line(prefix)
+}
+
+func (c *client) login() {
+	c.t.Helper()
+	c.do("USER alice", "+OK")
+	c.do("PASS secret", "+OK")
+}
+
+// Ten minutes of silence end a session without a word, and delete nothing (RFC 1939 section 3).
+func TestAutologout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, Options{}, clear)
+		h.hooks()["mail"](t, "2")
+		c := newClient(t, h.pipe())
+		c.login()
+		c.do("DELE 1", "+OK")
+		time.Sleep(9*time.Minute + 59*time.Second)
+		c.do("NOOP", "+OK")
+		start := time.Now()
+		if line, err := c.ReadLine(); !errors.Is(err, io.EOF) {
+			t.Errorf("%q %v, want the end", line, err)
+		}
+		if silent := time.Since(start); silent != 10*time.Minute {
+			t.Errorf("closed after %v", silent)
+		}
+		h.conns.Wait()
+		h.hooks()["left"](t, "1 2")
+		c.Close()
+	})
+}
+
+// A client that stops reading is cut, and frees its place.
+func TestStalledClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, Options{Exclusive: true}, clear)
+		h.hooks()["mail"](t, "1 300000")
+		c := newClient(t, h.pipe())
+		c.login()
+		c.PrintfLine("RETR 1")
+		time.Sleep(defaultWriteTimeout + time.Second)
+		synctest.Wait()
+		next := newClient(t, h.pipe())
+		next.login()
+		next.do("QUIT", "+OK")
+		h.conns.Wait()
+		c.Close()
+		next.Close()
+	})
+}
+
+// Shutdown lets a RETR finish and then says farewell.
+func TestShutdownDuringRetr(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, Options{}, clear)
+		h.hooks()["mail"](t, "1 1000000")
+		c := newClient(t, h.pipe())
+		c.login()
+		c.do("RETR 1", "+OK")
+		h.hooks()["shutdown"](t, "")
+		synctest.Wait()
+		text, err := c.ReadDotBytes()
+		if err != nil || len(text) < 1000000 {
+			t.Errorf("%d octets, %v", len(text), err)
+		}
+		c.line("-ERR [SYS/TEMP] server is shutting down")
+		if _, err := c.ReadLine(); !errors.Is(err, io.EOF) {
+			t.Errorf("after the farewell: %v", err)
+		}
+		h.conns.Wait()
+		c.Close()
+	})
+}
+
+// Many sessions on one maildrop, each with numbers of its own, while mail arrives and goes.
+func TestSessionsAtOnce(t *testing.T) {
+	h := newHouse(t, Options{PerAccount: 100}, clear)
+	h.hooks()["mail"](t, "40 10000")
+	rows := storetest.Rows(t, h.Store, 1, "INBOX")
+	want := storetest.Text(t, h.Store, rows[7])
+	first := newClient(t, must(h.dial("")))
+	first.login()
+	first.do("UIDL 8", "+OK")
+	first.Close()
+
+	var wait sync.WaitGroup
+	for i := range 8 {
+		wait.Go(func() {
+			c := newClient(t, must(h.dial("")))
+			defer c.Close()
+			c.login()
+			for range 20 {
+				c.do("RETR 8", "+OK")
+				text, err := c.ReadDotBytes()
+				if err != nil || string(text) != strings.ReplaceAll(want, "\r\n", "\n")+"\n" {
+					t.Errorf("session %d: %d octets, %v", i, len(text), err)
+					return
+				}
+			}
+			c.do(fmt.Sprintf("DELE %d", 20+i), "+OK")
+			c.do("QUIT", "+OK bye, 1 messages removed")
+		})
+	}
+	wait.Go(func() { h.hooks()["mail"](t, "10 100") })
+	wait.Wait()
+	if left := len(storetest.Rows(t, h.Store, 1, "INBOX")); left != 42 {
+		t.Errorf("%d messages left, want 42", left)
+	}
+}
+
+func must(c net.Conn, err error) net.Conn {
+	if err != nil {
+		panic(err)
+	}
+	return c
+}
+
+// What was acknowledged is seen at once by the next login, without a wait.
+func TestSettled(t *testing.T) {
+	h := newHouse(t, Options{}, clear)
+	for i := range 200 {
+		h.hooks()["mail"](t, "1")
+		c := newClient(t, must(h.dial("")))
+		c.login()
+		c.do("STAT", fmt.Sprintf("+OK %d ", i+1))
+		c.do("QUIT", "+OK")
+		c.Close()
+	}
+}
+
+// The text of messages on loopback, one after the other and pipelined.
+func BenchmarkRetr(b *testing.B) {
+	for _, size := range []int{4 << 10, 1 << 20} {
+		for _, pipelined := range []int{1, 32} {
+			b.Run(fmt.Sprintf("%d/%d", size, pipelined), func(b *testing.B) { benchRetr(b, size, pipelined) })
+		}
+	}
+}
+
+func benchRetr(b *testing.B, size, pipelined int) {
+	h := newHouse(b, Options{}, clear)
+	line := strings.Repeat("All work and no play makes Jack a dull boy. ", 2)[:76] + "\r\n"
+	storetest.Deliver(b, h.Store, 1, "INBOX", "Subject: x\r\n\r\n"+strings.Repeat(line, size/len(line)))
+	c := newClient(b, must(h.dial("")))
+	defer c.Close()
+	c.login()
+	b.SetBytes(int64(size * pipelined))
+	r := bufio.NewReaderSize(c.conn, 1<<20)
+	for b.Loop() {
+		if _, err := io.WriteString(c.conn, strings.Repeat("RETR 1\r\n", pipelined)); err != nil {
+			b.Fatal(err)
+		}
+		for ends := 0; ends < pipelined; {
+			got, err := r.ReadSlice('\n')
+			if err != nil {
+				b.Fatal(err)
+			}
+			if string(got) == ".\r\n" {
+				ends++
+			}
+		}
+	}
+}

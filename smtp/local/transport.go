@@ -1,0 +1,124 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/posthouse-mail/posthouse/auth"
+	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/smtp/queue"
+	"github.com/posthouse-mail/posthouse/store"
+	"github.com/posthouse-mail/posthouse/store/kv"
+)
+
+// Transport is the carrier as the queue sees it.
+func (c *Carrier) Transport() queue.Transport { return transport{c} }
+
+type transport struct{ *Carrier }
+
+// Route takes streams to our own domains. With Across, one between two of our domains is passed on; reports (from <>) and
+// strangers' mail never are.
+func (c transport) Route(ctx context.Context, s queue.Stream) (queue.Route, error) {
+	ours, err := c.o.Directory.IsLocal(ctx, s.To)
+	if err != nil {
+		return queue.Route{}, fmt.Errorf("look %s up in the directory: %w", s.To, err)
+	}
+	if !ours && s.To != "" {
+		return queue.Route{}, queue.ErrPass
+	}
+	if c.o.Across && s.From != "" && s.From != s.To {
+		fromUs, err := c.o.Directory.IsLocal(ctx, s.From)
+		if err != nil {
+			return queue.Route{}, fmt.Errorf("look %s up in the directory: %w", s.From, err)
+		}
+		if fromUs {
+			return queue.Route{}, queue.ErrPass
+		}
+	}
+	return queue.Route{Host: "mailboxes", Limit: 64}, nil
+}
+
+// Deliver places a queued message: its row goes and the mailboxes' rows come in one transaction, with the body where it is.
+// Members of an alias outside become entries of their own in the same transaction.
+func (c transport) Deliver(ctx context.Context, _ queue.Route, a queue.Attempt) queue.Outcome {
+	p := placing{item: a.Item, now: c.o.Now()}
+	results := make([]queue.Result, len(a.Envelope.Recipients))
+	for i, r := range a.Envelope.Recipients {
+		results[i] = c.find(ctx, &p, r)
+	}
+	for _, r := range p.held {
+		r.Release()
+	}
+	if len(p.boxes) == 0 && len(p.out) == 0 {
+		return queue.Outcome{Results: results}
+	}
+	return queue.Outcome{Results: results, Apply: func(tx *kv.Tx) error { return c.place(tx, &p) }}
+}
+
+// placing is what one queued message comes to.
+type placing struct {
+	item  queue.Item
+	boxes []store.Delivery
+	out   []mail.Recipient
+	held  []*store.Reservation
+	now   time.Time
+}
+
+// find resolves one recipient and reserves its mailboxes' room.
+func (c *Carrier) find(ctx context.Context, p *placing, r mail.Recipient) queue.Result {
+	route, err := c.o.Directory.Resolve(ctx, r.Address)
+	switch {
+	case errors.Is(err, auth.ErrNoAddress), errors.Is(err, auth.ErrNotLocal):
+		return queue.Result{Verdict: queue.Never, Code: 550, Status: "5.1.1", Text: "no such address here"}
+	case err != nil:
+		return queue.Result{Verdict: queue.Later, Code: 451, Status: "4.3.0", Text: "the directory cannot be read at the moment"}
+	}
+	var boxes []store.Delivery
+	for _, d := range route.Local {
+		has := func(b store.Delivery) bool { return b.Account == d.Account }
+		if slices.ContainsFunc(p.boxes, has) || slices.ContainsFunc(boxes, has) {
+			continue
+		}
+		held, err := c.o.Store.Reserve(ctx, d.Account, p.item.Size)
+		switch {
+		case errors.Is(err, store.ErrOverQuota):
+			// It is tried again: the owner may make room. At the end of its life it is given up.
+			return queue.Result{Verdict: queue.Later, Code: 452, Status: "4.2.2", Text: "the mailbox is full"}
+		case errors.Is(err, store.ErrNoAccount):
+			return queue.Result{Verdict: queue.Never, Code: 550, Status: "5.1.1", Text: "no such address here"}
+		case err != nil:
+			return queue.Result{Verdict: queue.Later, Code: 451, Status: "4.3.0", Text: "the mailbox cannot be read at the moment"}
+		}
+		p.held = append(p.held, held)
+		boxes = append(boxes, store.Delivery{Account: d.Account, Mailbox: inbox, Received: p.now})
+	}
+	p.boxes = append(p.boxes, boxes...)
+	out := leaving(Recipient{Recipient: r, Route: route})
+	if len(route.Remote) > 0 {
+		p.out = append(p.out, out...)
+	}
+	handoff := queue.Delivered
+	if len(route.Local) == 0 && len(route.Remote) == 1 {
+		handoff = queue.Passed // the one member's entry carries the wishes on
+	}
+	return queue.Result{Verdict: queue.Done, Code: 250, Status: "2.1.5", Text: "delivered to the mailbox", Handoff: handoff}
+}
+
+// place is the carrier's share of the transaction.
+func (c *Carrier) place(tx *kv.Tx, p *placing) error {
+	at := kv.Entry{LSN: p.item.Place, Body: p.item.Place, Size: p.item.Size}
+	for _, d := range p.boxes {
+		if err := c.o.Store.Place(tx, at, d); err != nil {
+			return fmt.Errorf("place in the mailbox: %w", err)
+		}
+	}
+	if len(p.out) == 0 {
+		return nil
+	}
+	e := p.item.Envelope
+	e.Recipients = once(slices.Clone(p.out))
+	return c.o.Queue.Enqueue(tx, p.item.ID, e, at)
+}

@@ -1,0 +1,231 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// model is the queue as a plain map: what became of each recipient. The local part of a recipient is the script of its
+// attempts: l later, d done, n never; behind the end, done.
+type model struct {
+	t    *testing.T
+	mu   sync.Mutex
+	fate map[string]*fate // by recipient
+	held map[string]bool  // ids
+}
+
+type fate struct {
+	id, from             string
+	delivered, reported  int
+	cancelled, unbounced bool
+}
+
+func (m *model) Route(_ context.Context, s Stream) (Route, error) {
+	return Route{Host: "mx." + string(s.To)}, nil
+}
+
+func (m *model) Deliver(_ context.Context, _ Route, a Attempt) Outcome {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if a.Domain == "sender.test" {
+		return m.takeReport(a)
+	}
+	if m.held[a.ID] {
+		m.t.Errorf("%s was tried while it was held", a.ID)
+	}
+	var out Outcome
+	for _, r := range a.Envelope.Recipients {
+		f := m.fate[r.Address.String()]
+		script, _, _ := strings.Cut(r.Address.Local, "-")
+		c := byte('d')
+		if a.Attempts < len(script) {
+			c = script[a.Attempts]
+		}
+		switch c {
+		case 'd':
+			f.delivered++
+			out.Results = append(out.Results, Result{Verdict: Done, Code: 250, Status: "2.0.0"})
+		case 'n':
+			out.Results = append(out.Results, Result{Verdict: Never, Code: 550, Status: "5.1.1"})
+		default:
+			out.Results = append(out.Results, Result{Verdict: Later, Code: 451, Status: "4.3.0"})
+		}
+	}
+	return out
+}
+
+// takeReport counts the failures that a report names.
+func (m *model) takeReport(a Attempt) Outcome {
+	b, err := io.ReadAll(a.Content)
+	if err != nil {
+		m.t.Error(err)
+	}
+	status := parseReport(m.t, b).bodies[1]
+	for _, block := range strings.Split(status, "\r\n\r\n")[1:] {
+		if !strings.Contains(block, "Action: failed") {
+			continue
+		}
+		_, rest, _ := strings.Cut(block, "Final-Recipient: rfc822;")
+		to, _, _ := strings.Cut(rest, "\r\n")
+		if f := m.fate[to]; f != nil {
+			f.reported++
+		} else {
+			m.t.Errorf("report on %q, whom nobody wrote to", to)
+		}
+	}
+	return Fail(1, Result{Verdict: Done, Handoff: Delivered})
+}
+
+// check compares the queue's list with the map.
+func (m *model) check(h *house) {
+	m.t.Helper()
+	waiting := map[string]bool{}
+	for _, it := range h.list() {
+		for _, r := range it.Envelope.Recipients {
+			waiting[r.Address.String()] = true
+		}
+		if f := m.fate[it.Envelope.Recipients[0].Address.String()]; f != nil && m.held[it.ID] != it.Held {
+			m.t.Errorf("%s: held %v", it.ID, it.Held)
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for to, f := range m.fate {
+		ends := f.delivered + f.reported
+		gone := f.cancelled || f.from == "" // may go without a word
+		if waiting[to] && (ends != 0 || f.cancelled) || !waiting[to] && !gone && ends != 1 || f.delivered > 1 || f.reported > 1 {
+			m.t.Errorf("%s: waiting %v, %+v", to, waiting[to], *f)
+		}
+	}
+}
+
+func runModel(t *testing.T, ops []byte) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &model{t: t, fate: map[string]*fate{}, held: map[string]bool{}}
+		h := newHouse(t, Options{Hostname: "mail.sender.test"})
+		h.run(m)
+		var ids []string
+		settle := func() { // whatever is due now happens
+			<-time.After(200 * time.Millisecond)
+			synctest.Wait()
+		}
+		for i := 0; i+1 < len(ops) && i < 80; i += 2 {
+			op, arg := ops[i]%10, int(ops[i+1])
+			pick := Filter{}
+			if len(ids) > 0 {
+				pick.IDs = []string{ids[arg%len(ids)]}
+			}
+			m.do(h, op, arg, pick, &ids)
+			settle()
+			m.check(h)
+		}
+		if _, err := h.q.Release(t.Context(), Filter{}); err != nil {
+			t.Error(err)
+		}
+		clear(m.held)
+		for range 13 {
+			<-time.After(12 * time.Hour)
+		}
+		settle()
+		m.check(h)
+		if left := h.list(); len(left) != 0 {
+			t.Errorf("%d entries outlive their time: %+v", len(left), left[0])
+		}
+	})
+}
+
+func (m *model) do(h *house, op byte, arg int, pick Filter, ids *[]string) {
+	var err error
+	switch op {
+	case 0, 1, 2, 3:
+		*ids = append(*ids, m.send(h, len(*ids), op, arg))
+	case 4:
+		<-time.After(time.Duration(arg+1) * 5 * time.Minute)
+	case 5:
+		h.close()
+		h.open()
+		h.run(m)
+	case 6:
+		if _, err = h.q.Hold(m.t.Context(), pick); err == nil {
+			for _, it := range h.list() {
+				if it.Held {
+					m.held[it.ID] = true
+				}
+			}
+		}
+	case 7:
+		if pick.IDs != nil {
+			delete(m.held, pick.IDs[0])
+		} else {
+			clear(m.held)
+		}
+		_, err = h.q.Release(m.t.Context(), pick)
+	case 8:
+		_, err = h.q.Retry(m.t.Context(), pick)
+	case 9:
+		for _, it := range h.list() {
+			if pick.IDs == nil || it.ID == pick.IDs[0] {
+				for _, r := range it.Envelope.Recipients {
+					if f := m.fate[r.Address.String()]; f != nil && arg%2 == 0 {
+						f.cancelled = true
+					}
+				}
+				delete(m.held, it.ID)
+			}
+		}
+		_, err = h.q.Cancel(m.t.Context(), pick, arg%2 == 1)
+	}
+	if err != nil && err != ErrNoItem {
+		m.t.Errorf("operation %d: %v", op, err)
+	}
+}
+
+// send writes to up to four recipients in two domains; op 3 sends from <>.
+func (m *model) send(h *house, n int, op byte, arg int) string {
+	from := "alice@sender.test"
+	if op == 3 {
+		from = ""
+	}
+	rnd := rand.New(rand.NewPCG(uint64(arg), uint64(n)))
+	var to []string
+	for i := range 1 + arg%4 {
+		script := ""
+		for range rnd.IntN(5) {
+			script += string("lllldn"[rnd.IntN(6)])
+		}
+		to = append(to, fmt.Sprintf("%s-%d.%d@d%d.test", script, n, i, i%2))
+	}
+	m.mu.Lock()
+	for _, a := range to {
+		m.fate[address(m.t, a).String()] = &fate{from: from}
+	}
+	m.mu.Unlock()
+	return h.send(envelope(m.t, from, to...), sample)
+}
+
+func TestModel(t *testing.T) {
+	for seed := range uint64(12) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			rnd := rand.New(rand.NewPCG(seed, 1))
+			ops := make([]byte, 80)
+			for i := range ops {
+				ops[i] = byte(rnd.Uint32())
+			}
+			runModel(t, ops)
+		})
+	}
+}
+
+func FuzzModel(f *testing.F) {
+	f.Add([]byte{0, 3, 4, 0, 5, 0, 4, 200, 9, 1})
+	f.Add([]byte{1, 2, 6, 0, 4, 50, 7, 0, 8, 0, 5, 0})
+	f.Add([]byte{3, 3, 3, 2, 9, 0, 0, 1, 9, 1, 5, 1, 4, 255})
+	f.Fuzz(runModel)
+}

@@ -1,0 +1,153 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+
+	"github.com/posthouse-mail/posthouse/smtp/queue"
+)
+
+// refusals gathers what the hosts said that did not take the message into their hands: the next one's turn.
+type refusals struct {
+	last  queue.Result
+	tried int
+	down  int // how many did not answer at all
+	slow  bool
+}
+
+func (r *refusals) add(x queue.Result) {
+	if x.Host == queue.HostSlow {
+		r.slow = true
+	}
+	if x.Host == queue.HostDown {
+		r.down++
+	}
+	r.tried++
+	r.last = x
+}
+
+// result is what all of it comes to: later, and the hosts are judged together.
+func (r *refusals) result() queue.Result {
+	x := r.last
+	switch {
+	case r.slow:
+		x.Host = queue.HostSlow
+	case r.down == r.tried:
+		x.Host = queue.HostDown
+	default:
+		x.Host = queue.HostWell
+	}
+	return x
+}
+
+// Deliver tries the hosts of the way in their order until one of them has dealt with the message. A refusal at the
+// greeting or EHLO and a connection that is lost before the end of the message are the next one's turn; after the
+// final dot nobody else is asked, since the message may have been taken (RFC 5321 section 4.5.4.2, RFC 1047).
+func (c *Carrier) Deliver(ctx context.Context, r queue.Route, a queue.Attempt) queue.Outcome {
+	w, ok := r.Way.(*way)
+	n := len(a.Envelope.Recipients)
+	if !ok {
+		return queue.Fail(n, failure(queue.Later, "4.3.0", "internal error: the route is not one of this carrier"))
+	}
+	var refused refusals
+	left := c.o.MaxAddresses
+	for _, group := range w.groups {
+		found, self := c.candidates(ctx, w, group, &refused)
+		if self {
+			if refused.tried == 0 {
+				return queue.Fail(n, c.loop(string(w.domain)))
+			}
+			break
+		}
+		for _, to := range found {
+			if left--; left < 0 || ctx.Err() != nil {
+				break
+			}
+			results, no := c.try(ctx, w, to, a)
+			if no == nil {
+				c.count.attempt(results)
+				return queue.Outcome{Results: results}
+			}
+			refused.add(*no)
+		}
+	}
+	if refused.tried == 0 {
+		refused.add(failure(queue.Later, "4.4.1", "the attempt was broken off before a host was reached"))
+	}
+	return queue.Fail(n, refused.result())
+}
+
+// candidate is a host at one of its addresses.
+type candidate struct {
+	host string
+	addr netip.AddrPort
+}
+
+// candidates resolves a group of equals, in the order of this attempt. self: one of them is this house by its address, so
+// that the group and all behind it are out (RFC 5321 section 5.1).
+func (c *Carrier) candidates(ctx context.Context, w *way, group []string, refused *refusals) (found []candidate, self bool) {
+	port := c.o.Port
+	if w.smart != nil {
+		port = w.smart.Port
+	}
+	for _, host := range c.mix(group) {
+		addrs, err := c.addresses(ctx, w, host)
+		if errors.Is(err, errSelf) {
+			return nil, true
+		}
+		if err != nil {
+			r, _ := errors.AsType[queue.Result](err)
+			r.Host = queue.HostDown
+			refused.add(r)
+			continue
+		}
+		for _, a := range addrs {
+			found = append(found, candidate{host, netip.AddrPortFrom(a, uint16(port))})
+		}
+	}
+	return found, false
+}
+
+// try makes the attempt over one address. The second result is set when it is the next one's turn.
+func (c *Carrier) try(ctx context.Context, w *way, to candidate, a queue.Attempt) ([]queue.Result, *queue.Result) {
+	policy, err := c.policy(ctx, w, to.host)
+	if err != nil {
+		no := failure(queue.Later, "4.7.5", "the TLS policy for %s cannot be found out: %v", to.host, err)
+		no.Host = queue.HostDown
+		return nil, &no
+	}
+	k, err := c.connection(ctx, w, to, policy)
+	if err != nil {
+		no, ok := errors.AsType[queue.Result](err)
+		if !ok {
+			no = failure(queue.Later, "4.4.1", "%s: %v", to.where(), err)
+			no.Host = queue.HostDown
+		}
+		if no.Verdict == queue.Never {
+			return queue.Fail(len(a.Envelope.Recipients), no).Results, nil
+		}
+		return nil, &no
+	}
+	results, no := c.send(ctx, k, a)
+	if no != nil && k.reused { // the host closed it while it waited: that says nothing about the host
+		if k, err = c.open(ctx, w, to, policy, k.key); err == nil {
+			return c.send(ctx, k, a)
+		}
+	}
+	return results, no
+}
+
+func (t candidate) where() string { return t.host + " [" + t.addr.Addr().String() + "]" }
+
+func (c *Carrier) policy(ctx context.Context, w *way, host string) (Policy, error) {
+	switch {
+	case w.smart != nil && w.smart.TLS == Clear:
+		return Policy{Name: "clear"}, nil
+	case w.smart != nil:
+		return Policy{Name: "smart host", Required: true}, nil // verified against its name by the handshake
+	case c.o.Policy == nil:
+		return Policy{}, nil
+	}
+	return c.o.Policy(ctx, w.domain, host)
+}

@@ -1,0 +1,213 @@
+package remote
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+
+	gosasl "github.com/emersion/go-sasl"
+
+	"github.com/posthouse-mail/posthouse/internal/logx"
+	"github.com/posthouse-mail/posthouse/smtp"
+	"github.com/posthouse-mail/posthouse/smtp/queue"
+)
+
+// conn is a connection that has been introduced, secured and, to a smart host, authenticated.
+type conn struct {
+	*smtp.Client
+	key    poolKey
+	to     candidate
+	detail string // address and TLS, for results
+	uses   int
+	reused bool
+}
+
+// connection takes one from the pool, or opens it. Its error is a queue.Result where a host said something.
+func (c *Carrier) connection(ctx context.Context, w *way, to candidate, p Policy) (*conn, error) {
+	key := poolKey{host: to.host, addr: to.addr, policy: p.Name}
+	if w.smart != nil {
+		key.user = w.smart.User
+	}
+	for k := c.pool.take(key); k != nil; k = c.pool.take(key) {
+		if err := k.Reset(ctx); err == nil { // it lives, and nothing of the last transaction is left
+			k.reused = true
+			return k, nil
+		}
+		k.Close()
+	}
+	return c.open(ctx, w, to, p, key)
+}
+
+// open makes a new connection: greeting, EHLO, TLS, login.
+func (c *Carrier) open(ctx context.Context, w *way, to candidate, p Policy, key poolKey) (*conn, error) {
+	k, err := c.hello(ctx, w, to)
+	if err != nil {
+		return nil, err
+	}
+	state := k.TLS()
+	if state == nil && p.Name != "clear" {
+		k, err = c.secure(ctx, w, to, p, k)
+		if err != nil {
+			return nil, err
+		}
+		state = k.TLS()
+	}
+	if err := c.authenticate(ctx, w, to, k); err != nil {
+		k.Close()
+		return nil, err
+	}
+	c.count.connected(state)
+	return &conn{Client: k, key: key, to: to, detail: "[" + to.addr.Addr().String() + "] " + tlsName(state)}, nil
+}
+
+func tlsName(s *tls.ConnectionState) string {
+	if s == nil {
+		return "clear"
+	}
+	return tls.VersionName(s.Version) + " " + tls.CipherSuiteName(s.CipherSuite)
+}
+
+// hello dials and is introduced. Implicit TLS comes first where a smart host has it.
+func (c *Carrier) hello(ctx context.Context, w *way, to candidate) (*smtp.Client, error) {
+	dialCtx, cancel := context.WithTimeout(ctx, c.o.Connect)
+	defer cancel()
+	nc, err := c.o.Dial(dialCtx, to.addr)
+	if err != nil {
+		return nil, refusal(to, "4.4.1", "connect: "+plain(err))
+	}
+	if w.smart != nil && w.smart.TLS == Implicit {
+		t := tls.Client(nc, c.tlsConfig(w, to, Policy{Required: true}))
+		if err := t.HandshakeContext(dialCtx); err != nil {
+			nc.Close()
+			return nil, refusal(to, "4.7.5", "TLS: "+plain(err))
+		}
+		nc = t
+	}
+	k := smtp.NewClient(nc, smtp.ClientOptions{Hostname: c.o.Hostname, Timeouts: c.o.Timeouts})
+	if err := k.Hello(ctx); err != nil {
+		k.Close()
+		return nil, saidNo(to, "clear", err)
+	}
+	if !c.o.AllowLoopback && w.smart == nil && c.isUs(named(k)) {
+		k.Close()
+		return nil, c.loop(string(w.domain))
+	}
+	return k, nil
+}
+
+// named is the name by which the server introduced itself in its EHLO reply (RFC 5321 section 4.1.1.1).
+func named(k *smtp.Client) string {
+	if lines := k.HelloReply().Lines; len(lines) > 0 {
+		name, _, _ := strings.Cut(lines[0], " ")
+		return name
+	}
+	return ""
+}
+
+// secure asks for TLS where it is offered. Opportunistic TLS that fails is given up: a new connection goes on in clear
+// (RFC 7435 section 3). What a policy requires is never given up.
+func (c *Carrier) secure(ctx context.Context, w *way, to candidate, p Policy, k *smtp.Client) (*smtp.Client, error) {
+	if _, offered := k.Extension("STARTTLS"); !offered {
+		if !p.Required {
+			return k, nil
+		}
+		k.Close()
+		return nil, refusal(to, "4.7.5", "it does not offer STARTTLS, and "+requires(p))
+	}
+	tlsCtx, cancel := context.WithTimeout(ctx, 2*c.o.Connect)
+	defer cancel()
+	err := k.StartTLS(tlsCtx, c.tlsConfig(w, to, p))
+	if err == nil {
+		return k, nil
+	}
+	_, said := errors.AsType[*smtp.ReplyError](err)
+	if said && !p.Required && k.TLS() == nil {
+		return k, nil // it thought better of it; the connection goes on in clear
+	}
+	k.Close()
+	if p.Required {
+		return nil, refusal(to, "4.7.5", "TLS: "+plain(err)+"; "+requires(p))
+	}
+	c.log.InfoContext(ctx, logx.RemoteNoTLS, "host", to.host, "address", to.addr.Addr(), "error", err)
+	return c.hello(ctx, w, to)
+}
+
+func requires(p Policy) string { return "the policy (" + p.Name + ") requires TLS" }
+
+// tlsConfig verifies a smart host's certificate against its name, an MX host's as its policy says.
+func (c *Carrier) tlsConfig(w *way, to candidate, p Policy) *tls.Config {
+	config := &tls.Config{}
+	if c.o.TLS != nil {
+		config = c.o.TLS.Clone()
+	}
+	config.ServerName = to.host
+	config.MinVersion = tls.VersionTLS12
+	if w.smart != nil {
+		return config
+	}
+	// Any certificate is better than clear text; a policy that wants more brings its own check.
+	config.InsecureSkipVerify = true
+	if p.Verify != nil {
+		config.VerifyConnection = p.Verify
+	}
+	return config
+}
+
+// authenticate logs in to a smart host. A refusal is temporary: the operator can put the password right.
+func (c *Carrier) authenticate(ctx context.Context, w *way, to candidate, k *smtp.Client) error {
+	if w.smart == nil || w.smart.User == "" {
+		return nil
+	}
+	offered := k.Mechanisms()
+	var m gosasl.Client
+	switch {
+	case slices.Contains(offered, "PLAIN"):
+		m = gosasl.NewPlainClient("", w.smart.User, w.smart.Password)
+	case slices.Contains(offered, "LOGIN"):
+		m = gosasl.NewLoginClient(w.smart.User, w.smart.Password)
+	default:
+		return refusal(to, "4.7.0", fmt.Sprintf("the smart host offers no login that is known here (%s)", strings.Join(offered, " ")))
+	}
+	if err := k.Auth(ctx, m); err != nil {
+		r := saidNo(to, tlsName(k.TLS()), err)
+		c.log.WarnContext(ctx, logx.RemoteLogin, "host", to.host, "user", w.smart.User, "error", err)
+		return r
+	}
+	return nil
+}
+
+// refusal is a Result for a host that could not be spoken to.
+func refusal(to candidate, status, text string) queue.Result {
+	return queue.Result{Verdict: queue.Later, Status: status, Text: to.where() + ": " + text, Detail: "[" + to.addr.Addr().String() + "]", Host: queue.HostDown}
+}
+
+// saidNo is a Result for a host that refused before a transaction, or broke off.
+func saidNo(to candidate, security string, err error) queue.Result {
+	no, ok := errors.AsType[*smtp.ReplyError](err)
+	if !ok {
+		return refusal(to, "4.4.2", plain(err))
+	}
+	r := translate(no.Reply, to, "["+to.addr.Addr().String()+"] "+security)
+	r.Verdict = queue.Later // another host, or another day: RFC 5321 section 3.1 says nothing about the message here
+	r.Status = "4" + r.Status[1:]
+	if r.Host == queue.HostWell {
+		r.Host = queue.HostDown
+	}
+	r.Text = no.Command + ": " + r.Text
+	return r
+}
+
+// plain is an error in words that a sender may read.
+func plain(err error) string {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		err = op.Err
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return "no answer in time"
+	}
+	return err.Error()
+}
