@@ -93,6 +93,7 @@ type Queue struct {
 type Remote struct {
 	Port          int         `toml:"port"`
 	IPv6First     bool        `toml:"ipv6_first"`
+	AllowPrivate  bool        `toml:"allow_private"`
 	AllowLoopback bool        `toml:"allow_loopback"`
 	SmartHosts    []SmartHost `toml:"smart_hosts"`
 }

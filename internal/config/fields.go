@@ -97,6 +97,7 @@ func wayFields() []Field {
 	return []Field{
 		{"remote.port", "Port of other hosts", "SMTP's. Another only in demos and tests, on loopback.", "Write a port: 25.", ""},
 		{"remote.ipv6_first", "Try IPv6 addresses before IPv4 ones", "Large receivers refuse IPv6 hosts whose reverse name does not match.", "Write true or false.", ""},
+		{"remote.allow_private", "Deliver to private addresses too (RFC 1918, RFC 4193)", "A domain of the world whose MX leads into our own network is a mistake or an attack. For a company's own mail hosts.", "Write true or false.", ""},
 		{"remote.allow_loopback", "Deliver to 127.0.0.1 and ::1 too", "A name that leads to ourselves is a loop. Only in demos and tests, on loopback.", "Write true or false.", ""},
 		{"remote.smart_hosts[].host", "Its name", "", `Write a host name: "relay.example.net".`, `"relay.example.net"`},
 		{"remote.smart_hosts[].port", "Its port; 0: 465 for implicit TLS, else 587", "", "Write a port: 587.", "587"},

@@ -22,6 +22,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/metrics"
 	"github.com/posthouse-mail/posthouse/internal/serve"
 	"github.com/posthouse-mail/posthouse/smtp/local"
+	"github.com/posthouse-mail/posthouse/smtp/remote"
 	"github.com/posthouse-mail/posthouse/web/admin"
 )
 
@@ -49,6 +50,7 @@ type Daemon struct {
 	certs    *cert.Keeper // nil: no certificates
 	resolver *dns.Client
 	local    *local.Carrier
+	remote   *remote.Carrier
 	house    *admin.House
 	group    *serve.Group
 	current  current // handlers of new connections
@@ -108,7 +110,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	defer stop()
 	var running sync.WaitGroup
 	var queueErr, storeErr error
-	running.Go(func() { queueErr = d.keepers.queue.Run(inner, d.local.Transport()) })
+	running.Go(func() { queueErr = d.keepers.queue.Run(inner, d.local.Transport(), d.remote) })
 	if d.certs != nil {
 		running.Go(func() { d.certs.Run(inner) })
 	}
