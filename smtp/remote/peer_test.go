@@ -25,7 +25,8 @@ import (
 //	C: text      the line that must come; a star at its end stands for anything
 //	DATA         lines up to the dot must come
 //	STARTTLS     the handshake, as "S: 220" has promised
-//	BREAK        a handshake that fails
+//	BREAK        a handshake that fails here
+//	BREAK2       a handshake that fails there
 //	CLOSE        the connection ends here
 //	SILENCE      nothing is said any more
 //
@@ -112,6 +113,12 @@ func (n *net2) play(nc net.Conn, script string) {
 			r.ReadByte() // the client hello
 			io.WriteString(nc, "this is no TLS\r\n")
 			return
+		case "BREAK2": // the client breaks the handshake off
+			if err := tls.Server(nc, &tls.Config{Certificates: []tls.Certificate{n.cert}}).Handshake(); err == nil {
+				r = bufio.NewReader(nc)
+				r.ReadByte() // TLS 1.3: its alert comes behind our side's handshake
+			}
+			return
 		case "CLOSE":
 			return
 		case "SILENCE":
@@ -167,7 +174,7 @@ func newOutside(t *testing.T, o Options, zone []string, scripts map[string][]str
 	if err != nil {
 		t.Fatal(err)
 	}
-	ca, err := cert.NewAuthority("test", time.Now())
+	ca, err := cert.NewAuthority("test", time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
