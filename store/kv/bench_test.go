@@ -37,7 +37,7 @@ func (s slowFS) OpenFile(name string, flag int, perm os.FileMode) (vfs.File, err
 }
 
 func (f slowFile) Datasync() error {
-	time.Sleep(f.delay)
+	<-time.After(f.delay)
 	return f.File.Datasync()
 }
 

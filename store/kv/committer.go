@@ -242,6 +242,10 @@ func (c *committer) run() {
 			if c.stalled != nil {
 				urgent, pace = len(c.updates) > 0 || c.closing, retryFull
 			}
+			since := time.Since(began)
+			if c.patient() {
+				since = min(since, time.Since(c.oldest))
+			}
 			closing, stalled := c.closing, c.stalled
 			c.mu.Unlock()
 			if !work && closing {
@@ -250,7 +254,7 @@ func (c *committer) run() {
 			if !work {
 				break
 			}
-			if wait := pace - time.Since(began); !urgent && wait > 0 {
+			if wait := pace - since; !urgent && wait > 0 {
 				timer.Reset(wait)
 				break
 			}
@@ -261,6 +265,16 @@ func (c *committer) run() {
 			}
 		}
 	}
+}
+
+// patient: only bodies without parts wait, and the update that will refer to them is on its way; c.mu is held.
+func (c *committer) patient() bool {
+	for _, e := range c.entries {
+		if len(e.Meta) > 0 {
+			return false
+		}
+	}
+	return len(c.entries) > 0
 }
 
 func (c *committer) isFailed() bool {
