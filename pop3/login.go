@@ -67,7 +67,7 @@ func (c *session) userName(_ context.Context, args []string) error {
 	if len(c.s.o.Auth.Mechanisms(c.client())) == 0 { // before the client sends its password in clear
 		return auth.ErrNeedTLS
 	}
-	c.user = args[0]
+	c.user = strings.TrimSpace(args[0])
 	c.ok("now PASS")
 	return nil
 }

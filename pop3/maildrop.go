@@ -107,7 +107,8 @@ func (d *maildrop) ids(ctx context.Context, rows []row) ([]string, error) {
 	return d.store.UIDLs(ctx, d.box, messages)
 }
 
-// update removes the marked messages, all in one transaction or none.
+// update removes the marked messages in one transaction; above 16,000 the store needs more,
+// and deleted tells how far it came.
 func (d *maildrop) update(ctx context.Context) error {
 	var ranges []store.UIDRange
 	for _, r := range d.rows {

@@ -251,7 +251,11 @@ func (c *session) quit(ctx context.Context, _ []string) error {
 			return &refusal{code: "SYS/PERM", text: "the maildrop is gone", last: true}
 		}
 		c.s.log.ErrorContext(ctx, logx.POP3Error, "account", uint32(c.who.Account), "error", err)
-		return &refusal{code: "SYS/TEMP", text: "deleted messages were not removed", last: true}
+		text := "deleted messages were not removed"
+		if c.drop.deleted > 0 { // above 16,000 it takes several commits
+			text = "some deleted messages were not removed"
+		}
+		return &refusal{code: "SYS/TEMP", text: text, last: true}
 	}
 	c.s.messages.WithLabelValues("deleted").Add(float64(c.drop.deleted))
 	c.ok("bye, " + strconv.Itoa(c.drop.deleted) + " messages removed")
