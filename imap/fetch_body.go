@@ -111,6 +111,13 @@ func (f *fetcher) writeSection(it *fetchItem) error {
 		return f.writeSpan(it, s)
 	}
 	filter := message.FieldFilter{Names: it.section.Fields, Not: it.section.Text == "HEADER.FIELDS.NOT"}
+	if n := s.to - s.from; n <= piece/4 { // nearly always: in memory, and once
+		b := f.room(2 * int(n))
+		if err := readWhole(f.open.body, b[:n], s.from); err != nil {
+			return err
+		}
+		return f.writeKept(it, filter.Append(b[n:n], b[:n]), false)
+	}
 	return f.writeMade(it, false, func(w io.Writer) error {
 		return filter.Copy(w, io.NewSectionReader(f.open.body, s.from, s.to-s.from))
 	})
@@ -188,23 +195,18 @@ func (f *fetcher) writeMade(it *fetchItem, binary bool, produce func(io.Writer) 
 		return err
 	}
 	f.buf = g.kept[:0]
+	if g.n == int64(len(g.kept)) {
+		return f.writeKept(it, g.kept, binary && g.nul)
+	}
 	from, n := it.cut(g.n)
-	switch {
-	case n == 0:
+	if n == 0 {
 		f.line = append(f.line, `""`...)
 		return nil
-	case binary && g.nul:
-		f.line = syntax.AppendLiteral8Header(f.line, n)
-	default:
-		f.line = syntax.AppendLiteralHeader(f.line, n)
 	}
-	if g.n == int64(len(g.kept)) {
-		if !binary {
-			maskNUL(g.kept)
-		}
-		f.line = append(f.line, g.kept[from:from+n]...)
-		return f.flush(lineRoom)
+	if binary && g.nul {
+		f.line = append(f.line, '~')
 	}
+	f.line = syntax.AppendLiteralHeader(f.line, n)
 	if err := f.flush(0); err != nil {
 		return err
 	}
@@ -216,6 +218,23 @@ func (f *fetcher) writeMade(it *fetchItem, binary bool, produce func(io.Writer) 
 		return io.ErrUnexpectedEOF
 	}
 	return nil
+}
+
+// writeKept writes what an item asks of b; eight: as a literal8.
+func (f *fetcher) writeKept(it *fetchItem, b []byte, eight bool) error {
+	from, n := it.cut(int64(len(b)))
+	if n == 0 {
+		f.line = append(f.line, `""`...)
+		return nil
+	}
+	if eight {
+		f.line = append(f.line, '~')
+	} else {
+		maskNUL(b)
+	}
+	f.line = syntax.AppendLiteralHeader(f.line, n)
+	f.line = append(f.line, b[from:from+n]...)
+	return f.flush(lineRoom)
 }
 
 // gatherer counts octets and keeps them while they are few.

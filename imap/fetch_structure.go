@@ -9,7 +9,7 @@ import (
 
 // structureWriter appends ENVELOPE and BODYSTRUCTURE (RFC 9051 section 7.5.2).
 type structureWriter struct {
-	utf8     bool // the client takes UTF-8 in quoted strings, and knows message/global
+	utf8     bool // the client takes UTF-8 in quoted strings
 	extended bool // BODYSTRUCTURE, not BODY
 }
 
@@ -106,7 +106,7 @@ func (w structureWriter) body(b []byte, p *message.Part) []byte {
 	case p.Type == "TEXT":
 		b = append(b, ' ')
 		b = syntax.AppendNumber64(b, uint64(p.Lines))
-	case p.Type == "MESSAGE" && p.Subtype == "RFC822", w.utf8 && p.IsMessage():
+	case p.IsMessage(): // message/global too: what knows it at all expects it so (RFC 9051 section 9, media-message)
 		b = w.enclosed(b, p)
 	}
 	if w.extended {
