@@ -22,7 +22,7 @@ type box struct {
 	id      MailboxID
 	st, was state
 	changed bool
-	hintOff bool // the message that the first-unseen hint names may be seen or gone
+	hintOff bool // the message that the first-unseen hint names may be seen or gone: look
 
 	tail      page           // page that rows are being added to; nil: none
 	tailBuf   *[pageMax]byte // it stands in, from the store's pool
@@ -140,23 +140,24 @@ func (b *box) moveUnseen() {
 	}
 }
 
-// removal is what remove did: the rows that it took away, in the order of their uids, and the ranges that are left to do.
+// removal is what gather found: the rows to take away, in the order of their uids, what is left of their pages, and the ranges
+// that are left to do.
 type removal struct {
-	raw  []byte
-	rest []UIDRange
+	raw   []byte
+	edits []pageEdit
+	rest  []UIDRange
 }
 
 func (r *removal) len() int      { return len(r.raw) / rowSize }
 func (r *removal) row(i int) row { return row(r.raw[i*rowSize : (i+1)*rowSize]) }
 
-// remove takes up to limit messages of the ranges away: those that pick accepts. The pages in ranges are read first,
-// and written when all of them are known.
-func (b *box) remove(ranges []UIDRange, limit int, pick func(row) bool) removal {
+// gather finds about limit messages of the ranges: those that pick accepts. It writes nothing, so that whatever speaks against
+// the removal can still be found out.
+func (b *box) gather(ranges []UIDRange, limit int, pick func(row) bool) removal {
 	var out removal
-	var edits []pageEdit
 	seen := 0
 	for p, rr := range pages(b.m.tx, b.id, ranges) {
-		if seen >= limit {
+		if out.len()+seen/16 >= limit { // to look at a row costs a fraction of removing it
 			out.rest = behind(ranges, p.index()<<pageShift-1)
 			break
 		}
@@ -177,28 +178,32 @@ func (b *box) remove(ranges []UIDRange, limit int, pick func(row) bool) removal 
 		}
 		if e.left != nil {
 			e.left = append(e.left, p[pageHeader+from*rowSize:]...)
-			edits = append(edits, e)
+			out.edits = append(out.edits, e)
 		}
 	}
-	if out.len() == 0 {
-		return out
+	return out
+}
+
+// remove takes away what gather found.
+func (b *box) remove(gone *removal) {
+	if gone.len() == 0 {
+		return
 	}
 	b.touch()
-	for _, e := range edits {
+	for _, e := range gone.edits {
 		b.writeLeft(e)
 	}
 	var runs []UIDRange
-	for i := range out.len() {
-		r := out.row(i)
+	for i := range gone.len() {
+		r := gone.row(i)
 		runs = addUID(runs, r.uid())
 		b.st.exists--
 		b.st.bytes -= uint64(r.size())
 		b.count(r.flags(), -1)
-		b.hintOff = b.hintOff || r.uid() == b.st.firstUnseen
 	}
-	b.bury(runs, uint32(out.len()))
+	b.hintOff = true
+	b.bury(runs, uint32(gone.len()))
 	b.dropUIDLs(runs)
-	return out
 }
 
 // pageEdit is what is left of a page.

@@ -29,7 +29,7 @@ type delta struct {
 
 const (
 	maxDeltas   = 256 // mailboxes
-	maxDeltaLen = 512 // messages or runs of one answer that is kept
+	maxDeltaLen = 128 // messages or runs of one answer that is kept
 )
 
 func (d *deltas) find(id MailboxID, since, highest ModSeq) *Changes {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/bits"
+	"slices"
 
 	"github.com/posthouse-mail/posthouse/store/kv"
 )
@@ -24,9 +25,8 @@ func (s *Store) Copy(ctx context.Context, from MailboxID, ranges []UIDRange, to 
 	var out Copied
 	err := s.db.Update(ctx, func(tx *kv.Tx) error {
 		m := s.begin(tx)
-		src, err := loadState(tx, from)
-		if err != nil {
-			return err
+		if tx.Get(tabMail, stateKey(from)) == nil {
+			return ErrNoMailbox
 		}
 		dst, err := m.box(to)
 		if err != nil {
@@ -41,9 +41,12 @@ func (s *Store) Copy(ctx context.Context, from MailboxID, ranges []UIDRange, to 
 				return fmt.Errorf("%w: one copy takes at most %d messages", ErrLimit, maxCopy)
 			}
 		}
-		t := transfer{m: m, from: from, dst: dst, raw: raw, grow: true, foreign: src.account != dst.st.account}
-		out, err = t.run()
-		return err
+		t := transfer{m: m, from: from, dst: dst, raw: raw, grow: true}
+		if err := t.check(); err != nil {
+			return err
+		}
+		out = t.add()
+		return m.end()
 	})
 	if err != nil {
 		return Copied{}, err
@@ -93,63 +96,70 @@ func (s *Store) Move(ctx context.Context, from MailboxID, ranges []UIDRange, to 
 }
 
 func (s *Store) moveStep(m *mutation, src, dst *box, todo []UIDRange) (Copied, []UIDRange, error) {
-	gone := src.remove(todo, stepRows, func(row) bool { return true })
-	t := transfer{m: m, from: src.id, dst: dst, raw: gone.raw, foreign: src.st.account != dst.st.account}
-	t.grow = t.foreign
-	out, err := t.run()
-	return out, gone.rest, err
+	gone := src.gather(todo, stepRows, func(row) bool { return true })
+	t := transfer{m: m, from: src.id, dst: dst, raw: slices.Clone(gone.raw), grow: src.st.account != dst.st.account}
+	if err := t.check(); err != nil {
+		return Copied{}, nil, err
+	}
+	src.remove(&gone)
+	out := t.add()
+	return out, gone.rest, m.end()
 }
 
 // transfer adds rows of one mailbox to another.
 type transfer struct {
-	m       *mutation
-	from    MailboxID
-	dst     *box
-	raw     []byte
-	grow    bool // the destination's account has more afterwards: its quota is asked
-	foreign bool
+	m    *mutation
+	from MailboxID
+	dst  *box
+	raw  []byte
+	grow bool // the destination's account has more afterwards: its quota is asked
 }
 
-// run ends the mutation.
-func (t *transfer) run() (Copied, error) {
-	out := Copied{UIDValidity: t.dst.st.uidValidity}
-	n := len(t.raw) / rowSize
+func (t *transfer) len() int     { return len(t.raw) / rowSize }
+func (t *transfer) at(i int) row { return row(t.raw[i*rowSize : (i+1)*rowSize]) }
+
+// check finds out whether the rows can be added, and gives them the flags that they have in the destination.
+func (t *transfer) check() error {
+	n := t.len()
 	if n == 0 {
-		return out, nil
+		return nil
 	}
 	if t.dst.full(n) {
-		return Copied{}, fmt.Errorf("%w: the mailbox has no uids left", ErrLimit)
+		return fmt.Errorf("%w: the mailbox has no uids left", ErrLimit)
 	}
-	at := func(i int) row { return row(t.raw[i*rowSize : (i+1)*rowSize]) }
 	if t.grow {
 		q := Quota{Messages: uint64(n)}
 		for i := range n {
-			q.Bytes += uint64(at(i).size())
+			q.Bytes += uint64(t.at(i).size())
 		}
 		if err := t.m.fits(t.dst.st.account, q); err != nil {
-			return Copied{}, err
+			return err
 		}
 	}
-	if err := t.mapKeywords(n, at); err != nil {
-		return Copied{}, err
-	}
-	out.From, out.To = make([]UID, n), make([]UID, n)
+	return t.mapKeywords()
+}
+
+// add adds the rows.
+func (t *transfer) add() Copied {
+	n := t.len()
+	out := Copied{UIDValidity: t.dst.st.uidValidity, From: make([]UID, n), To: make([]UID, n)}
 	now := t.m.s.now().Unix()
 	for i := range n {
-		r := at(i)
+		r := t.at(i)
 		out.From[i] = r.uid()
 		r.setSaved(now)
 		out.To[i] = t.dst.add(r)
 	}
-	return out, t.m.end()
+	return out
 }
 
 // mapKeywords gives the rows the bits that their keywords have in the destination.
-func (t *transfer) mapKeywords(n int, at func(int) row) error {
+func (t *transfer) mapKeywords() error {
+	n := t.len()
 	const system = Flags(1)<<firstKeyword - 1
 	var used Flags
 	for i := range n {
-		used |= at(i).flags()
+		used |= t.at(i).flags()
 	}
 	used &^= system
 	if used == 0 || t.from == t.dst.id {
@@ -170,7 +180,7 @@ func (t *transfer) mapKeywords(n int, at func(int) row) error {
 	}
 	here.save(t.m.tx)
 	for i := range n {
-		r := at(i)
+		r := t.at(i)
 		f := r.flags() & system
 		for left := r.flags() &^ system; left != 0; left &= left - 1 {
 			f |= to[bits.TrailingZeros64(uint64(left))]

@@ -29,7 +29,8 @@ func (s *Store) Expunge(ctx context.Context, id MailboxID, ranges []UIDRange, on
 			if onlyDeleted && b.st.deleted == 0 {
 				return nil
 			}
-			gone = b.remove(rest, stepRows, pick)
+			gone = b.gather(rest, stepRows, pick)
+			b.remove(&gone)
 			seq = m.seq
 			return m.end()
 		})

@@ -135,10 +135,8 @@ func (op FlagsOp) apply(f, bits Flags) Flags {
 func (b *box) reflag(u UID, was, is Flags) {
 	b.count(was, -1)
 	b.count(is, 1)
-	switch {
-	case was&Seen != 0 && is&Seen == 0:
+	b.hintOff = true
+	if was&Seen != 0 && is&Seen == 0 {
 		b.lowerUnseen(u)
-	case was&Seen == 0 && is&Seen != 0 && u == b.st.firstUnseen:
-		b.hintOff = true
 	}
 }

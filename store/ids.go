@@ -38,26 +38,29 @@ func newKeys(secret [32]byte) *keys {
 // feistelRounds makes of AES as round function a permutation of 64 bits, so that an id can be read back and no two are the same.
 const feistelRounds = 8
 
-func (k *keys) round(letter, i byte, half uint32) uint32 {
-	var in, out [aes.BlockSize]byte
+// round works in b, which holds one block for the input and one for the output.
+func (k *keys) round(b *[2 * aes.BlockSize]byte, letter, i byte, half uint32) uint32 {
+	in, out := b[:aes.BlockSize], b[aes.BlockSize:]
 	in[0], in[1] = letter, i
 	binary.BigEndian.PutUint32(in[2:], half)
-	k.block.Encrypt(out[:], in[:])
-	return binary.BigEndian.Uint32(out[:])
+	k.block.Encrypt(out, in)
+	return binary.BigEndian.Uint32(out)
 }
 
 func (k *keys) seal(letter byte, id uint64) uint64 {
+	var b [2 * aes.BlockSize]byte
 	l, r := uint32(id>>32), uint32(id)
 	for i := range byte(feistelRounds) {
-		l, r = r, l^k.round(letter, i, r)
+		l, r = r, l^k.round(&b, letter, i, r)
 	}
 	return uint64(l)<<32 | uint64(r)
 }
 
 func (k *keys) open(letter byte, v uint64) uint64 {
+	var b [2 * aes.BlockSize]byte
 	l, r := uint32(v>>32), uint32(v)
 	for i := byte(feistelRounds); i > 0; i-- {
-		l, r = r^k.round(letter, i-1, l), l
+		l, r = r^k.round(&b, letter, i-1, l), l
 	}
 	return uint64(l)<<32 | uint64(r)
 }

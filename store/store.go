@@ -39,7 +39,7 @@ var (
 	ErrUseTaken  = errors.New("store: special use is taken")
 	ErrKeyword   = errors.New("store: keyword not allowed") // wrapped with the keyword
 	ErrTooBig    = errors.New("store: message is larger than 4 GiB")
-	ErrDamaged   = errors.New("store: damaged table") // posthouse check store says more
+	ErrDamaged   = kv.ErrDamaged // posthouse check store says more
 )
 
 // MailboxID is global and never given twice (MAILBOXID, RFC 8474).

@@ -115,6 +115,9 @@ func TestDeliveredMessage(t *testing.T) {
 	if root, err := b.Root(); err != nil || root.Envelope == nil || root.Envelope.Subject != "hello" {
 		t.Errorf("structure %+v, %v", root, err)
 	}
+	if m := storetest.Message(t, h.Store, 1, "Drafts", ""); m.Size != 0 || storetest.Text(t, h.Store, m) != "" {
+		t.Errorf("the empty message is %+v", m)
+	}
 	_, err = h.Store.Deliver(t.Context(), storetest.Arrival(t, h.Store, aText), []store.Delivery{{Account: 9}})
 	wantErr(t, "delivery to nobody", err, store.ErrNoAccount)
 }

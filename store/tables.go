@@ -183,7 +183,7 @@ func nextMailboxID(tx *kv.Tx) (MailboxID, error) {
 // nextUIDValidity is never given twice in the whole store, so that a mailbox that is deleted and made again, or takes the
 // name of another, is never mistaken for the old one (RFC 9051 section 2.3.1.1).
 func (s *Store) nextUIDValidity(tx *kv.Tx) uint32 {
-	v := max(uint64(s.now().Unix()), counter(tx, countUIDValidity)+1)
+	v := max(uint64(seconds(s.now().Unix())), counter(tx, countUIDValidity)+1)
 	putCounter(tx, countUIDValidity, v)
 	return uint32(v)
 }
