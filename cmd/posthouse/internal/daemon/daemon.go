@@ -44,6 +44,7 @@ type Daemon struct {
 	started  time.Time
 	ready    atomic.Bool
 	reload   sync.Mutex // one Reload at a time
+	probe    probe      // of /readyz
 
 	metrics  *metrics.Set
 	keepers  *keepers

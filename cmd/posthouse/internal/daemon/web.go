@@ -140,7 +140,7 @@ func (d *Daemon) readiness(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	if err := d.keepers.writable(ctx); err != nil {
+	if err := d.probe.check(ctx, d.keepers, d.o.Now()); err != nil {
 		return fmt.Errorf("the log cannot be written: %w", err)
 	}
 	return nil
