@@ -204,12 +204,12 @@ func TestFail(t *testing.T) {
 	m := vfstest.New()
 	m.MkdirAll("/d", 0o700)
 	broken := errors.New("broken")
-	m.Fail = func(op vfstest.Op) error {
+	m.SetFail(func(op vfstest.Op) error {
 		if op.Kind == "sync" {
 			return broken
 		}
 		return nil
-	}
+	})
 	a := open(t, m, "/d/a")
 	if _, err := a.WriteAt([]byte("hello"), 0); err != nil {
 		t.Fatal(err)

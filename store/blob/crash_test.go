@@ -139,12 +139,12 @@ func TestPowerLoss(t *testing.T) {
 			last := life == 3
 			if !last {
 				at := 1 + r.IntN(150)
-				fs.Fail = func(op vfstest.Op) error {
+				fs.SetFail(func(op vfstest.Op) error {
 					if op.N >= at {
 						return vfstest.ErrPower
 					}
 					return nil
-				}
+				})
 			}
 			l, err := m.start(t, crashOptions(fs, r))
 			if err == nil {
@@ -180,20 +180,20 @@ func TestEveryOperationFails(t *testing.T) {
 				r := rand.New(rand.NewPCG(uint64(n), 7))
 				m, fs := newModel(), memFS(t)
 				var hit atomic.Bool
-				fs.Fail = func(op vfstest.Op) error {
+				fs.SetFail(func(op vfstest.Op) error {
 					if op.N == n {
 						hit.Store(true)
 						return syscall.EIO
 					}
 					return nil
-				}
+				})
 				o := crashOptions(fs, r)
 				l, err := m.start(t, o)
 				if err == nil {
 					m.work(l, "a", 12)
 					l.Close()
 				}
-				fs.Fail = nil
+				fs.SetFail(nil)
 				if power {
 					fs = fs.Crash(r)
 					o.FS = fs
@@ -226,14 +226,14 @@ func TestFailedSync(t *testing.T) {
 	l, _ := openLog(t, testOptions(fs))
 	first := appendBody(t, l, "first", nil, []byte("1"))
 	syncs := 0
-	fs.Fail = func(op vfstest.Op) error {
+	fs.SetFail(func(op vfstest.Op) error {
 		if op.Kind == "sync" {
 			if syncs++; syncs == 1 {
 				return syscall.EIO
 			}
 		}
 		return nil
-	}
+	})
 	err := l.Append(t.Context(), &Item{Meta: []byte("lost")})
 	if !errors.Is(err, syscall.EIO) || syncs != 1 {
 		t.Fatalf("%v after %d syncs", err, syncs)

@@ -197,12 +197,12 @@ func TestSuccessorNamesTheEnd(t *testing.T) {
 	fs := memFS(t)
 	l, _ := openLog(t, testOptions(fs))
 	appendBody(t, l, "a", nil, []byte("1"))
-	fs.Fail = func(op vfstest.Op) error {
+	fs.SetFail(func(op vfstest.Op) error {
 		if op.Kind == "sync" {
 			return syscall.EIO
 		}
 		return nil
-	}
+	})
 	b, err := newBody(l, nil, []byte("2"), 10)
 	if err != nil {
 		t.Fatal(err)
@@ -210,7 +210,7 @@ func TestSuccessorNamesTheEnd(t *testing.T) {
 	if err := l.Append(t.Context(), &Item{Meta: []byte("failed"), Body: b}); !errors.Is(err, syscall.EIO) {
 		t.Fatal(err)
 	}
-	fs.Fail = nil
+	fs.SetFail(nil)
 	whole := fs.Kill() // before a successor: the record may count, once
 	_, seen := openLog(t, testOptions(whole))
 	if len(seen) != 2 {
@@ -231,12 +231,12 @@ func TestBodyOfAFailedBatch(t *testing.T) {
 	}
 	place := b.place
 	failing := true
-	fs.Fail = func(op vfstest.Op) error {
+	fs.SetFail(func(op vfstest.Op) error {
 		if op.Kind == "sync" && failing {
 			return syscall.EIO
 		}
 		return nil
-	}
+	})
 	if err := l.Append(t.Context(), &Item{Meta: []byte("failed"), Body: b}); !errors.Is(err, syscall.EIO) {
 		t.Fatal(err)
 	}

@@ -41,7 +41,7 @@ type committer struct {
 	last     blob.LSN      // the newest durable record
 	applied  blob.LSN      // everything before it is in the tables
 	progress chan struct{} // closed and renewed when applied moved or the state below changed
-	hurry    bool          // a reader or the logger waits
+	wanted   blob.LSN      // a reader or the logger waits for the records up to here
 	stalled  error         // a full disk keeps records out of the tables; tried again
 	failed   error         // the committer has ended
 	closing  bool
@@ -125,7 +125,7 @@ func (c *committer) admit() error {
 		}
 		late := err == nil && !c.oldest.IsZero() && time.Since(c.oldest) >= c.db.o.BacklogAge
 		if full || late {
-			c.hurry = true
+			c.wanted = c.last
 			c.poke()
 		}
 		c.mu.Unlock()
@@ -207,7 +207,7 @@ func (c *committer) await(ctx context.Context, target blob.LSN) error {
 			err = c.stalled
 		}
 		if err == nil {
-			c.hurry = true
+			c.wanted = max(c.wanted, target)
 			c.poke()
 		}
 		c.mu.Unlock()
@@ -237,7 +237,7 @@ func (c *committer) run() {
 		for {
 			pace := c.db.o.Pace
 			c.mu.Lock()
-			urgent := len(c.updates) > 0 || c.hurry || c.closing || c.backlog > c.db.o.Backlog/2
+			urgent := len(c.updates) > 0 || c.hurried() || c.closing || c.backlog > c.db.o.Backlog/2
 			work := len(c.entries) > 0 || len(c.updates) > 0
 			if c.stalled != nil {
 				urgent, pace = len(c.updates) > 0 || c.closing, retryFull
@@ -265,6 +265,11 @@ func (c *committer) run() {
 			}
 		}
 	}
+}
+
+// hurried: somebody waits for a record that is not being applied yet; c.mu is held.
+func (c *committer) hurried() bool {
+	return len(c.entries) > 0 && c.entries[0].LSN <= c.wanted
 }
 
 // patient: only bodies without parts wait, and the update that will refer to them is on its way; c.mu is held.
@@ -301,7 +306,6 @@ func (c *committer) take() *batch {
 		}
 	}
 	c.updates = append([]*mutation(nil), c.updates[n:]...)
-	c.hurry = false
 	return b
 }
 

@@ -338,9 +338,9 @@ func TestBacklog(t *testing.T) {
 	}
 	for {
 		db.committer.mu.Lock()
-		hurry, backlog := db.committer.hurry, db.committer.backlog
+		wanted, backlog := db.committer.wanted, db.committer.backlog
 		db.committer.mu.Unlock()
-		if hurry && backlog >= o.Backlog {
+		if wanted > 0 && backlog >= o.Backlog {
 			break
 		}
 		if len(done) == 40 {

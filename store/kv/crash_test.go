@@ -279,20 +279,20 @@ func TestEveryOperationFails(t *testing.T) {
 		dir := t.TempDir()
 		m, fs := newModel(), vfstest.New()
 		var hit atomic.Bool
-		fs.Fail = func(op vfstest.Op) error {
+		fs.SetFail(func(op vfstest.Op) error {
 			if op.N == n {
 				hit.Store(true)
 				return syscall.EIO
 			}
 			return nil
-		}
+		})
 		o := Options{Dir: dir, FS: fs, Plain: true, TableGrowth: 32 << 10, SegmentSize: 20 << 10}
 		db, err := startTest(o)
 		if err == nil {
 			m.work(db, "a", 8)
 			db.Close()
 		}
-		fs.Fail = nil
+		fs.SetFail(nil)
 		db, err = startTest(o)
 		if err != nil {
 			t.Fatalf("operation %d: %v", n, err)

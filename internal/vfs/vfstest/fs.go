@@ -35,11 +35,8 @@ type Counts struct {
 
 // FS is the file system. The zero value is not ready; call New.
 type FS struct {
-	// Fail is asked before every operation and may answer with the error it shall end with; a write that fails has written half.
-	// Set it before use. It is called under the lock of FS.
-	Fail func(Op) error
-
 	mu       sync.Mutex
+	fail     func(Op) error
 	dirs     map[string]bool
 	names    map[string]*inode
 	durable  map[string]*inode
@@ -68,6 +65,14 @@ func (f *FS) SetCapacity(n int64) {
 	f.capacity = n
 }
 
+// SetFail installs a function that is asked before every operation and may answer with the error it shall end with; a write that
+// fails has written half. It is called under the lock of FS; nil ends it.
+func (f *FS) SetFail(fn func(Op) error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fail = fn
+}
+
 // Counts tells what was done so far.
 func (f *FS) Counts() Counts {
 	f.mu.Lock()
@@ -88,8 +93,8 @@ func (f *FS) begin(kind, name string) error {
 		return ErrPower
 	}
 	f.counts.Ops++
-	if f.Fail != nil {
-		if err := f.Fail(Op{N: f.counts.Ops, Kind: kind, Name: name}); err != nil {
+	if f.fail != nil {
+		if err := f.fail(Op{N: f.counts.Ops, Kind: kind, Name: name}); err != nil {
 			if errors.Is(err, ErrPower) {
 				f.dead = true
 			}
