@@ -203,7 +203,7 @@ func (d *Directory) report(ctx context.Context, c Client, m claim, id Identity, 
 		result = "error"
 	}
 	d.logins.WithLabelValues(c.Door.String(), result).Inc()
-	attrs := []any{"door", c.Door.String(), "conn", c.Conn, "remote", c.Remote, "user", shorten(m.user), "mechanism", m.mechanism}
+	attrs := []any{"door", c.Door.String(), "remote", c.Remote, "user", shorten(m.user), "mechanism", m.mechanism}
 	if err != nil {
 		d.log.WarnContext(ctx, logx.LoginRefused, append(attrs, "reason", err)...)
 		return
