@@ -190,6 +190,10 @@ func (ch *chunks) next() {
 	ch.err = errAborted
 }
 
+// FixLines reads text whose lines may end in a bare LF as CRLF lines; a bare CR ends it with wire.ErrBareCR. It is for what
+// programs of this machine write into pipes.
+func FixLines(r io.Reader) io.Reader { return &lines{src: r, fix: true} }
+
 // lines looks for bare CR and LF in what BDAT carries: without BINARYMIME it is text, as with DATA (RFC 3030 section 3).
 type lines struct {
 	src   io.Reader

@@ -1,1 +1,111 @@
+// Package inbound is the desk of port 25 and of LMTP: mail from strangers for the
+// domains of this house, and for no other under any spelling.
+//
+// Desk makes a session for each EHLO; recipients are judged in rcpt.go, messages in data.go.
 package inbound
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	gosmtp "github.com/emersion/go-smtp"
+
+	"github.com/posthouse-mail/posthouse/auth"
+	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/internal/metrics"
+	"github.com/posthouse-mail/posthouse/smtp"
+	"github.com/posthouse-mail/posthouse/smtp/local"
+	"github.com/posthouse-mail/posthouse/smtp/queue"
+	"github.com/posthouse-mail/posthouse/store"
+)
+
+// Options of a Desk.
+type Options struct {
+	Logger    *slog.Logger
+	Metrics   *metrics.Set
+	Now       func() time.Time
+	Hostname  string
+	Directory *auth.Directory
+	Store     *store.Store
+	Queue     *queue.Queue
+	Local     *local.Carrier
+	MaxSize   int64 // reserved for a message whose size was not announced; as in smtp.Options
+	MaxHops   int   // Received fields before a message is a loop; 100 (RFC 5321 section 6.3)
+}
+
+// Desk is a smtp.Desk.
+type Desk struct{ o Options }
+
+// New returns a Desk.
+func New(o Options) *Desk {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.MaxSize <= 0 {
+		o.MaxSize = 50 << 20
+	}
+	if o.MaxHops <= 0 {
+		o.MaxHops = 100
+	}
+	return &Desk{o: o}
+}
+
+// NewSession is called at each EHLO, HELO and LHLO.
+func (d *Desk) NewSession(ctx context.Context, p smtp.Peer) (gosmtp.Session, error) {
+	return &session{d: d, ctx: ctx, peer: p}, nil
+}
+
+// session is one client between two EHLO.
+type session struct {
+	d        *Desk
+	ctx      context.Context
+	peer     smtp.Peer
+	envelope mail.Envelope // without recipients
+	size     int64         // as announced; 0: not
+	to       []local.Recipient
+	held     []held
+	head     smtp.Head // its memory is used again
+	receipt  string
+}
+
+// held is quota that a recipient's account keeps free for the message.
+type held struct {
+	account mail.AccountID
+	quota   *store.Reservation
+}
+
+// Mail begins a transaction.
+func (s *session) Mail(from string, o *gosmtp.MailOptions) error {
+	s.Reset()
+	e, err := smtp.NewEnvelope(from, o)
+	if err != nil {
+		return err
+	}
+	s.envelope = e
+	if o != nil {
+		s.size = o.Size
+	}
+	return nil
+}
+
+// Reset forgets the transaction.
+func (s *session) Reset() {
+	for _, h := range s.held {
+		h.quota.Release()
+	}
+	s.held, s.to = s.held[:0], s.to[:0]
+	s.envelope, s.size = mail.Envelope{}, 0
+}
+
+// Logout ends the session.
+func (s *session) Logout() error {
+	s.Reset()
+	return nil
+}
+
+// Receipt names the message that was taken last.
+func (s *session) Receipt() string { return s.receipt }

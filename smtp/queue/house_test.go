@@ -3,8 +3,10 @@ package queue
 import (
 	"context"
 	"log/slog"
+	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/store"
@@ -74,6 +76,17 @@ func (h *house) close() {
 		h.t.Error(err)
 	}
 	h.db = nil
+}
+
+// crash leaves the house as kill -9 would at this moment: what was acknowledged is in the log, perhaps not yet in the tables.
+func (h *house) crash() {
+	synctest.Wait()
+	dir := h.t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(h.dir)); err != nil {
+		h.t.Fatal(err)
+	}
+	h.close()
+	h.dir = dir
 }
 
 // checkTables holds q against Q: each entry stands in both, once.

@@ -1,1 +1,157 @@
+// Package submission is the desk of our own users: of the submission ports, of
+// the sendmail command and of the web.
+//
+// Desk makes a session for each EHLO; login.go is AUTH, envelope.go who may send
+// and to whom, data.go takes the message, header.go checks and completes its header.
 package submission
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	gosmtp "github.com/emersion/go-smtp"
+
+	"github.com/posthouse-mail/posthouse/auth"
+	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/internal/metrics"
+	"github.com/posthouse-mail/posthouse/smtp"
+	"github.com/posthouse-mail/posthouse/smtp/local"
+	"github.com/posthouse-mail/posthouse/smtp/queue"
+	"github.com/posthouse-mail/posthouse/store"
+)
+
+// Trusted is devices that know no passwords (printer, NAS): these networks may submit as these senders, and as nobody else.
+type Trusted struct {
+	Networks []netip.Prefix
+	Senders  []mail.Address
+}
+
+// Options of a Desk.
+type Options struct {
+	Logger     *slog.Logger
+	Metrics    *metrics.Set
+	Now        func() time.Time
+	Hostname   string
+	Directory  *auth.Directory
+	Store      *store.Store
+	Queue      *queue.Queue
+	Local      *local.Carrier
+	Trusted    []Trusted
+	Across     bool   // mail between two domains of ours leaves through queue and MX lookup
+	HideClient bool   // Received does not tell the client's name and address
+	MaxSize    int64  // reserved for a message whose size was not announced; as in smtp.Options
+	MaxHops    int    // 100
+	Temp       string // folder for large messages that leave the house, while they arrive; the system's when empty
+}
+
+// Desk is a smtp.Desk.
+type Desk struct{ o Options }
+
+// New returns a Desk.
+func New(o Options) *Desk {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.MaxSize <= 0 {
+		o.MaxSize = 50 << 20
+	}
+	if o.MaxHops <= 0 {
+		o.MaxHops = 100
+	}
+	return &Desk{o: o}
+}
+
+// NewSession is called at each EHLO and HELO.
+func (d *Desk) NewSession(ctx context.Context, p smtp.Peer) (gosmtp.Session, error) {
+	s := &session{d: d, ctx: ctx, peer: p}
+	for _, t := range d.o.Trusted {
+		if len(t.Senders) > 0 && contains(t.Networks, p.Remote.Addr()) {
+			s.who = sender{name: "This device", main: t.Senders[0], may: listed(t.Senders)}
+			break
+		}
+	}
+	return s, nil
+}
+
+// Session is a session of an account that proved itself elsewhere (the web).
+func (d *Desk) Session(ctx context.Context, p smtp.Peer, id auth.Identity) gosmtp.Session {
+	s := &session{d: d, ctx: ctx, peer: p}
+	s.login(id)
+	return s
+}
+
+func contains(networks []netip.Prefix, a netip.Addr) bool {
+	for _, n := range networks {
+		if n.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// sender is who submits; the zero sender may nothing.
+type sender struct {
+	name   string       // for replies
+	main   mail.Address // completes a message without From
+	may    func(ctx context.Context, a mail.Address) (bool, error)
+	authed bool
+}
+
+// listed allows some addresses.
+func listed(all []mail.Address) func(context.Context, mail.Address) (bool, error) {
+	return func(_ context.Context, a mail.Address) (bool, error) {
+		for _, b := range all {
+			if a.Key() == b.Key() {
+				return true, nil
+			}
+		}
+		return false, nil
+	}
+}
+
+// session is one client between two EHLO.
+type session struct {
+	d        *Desk
+	ctx      context.Context
+	peer     smtp.Peer
+	who      sender
+	envelope mail.Envelope // without recipients
+	size     int64         // as announced; 0: not
+	to       []local.Recipient
+	held     []held
+	head     smtp.Head
+	spool    spool
+	receipt  string
+	message  draft
+	rcptFrom bool // recipients come from the header (sendmail -t)
+	fullName string
+}
+
+// held is quota that a recipient's account keeps free for the message.
+type held struct {
+	account mail.AccountID
+	quota   *store.Reservation
+}
+
+// Reset forgets the transaction.
+func (s *session) Reset() {
+	for _, h := range s.held {
+		h.quota.Release()
+	}
+	s.held, s.to = s.held[:0], s.to[:0]
+	s.envelope, s.size = mail.Envelope{}, 0
+}
+
+// Logout ends the session.
+func (s *session) Logout() error {
+	s.Reset()
+	return nil
+}
+
+// Receipt names the message that was taken last.
+func (s *session) Receipt() string { return s.receipt }

@@ -1,0 +1,103 @@
+package inbound
+
+import (
+	"errors"
+	"io"
+	"strings"
+
+	gosmtp "github.com/emersion/go-smtp"
+
+	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/internal/message"
+	"github.com/posthouse-mail/posthouse/smtp"
+	"github.com/posthouse-mail/posthouse/smtp/local"
+	"github.com/posthouse-mail/posthouse/store"
+	"github.com/posthouse-mail/posthouse/store/kv"
+)
+
+// Data takes the message: trace lines in front, into the store while it arrives, one record for all mailboxes and
+// everything that leaves again. It returns after the record is durable.
+func (s *session) Data(r io.Reader) error {
+	id := s.d.o.Queue.NewID()
+	arrival, err := s.receive(r, id)
+	if err != nil {
+		return fullDisk(err)
+	}
+	if _, err := s.d.o.Local.Deliver(s.ctx, local.Message{ID: id, Envelope: s.envelope, To: s.to, Arrival: arrival}); err != nil {
+		return fullDisk(err)
+	}
+	s.receipt = "queued as " + id
+	return nil
+}
+
+func (s *session) receive(r io.Reader, id string) (*store.Arrival, error) {
+	w, err := s.d.o.Store.NewMessage(s.ctx, s.size)
+	if err != nil {
+		return nil, err
+	}
+	s.head.Reset(w, func(header []byte) error { return s.begin(w, id, header) })
+	if _, err = io.Copy(&s.head, r); err == nil {
+		err = s.head.Close()
+	}
+	if err != nil {
+		w.Discard()
+		return nil, err
+	}
+	return w.Finish()
+}
+
+// begin writes the trace and the header as it came (RFC 5321 section 4.4), unless the message goes round in circles.
+func (s *session) begin(w io.Writer, id string, header []byte) error {
+	if err := s.loop(header); err != nil {
+		return err
+	}
+	b := make([]byte, 0, 512+len(header))
+	b = append(b, "Return-Path: <"...)
+	b = append(b, s.envelope.From.String()...)
+	b = append(b, ">\r\n"...)
+	t := smtp.Trace{Peer: s.peer, Hostname: s.d.o.Hostname, ID: id, UTF8: s.envelope.UTF8, Time: s.d.o.Now()}
+	if len(s.to) == 1 { // with more, the line would tell one recipient of the others
+		t.For = s.to[0].Address.String()
+		b = append(b, "Delivered-To: "...)
+		b = append(b, t.For...)
+		b = append(b, "\r\n"...)
+	}
+	// The empty line is written even where the message had none, so that no line of its body is read as a field of ours.
+	b = append(append(t.Append(b), header...), "\r\n"...)
+	_, err := w.Write(b)
+	return err
+}
+
+// loop refuses what has come by too often, or has been delivered to this very address before (RFC 5321 section 6.3).
+func (s *session) loop(header []byte) error {
+	hops := 0
+	for f := range message.Fields(header) {
+		switch {
+		case f.Is("Received"):
+			hops++
+		case f.Is("Delivered-To") && s.addressed(f.Unfolded()):
+			return smtp.Refuse(554, gosmtp.EnhancedCode{5, 4, 6}, "Mail loop: the message was delivered to this address before")
+		}
+	}
+	if hops >= s.d.o.MaxHops {
+		return smtp.Refuse(554, gosmtp.EnhancedCode{5, 4, 6}, "Mail loop: too many Received fields")
+	}
+	return nil
+}
+
+// addressed reports whether text is the address of the one recipient, for whom alone we write Delivered-To.
+func (s *session) addressed(text string) bool {
+	if len(s.to) != 1 {
+		return false
+	}
+	a, err := mail.ParseAddress(strings.TrimSpace(text))
+	return err == nil && a.Key() == s.to[0].Address.Key()
+}
+
+// fullDisk translates the store's errors that a client can do something about: come back later.
+func fullDisk(err error) error {
+	if errors.Is(err, kv.ErrFull) {
+		return smtp.Refuse(452, gosmtp.EnhancedCode{4, 3, 1}, "No space on the mail server, try again later")
+	}
+	return err
+}

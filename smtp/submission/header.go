@@ -1,0 +1,191 @@
+package submission
+
+import (
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	gosmtp "github.com/emersion/go-smtp"
+
+	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/internal/message"
+	"github.com/posthouse-mail/posthouse/smtp"
+)
+
+// draft is what the header of the message in hand told.
+type draft struct {
+	id        string
+	from      []mail.Address
+	fromCount int
+	sender    bool
+	date      bool
+	messageID bool
+	hops      int
+	utf8      bool // the header has octets over 127
+}
+
+// dropped are fields that a submitted message may carry and nobody may see: blind copies (RFC 5322 section 3.6.3), and the trace of a
+// delivery that has not been made yet (RFC 5321 section 4.4).
+func dropped() message.FieldFilter {
+	return message.FieldFilter{Names: []string{"Bcc", "Resent-Bcc", "Return-Path"}, Not: true}
+}
+
+// begin checks the header, completes it (RFC 6409 section 8) and writes it.
+func (s *session) begin(w io.Writer, header []byte) error {
+	if err := s.read(header); err != nil {
+		return err
+	}
+	m := &s.message
+	now := s.d.o.Now()
+	t := smtp.Trace{Peer: s.peer, Hostname: s.d.o.Hostname, ID: m.id, UTF8: s.envelope.UTF8, Authed: s.who.authed, Hide: s.d.o.HideClient, Time: now}
+	if len(s.to) == 1 {
+		t.For = s.to[0].Address.String()
+	}
+	b := make([]byte, 0, 768+len(header))
+	if !s.leaves() { // final delivery; what leaves must not carry one
+		b = append(b, "Return-Path: <"...)
+		b = append(b, s.envelope.From.String()...)
+		b = append(b, ">\r\n"...)
+	}
+	b = t.Append(b)
+	var add message.HeaderWriter
+	from := s.who.main
+	if m.fromCount == 0 {
+		if !s.envelope.From.IsNull() {
+			from = s.envelope.From
+		}
+		add.Addresses("From", message.Address{Name: message.EncodeWords(s.fullName), Mailbox: from.QuotedLocal(), Host: string(from.Domain)})
+	} else if len(m.from) > 0 {
+		from = m.from[0]
+	}
+	if len(m.from) > 1 && !m.sender { // RFC 5322 section 3.6.2
+		add.Addresses("Sender", message.Address{Mailbox: s.who.main.QuotedLocal(), Host: string(s.who.main.Domain)})
+	}
+	if !m.date {
+		add.Field("Date", message.FormatDate(now))
+	}
+	if !m.messageID {
+		domain := string(from.Domain)
+		if domain == "" || domain[0] == '[' {
+			domain = s.d.o.Hostname
+		}
+		add.Field("Message-ID", message.NewMessageID(domain))
+	}
+	b = append(b, add.Bytes()...)
+	b = dropped().Append(b, mboxLine(header))
+	b = append(b, "\r\n"...)
+	_, err := w.Write(b)
+	return err
+}
+
+// mboxLine drops a "From " line in front of a header.
+func mboxLine(header []byte) []byte {
+	if s := string(header[:min(len(header), 6)]); strings.HasPrefix(s, "From ") || s == ">From " {
+		for i, c := range header {
+			if c == '\n' {
+				return header[i+1:]
+			}
+		}
+		return nil
+	}
+	return header
+}
+
+// read goes through the fields and refuses what the sender may not say.
+func (s *session) read(header []byte) error {
+	m := &s.message
+	for _, c := range header {
+		if c == 0 {
+			return smtp.Refuse(550, gosmtp.EnhancedCode{5, 6, 0}, "The header has a NUL")
+		}
+		m.utf8 = m.utf8 || c > 0x7f
+	}
+	if m.utf8 && !utf8.Valid(header) {
+		return smtp.Refuse(550, gosmtp.EnhancedCode{5, 6, 0}, "The header has octets that are not UTF-8")
+	}
+	for f := range message.Fields(header) {
+		var err error
+		switch {
+		case f.Is("From"):
+			m.fromCount++
+			m.from, err = s.authors(f.Unfolded(), "From")
+		case f.Is("Sender"):
+			m.sender = true
+			_, err = s.authors(f.Unfolded(), "Sender")
+		case f.Is("Date"):
+			m.date = true
+		case f.Is("Message-ID"):
+			m.messageID = strings.TrimSpace(f.Unfolded()) != ""
+		case f.Is("Received"):
+			m.hops++
+		case s.rcptFrom && (f.Is("To") || f.Is("Cc") || f.Is("Bcc")):
+			err = s.namedIn(f.Unfolded())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	switch {
+	case m.fromCount > 1: // RFC 5322 section 3.6: two of them let two readers see two senders
+		return smtp.Refuse(550, gosmtp.EnhancedCode{5, 7, 1}, "The message has more than one From field")
+	case m.hops >= s.d.o.MaxHops:
+		return smtp.Refuse(554, gosmtp.EnhancedCode{5, 4, 6}, "Mail loop: too many Received fields")
+	case len(s.to) == 0:
+		return smtp.Refuse(554, gosmtp.EnhancedCode{5, 5, 1}, "The message names no recipients")
+	}
+	return nil
+}
+
+// authors reads the addresses of From or Sender, all of which the sender must be allowed to use.
+func (s *session) authors(value, field string) ([]mail.Address, error) {
+	var all []mail.Address
+	for _, a := range message.ParseAddresses(value) {
+		if a.Host == "" { // begin or end of a group
+			if a.Mailbox == "" {
+				continue
+			}
+			return nil, smtp.Refuse(550, gosmtp.EnhancedCode{5, 7, 1}, field+": "+a.Mailbox+" is no address")
+		}
+		parsed, err := parse(a)
+		if err != nil {
+			return nil, smtp.Refuse(550, gosmtp.EnhancedCode{5, 7, 1}, field+": "+a.Mailbox+"@"+a.Host+" is no address")
+		}
+		if err := s.maySend(parsed, field); err != nil {
+			return nil, err
+		}
+		all = append(all, parsed)
+	}
+	if len(all) == 0 {
+		return nil, smtp.Refuse(550, gosmtp.EnhancedCode{5, 7, 1}, field+" has no address")
+	}
+	return all, nil
+}
+
+// parse reads an address of a header, whose local part may stand there with or without its quotes.
+func parse(a message.Address) (mail.Address, error) {
+	if p, err := mail.ParseAddress(a.Mailbox + "@" + a.Host); err == nil {
+		return p, nil
+	}
+	d, err := mail.ParseDomain(a.Host)
+	if err != nil {
+		return mail.Address{}, err
+	}
+	return mail.ParseAddress(mail.Address{Local: a.Mailbox, Domain: d}.String())
+}
+
+// namedIn adds the recipients that a field names.
+func (s *session) namedIn(value string) error {
+	for _, a := range message.ParseAddresses(value) {
+		if a.Host == "" {
+			continue
+		}
+		p, err := parse(a)
+		if err != nil {
+			return smtp.Refuse(501, gosmtp.EnhancedCode{5, 1, 3}, a.Mailbox+"@"+a.Host+" is no address")
+		}
+		if err := s.addRecipient(mail.Recipient{Address: p}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
