@@ -197,6 +197,9 @@ func (c *conn) finish(ctx context.Context, r *request, err error) error {
 	c.tagged(r, string(a.kind), string(a.code), a.text)
 	if a.kind != goimap.StatusResponseTypeBad {
 		c.count(r, "no")
+		if c.failed >= maxFailed {
+			return bye("", "too many failed logins")
+		}
 		return nil
 	}
 	c.count(r, "bad")

@@ -234,7 +234,7 @@ func (f *fetcher) page(page []store.Message) error {
 		if err := f.c.learn(f.ctx, page); err != nil {
 			return err
 		}
-		f.flags.names = len(f.c.box.keywords)
+		f.flags.names = len(f.c.box.flags)
 	}
 	for i := range page {
 		m := &page[i]

@@ -2,6 +2,7 @@ package imap
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	goimap "github.com/emersion/go-imap/v2"
@@ -10,8 +11,11 @@ import (
 	"github.com/posthouse-mail/posthouse/store"
 )
 
-// firstKeyword is the bit of a mailbox's first own keyword.
-const firstKeyword = 8
+// A mailbox's own keywords begin at bit firstKeyword; there are maxFlags bits in all.
+const (
+	firstKeyword = 8
+	maxFlags     = 64
+)
 
 // systemFlags are the first bits of store.Flags, in order.
 func systemFlags() [firstKeyword]goimap.Flag {
@@ -42,12 +46,9 @@ next:
 
 // setKeywords makes the names of the mailbox's keywords known to this session.
 func (b *mailbox) setKeywords(names []string) {
-	b.keywords = names
-	copy(b.flags[:], flagNames())
-	for i, name := range names {
-		if firstKeyword+i < len(b.flags) {
-			b.flags[firstKeyword+i] = goimap.Flag(name)
-		}
+	b.flags = flagNames()
+	for _, name := range names {
+		b.flags = append(b.flags, goimap.Flag(name))
 	}
 }
 
@@ -64,7 +65,7 @@ func (c *conn) learn(ctx context.Context, rows []store.Message) error {
 	for i := range rows {
 		all |= rows[i].Flags
 	}
-	if known := firstKeyword + len(b.keywords); known >= 64 || all>>known == 0 {
+	if all>>len(b.flags) == 0 {
 		return nil
 	}
 	return c.reloadKeywords(ctx)
@@ -75,7 +76,7 @@ func (c *conn) reloadKeywords(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(names) != len(c.box.keywords) {
+	if firstKeyword+len(names) != len(c.box.flags) {
 		c.box.setKeywords(names)
 		c.writeFlagLists()
 	}
@@ -85,15 +86,14 @@ func (c *conn) reloadKeywords(ctx context.Context) error {
 // writeFlagLists sends FLAGS and PERMANENTFLAGS (RFC 9051 sections 7.1 and 7.3.5).
 func (c *conn) writeFlagLists() {
 	box := c.box
-	flags := make([]goimap.Flag, 0, 64)
-	flags = append(append(flags, flagNames()...), box.flags[firstKeyword:firstKeyword+min(len(box.keywords), 64-firstKeyword)]...)
+	flags := box.flags
 	b := append(c.w.AvailableBuffer(), "* FLAGS "...)
 	b = append(syntax.AppendFlags(b, flags), "\r\n* OK [PERMANENTFLAGS "...)
 	switch {
 	case box.readOnly:
 		flags = nil
-	case len(flags) < 64: // there is room for more keywords
-		flags = append(flags, goimap.FlagWildcard)
+	case len(flags) < maxFlags: // there is room for more keywords
+		flags = append(slices.Clip(flags), goimap.FlagWildcard)
 	}
 	b = syntax.AppendFlags(b, flags)
 	c.w.Write(append(b, "] flags that are kept\r\n"...))
@@ -105,7 +105,7 @@ func (c *conn) appendFlags(b []byte, m *store.Message) []byte {
 	b = append(b, '(')
 	from := len(b)
 	for i, bits := 0, m.Flags; bits != 0; i, bits = i+1, bits>>1 {
-		if bits&1 == 0 || box.flags[i] == "" {
+		if bits&1 == 0 || i >= len(box.flags) {
 			continue
 		}
 		if len(b) > from {

@@ -61,13 +61,10 @@ func (c *conn) entered(r *request, id auth.Identity) error {
 	return nil
 }
 
-// refused counts failed logins; the directory slows them down, the connection ends after some.
+// refused counts failed logins; the directory slows them down, finish ends the connection after some.
 func (c *conn) refused(err error) error {
-	if !errors.Is(err, auth.ErrCredentials) {
-		return err
-	}
-	if c.failed++; c.failed >= maxFailed {
-		return bye("", "too many failed logins")
+	if errors.Is(err, auth.ErrCredentials) {
+		c.failed++
 	}
 	return err
 }

@@ -44,8 +44,8 @@ func bye(code goimap.ResponseCode, text string) error { return &goodbye{code: co
 // codeBadName is RFC 3501's answer to what is no name; RFC 5530 calls it CANNOT.
 const codeBadName = goimap.ResponseCodeCannot
 
-// known are the errors of the keepers that a client may see, in the order in which they are tried.
-func known() []struct {
+// translations are the errors of the keepers that a client may see, in the order in which they are tried.
+func translations() []struct {
 	err error
 	as  answer
 } {
@@ -99,7 +99,7 @@ func (c *conn) answerFor(ctx context.Context, err error, r *request) *answer {
 	if errors.Is(err, store.ErrLimit) {
 		return &answer{goimap.StatusResponseTypeNo, goimap.ResponseCodeLimit, reason(err)}
 	}
-	for _, k := range known() {
+	for _, k := range translations() {
 		if errors.Is(err, k.err) {
 			return &k.as
 		}

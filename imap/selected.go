@@ -19,14 +19,13 @@ type mailbox struct {
 	validity uint32
 
 	// What the client has been told.
-	modseq   store.ModSeq
-	next     store.UID // uids from here on are unknown to it
-	exists   uint32
-	view     view
-	built    bool // view is there; SELECT does not build it
-	keywords []string
-	flags    [64]goimap.Flag // by bit
-	recent   []syntax.Span   // uids that are \Recent in this session (RFC 3501 section 2.3.2)
+	modseq store.ModSeq
+	next   store.UID // uids from here on are unknown to it
+	exists uint32
+	view   view
+	built  bool          // view is there; SELECT does not build it
+	flags  []goimap.Flag // by bit; the mailbox's keywords from firstKeyword on
+	recent []syntax.Span // uids that are \Recent in this session (RFC 3501 section 2.3.2)
 
 	gone  []syntax.Span // uids whose EXPUNGE waits for a command that may tell it
 	told  []toldFlags   // what this command's answers said already

@@ -93,20 +93,26 @@ func (c *conn) parseStore() (s storing, err error) {
 	return s, err
 }
 
-// flagsBefore reads the flags as they are before a silent change, by uid, where the client could not compute the outcome
-// if somebody else changed them in the same moment: it is then told in spite of SILENT.
-func (c *conn) flagsBefore(ctx context.Context, s storing, ranges []store.UIDRange) (map[store.UID]store.Flags, error) {
+// known are the flags of one message as the client knows them.
+type known struct {
+	uid   store.UID
+	flags store.Flags
+}
+
+// flagsBefore reads the flags as they are before a silent change, sorted by uid, where the client could not compute the
+// outcome if somebody else changed them in the same moment: it is then told in spite of SILENT.
+func (c *conn) flagsBefore(ctx context.Context, s storing, ranges []store.UIDRange) ([]known, error) {
 	if !s.silent || s.change.Op == store.FlagsReplace {
 		return nil, nil
 	}
-	before := map[store.UID]store.Flags{}
+	before := make([]known, 0, count(spans(ranges)))
 	for page, err := range c.s.store.Messages(ctx, c.box.id, ranges) {
 		if err != nil {
 			return nil, err
 		}
 		for i := range page {
 			if m := &page[i]; m.ModSeq <= c.box.modseq {
-				before[m.UID] = m.Flags
+				before = append(before, known{m.UID, m.Flags})
 			}
 		}
 	}
@@ -122,8 +128,8 @@ func (c *conn) learnStored(ctx context.Context, s storing, rows []store.Message)
 }
 
 // writeStored tells the flags, or for SILENT what the client cannot know.
-func (c *conn) writeStored(s storing, rows []store.Message, before map[store.UID]store.Flags) {
-	add := s.change.Flags | c.box.keywordBits(s.change.Keywords)
+func (c *conn) writeStored(s storing, rows []store.Message, before []known) {
+	bits := s.change.Flags | c.box.keywordBits(s.change.Keywords)
 	for i := range rows {
 		m := &rows[i]
 		seq := c.box.view.seq(m.UID)
@@ -132,13 +138,10 @@ func (c *conn) writeStored(s storing, rows []store.Message, before map[store.UID
 		}
 		expected := s.silent
 		if s.silent && s.change.Op != store.FlagsReplace {
-			was, known := before[m.UID]
-			if s.change.Op == store.FlagsAdd {
-				was |= add
-			} else {
-				was &^= add
+			for len(before) > 0 && before[0].uid < m.UID {
+				before = before[1:]
 			}
-			expected = known && was == m.Flags
+			expected = len(before) > 0 && before[0].uid == m.UID && s.outcome(before[0].flags, bits) == m.Flags
 		}
 		switch {
 		case !expected:
@@ -156,11 +159,19 @@ func (c *conn) writeStored(s storing, rows []store.Message, before map[store.UID
 	}
 }
 
+// outcome is what the client believes that +FLAGS or -FLAGS makes of flags.
+func (s *storing) outcome(flags, bits store.Flags) store.Flags {
+	if s.change.Op == store.FlagsAdd {
+		return flags | bits
+	}
+	return flags &^ bits
+}
+
 // keywordBits are the bits of keywords in this mailbox.
 func (b *mailbox) keywordBits(names []string) store.Flags {
 	var bits store.Flags
 	for _, name := range names {
-		for i := firstKeyword; i < len(b.flags) && b.flags[i] != ""; i++ {
+		for i := firstKeyword; i < len(b.flags); i++ {
 			if equalFlag(b.flags[i], name) {
 				bits |= 1 << i
 			}
