@@ -219,6 +219,8 @@ func (p *addressParser) end() {
 		if a.Name == "" {
 			a.Name = p.comment
 		}
+	case p.word > 0: // several words: a name
+		a = Address{Name: string(p.buf)}
 	case len(p.buf) > 0:
 		a = Address{Name: p.comment, Mailbox: string(p.buf)}
 	default:

@@ -170,6 +170,9 @@ func paramText(v string, i int) (string, int) {
 	}
 	start := i
 	for i < len(v) && v[i] != ';' && v[i] != '(' {
+		if (v[i] == ' ' || v[i] == '\t') && nextIsParam(v[i+1:]) {
+			return v[start:i], i + 1 // the semicolon before the next parameter is missing
+		}
 		i++
 	}
 	value := strings.TrimSpace(v[start:i])
@@ -181,6 +184,16 @@ func paramText(v string, i int) (string, int) {
 		i++
 	}
 	return value, i
+}
+
+// nextIsParam tells whether "name=" comes next.
+func nextIsParam(v string) bool {
+	for i := range len(v) {
+		if !isTokenByte(v[i]) {
+			return i > 0 && v[i] == '='
+		}
+	}
+	return false
 }
 
 // quotedText reads the quoted string that begins at i; one without end goes to the end of the value.

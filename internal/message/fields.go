@@ -120,15 +120,20 @@ func lower(c byte) byte {
 	return c
 }
 
-// cleanValue is an unfolded value without the octets no string of a protocol can carry (NUL, CR, LF).
+// cleanValue is an unfolded value on one line, without octets that no quoted string of a protocol can carry: a TAB, which
+// folding often leaves behind, and a bare CR become spaces, NUL goes.
 func cleanValue(b []byte) string {
 	b = bytes.Trim(b, " \t\r\n")
-	if bytes.IndexByte(b, 0) < 0 && bytes.IndexByte(b, '\r') < 0 && bytes.IndexByte(b, '\n') < 0 {
+	if !bytes.ContainsAny(b, "\x00\t\r\n") {
 		return string(b)
 	}
 	out := make([]byte, 0, len(b))
-	for _, c := range b {
-		if c != 0 && c != '\r' && c != '\n' {
+	for i, c := range b {
+		switch {
+		case c == 0, c == '\n', c == '\r' && i+1 < len(b) && b[i+1] == '\n':
+		case c == '\t', c == '\r':
+			out = append(out, ' ')
+		default:
 			out = append(out, c)
 		}
 	}

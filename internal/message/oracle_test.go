@@ -138,11 +138,13 @@ func TestLimits(t *testing.T) {
 	many := "Content-Type: multipart/mixed; boundary=b\r\n\r\n" + strings.Repeat("--b\r\n\r\nx\r\n", 2*maxParts)
 	wide := "To: " + strings.Repeat("a@b.test, ", 100_000) + "\r\nX: " + strings.Repeat("y", 3<<20) + "\r\nSubject: late\r\n\r\nbody\r\n"
 	params := "Content-Type: text/plain" + strings.Repeat("; a=b", 100_000) + "\r\n\r\nbody\r\n"
+	unquoted := "Content-Type: text/plain; " + strings.Repeat("a=b ", 100_000) + "\r\n\r\nbody\r\n"
+	comments := "From: " + strings.Repeat("((", 100_000) + "\r\nSubject: " + strings.Repeat("=?a?q?", 50_000) + "\r\nDate: " + strings.Repeat("(", 100_000) + "\r\n\r\nbody\r\n"
 	folded := "Subject: " + strings.Repeat("x\r\n ", 500_000) + "\r\n\r\nbody\r\n"
 	for _, c := range []struct {
 		name, raw    string
 		depth, parts int
-	}{{"deep", deep.String(), maxDepth, maxDepth}, {"enclosed", enclosed, maxDepth, maxDepth}, {"many", many, 2, maxParts}, {"wide", wide, 1, 1}, {"params", params, 1, 1}, {"folded", folded, 1, 1}} {
+	}{{"deep", deep.String(), maxDepth, maxDepth}, {"enclosed", enclosed, maxDepth, maxDepth}, {"many", many, 2, maxParts}, {"wide", wide, 1, 1}, {"params", params, 1, 1}, {"unquoted", unquoted, 1, 1}, {"comments", comments, 1, 1}, {"folded", folded, 1, 1}} {
 		sum := scanWhole([]byte(c.raw))
 		parts, depth := 0, 0
 		var walk func(p *Part, level int)
