@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/internal/vfs/vfstest"
 	"github.com/posthouse-mail/posthouse/store"
 	"github.com/posthouse-mail/posthouse/store/kv"
 	"github.com/posthouse-mail/posthouse/store/storetest"
@@ -26,7 +27,7 @@ func TestModel(t *testing.T) {
 			for i := range script {
 				script[i] = byte(r.Uint32())
 			}
-			runModel(t, script)
+			runModel(t, script, kv.Options{Pace: 1})
 		})
 	}
 }
@@ -42,7 +43,8 @@ func FuzzModel(f *testing.F) {
 	}
 	f.Add([]byte{0, 0, 0, 0, 10, 0, 11, 2, 0, 0, 1, 1})
 	f.Fuzz(func(t *testing.T, script []byte) {
-		runModel(t, script[:min(len(script), 1000)])
+		// in memory, so without another start, and quick
+		runModel(t, script[:min(len(script), 1000)], kv.Options{Pace: 1, Memory: true, FS: vfstest.New()})
 	})
 }
 
@@ -87,9 +89,9 @@ type memory struct {
 	rows  map[store.UID]store.Message
 }
 
-func runModel(t *testing.T, script []byte) {
+func runModel(t *testing.T, script []byte, o kv.Options) {
 	m := &model{t: t, script: script, valid: map[uint32]bool{}}
-	m.h = storetest.Start(t, storetest.Options{KV: kv.Options{Pace: 1}})
+	m.h = storetest.Start(t, storetest.Options{KV: o})
 	for i := range m.acct {
 		a := &modelAccount{id: mail.AccountID(i + 1), boxes: map[string]*modelBox{}, subs: map[string]bool{}}
 		storetest.Account(t, m.h.Store, m.h.DB, a.id)
@@ -106,7 +108,7 @@ func runModel(t *testing.T, script []byte) {
 	for len(m.script) > 0 && !t.Failed() {
 		if op := m.n(len(ops) + 1); op < len(ops) {
 			ops[op]()
-		} else if m.n(8) == 0 {
+		} else if m.n(8) == 0 && !o.Memory {
 			m.h.Reopen()
 		}
 	}
