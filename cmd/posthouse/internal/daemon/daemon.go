@@ -23,6 +23,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/serve"
 	"github.com/posthouse-mail/posthouse/smtp/local"
 	"github.com/posthouse-mail/posthouse/smtp/remote"
+	"github.com/posthouse-mail/posthouse/smtp/submission"
 	"github.com/posthouse-mail/posthouse/web/admin"
 )
 
@@ -52,6 +53,7 @@ type Daemon struct {
 	resolver *dns.Client
 	local    *local.Carrier
 	remote   *remote.Carrier
+	desk     atomic.Pointer[submission.Desk] // of programs of this machine
 	house    *admin.House
 	group    *serve.Group
 	current  current // handlers of new connections

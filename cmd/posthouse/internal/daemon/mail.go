@@ -3,13 +3,21 @@ package daemon
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
+	"strings"
+
+	gosmtp "github.com/emersion/go-smtp"
 
 	"github.com/posthouse-mail/posthouse/internal/config"
 	"github.com/posthouse-mail/posthouse/internal/dns"
+	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/smtp"
+	"github.com/posthouse-mail/posthouse/smtp/inbound"
 	"github.com/posthouse-mail/posthouse/smtp/local"
 	"github.com/posthouse-mail/posthouse/smtp/remote"
+	"github.com/posthouse-mail/posthouse/smtp/submission"
 	"github.com/posthouse-mail/posthouse/web/admin"
 	"github.com/posthouse-mail/posthouse/web/api"
 )
@@ -73,8 +81,113 @@ func (d *Daemon) clientTLS() *tls.Config {
 	return d.certs.ForClients()
 }
 
-func (d *Daemon) mailHandlers(c *config.Config, h handlers) error { return nil }
+// mailHandlers makes the servers that take mail.
+func (d *Daemon) mailHandlers(c *config.Config, h handlers) error {
+	strangers := inbound.New(inbound.Options{
+		Logger: d.log, Metrics: d.metrics, Hostname: c.Hostname, Directory: d.keepers.directory, Store: d.keepers.store,
+		Queue: d.keepers.queue, Local: d.local, MaxSize: int64(c.Limits.MessageSize),
+	})
+	users := d.submissionDesk(c)
+	d.desk.Store(users)
+	options := smtp.Options{
+		Logger: d.log, Metrics: d.metrics, Desk: strangers, Hostname: c.Hostname, MaxSize: int64(c.Limits.MessageSize),
+		MaxRecipients: c.Limits.Recipients, CommandWait: c.Limits.SMTPCommand.Duration, DataWait: c.Limits.SMTPData.Duration,
+	}
+	lmtp := options
+	lmtp.LMTP = true
+	h[serviceLMTP] = smtp.NewServer(lmtp).Handle
 
+	port25 := options
+	if d.certs != nil {
+		port25.TLS = d.certs.ForHosts()
+	}
+	h[serviceSMTP] = smtp.NewServer(port25).Handle
+
+	submissions := options
+	submissions.Desk, submissions.TLS, submissions.Auth, submissions.FixLF = users, d.clientTLS(), true, true
+	server := smtp.NewServer(submissions)
+	h[serviceSubmission], h[serviceSubmissions] = server.Handle, server.Handle
+	return nil
+}
+
+func (d *Daemon) submissionDesk(c *config.Config) *submission.Desk {
+	o := submission.Options{
+		Logger: d.log, Metrics: d.metrics, Hostname: c.Hostname, Directory: d.keepers.directory, Store: d.keepers.store,
+		Queue: d.keepers.queue, Local: d.local, Across: c.Route.Across == config.AcrossMX, MaxSize: int64(c.Limits.MessageSize),
+	}
+	for _, t := range c.Submission.Trusted {
+		one := submission.Trusted{Networks: t.Networks}
+		for _, a := range t.Senders {
+			one.Senders = append(one.Senders, a.Address)
+		}
+		o.Trusted = append(o.Trusted, one)
+	}
+	return submission.New(o)
+}
+
+// submit takes a message of a program of this machine.
 func (d *Daemon) submit(ctx context.Context, m api.Message, body io.Reader) (string, error) {
-	return "", &admin.Error{Class: admin.Unavailable, Message: "not yet"}
+	local := submission.LocalMessage{FromHeader: m.FromHeader, Name: m.Name, User: m.User, Null: m.From == "<>"}
+	from := m.From
+	if from == "" || local.Null {
+		from = m.User
+	}
+	var err error
+	if local.From, err = d.qualified(ctx, from); err != nil {
+		return "", err
+	}
+	for _, r := range m.Recipients {
+		a, err := d.qualified(ctx, r)
+		if err != nil {
+			return "", err
+		}
+		local.Recipients = append(local.Recipients, a)
+	}
+	receipt, err := d.desk.Load().Local(ctx, local, body)
+	var refused *gosmtp.SMTPError
+	switch {
+	case err == nil:
+		return receipt, nil
+	case errors.As(err, &refused) && refused.Temporary():
+		return "", &admin.Error{Class: admin.Unavailable, Message: refused.Message}
+	case errors.As(err, &refused):
+		return "", &admin.Error{Class: admin.Conflict, Message: refused.Message}
+	}
+	return "", err
+}
+
+// qualified reads an address. A bare name, as cron writes it, gets the default domain, else the host's
+// name where that is a domain of ours; the postmaster gets what has neither.
+func (d *Daemon) qualified(ctx context.Context, text string) (mail.Address, error) {
+	text = strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(text), "<"), ">")
+	var a mail.Address
+	var err error
+	if strings.Contains(text, "@") {
+		a, err = mail.ParseAddress(text)
+	} else {
+		a, err = mail.ParseLocal(text)
+	}
+	if err != nil {
+		return a, &admin.Error{Class: admin.Invalid, Message: err.Error()}
+	}
+	if a.Domain != "" {
+		return a, nil
+	}
+	c := d.settings.Load()
+	if a.Domain = c.Auth.DefaultDomain.Domain; a.Domain != "" {
+		return a, nil
+	}
+	host, err := mail.ParseDomain(c.Hostname)
+	if err != nil {
+		return a, err
+	}
+	ours, err := d.keepers.directory.IsLocal(ctx, host)
+	if err != nil {
+		return a, err
+	}
+	if ours {
+		a.Domain = host
+		return a, nil
+	}
+	return mail.Address{Local: "postmaster"}, nil
 }

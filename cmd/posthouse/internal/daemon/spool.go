@@ -46,7 +46,7 @@ func (d *Daemon) takeSpool(ctx context.Context) {
 		case err == nil:
 			d.log.InfoContext(ctx, logx.SpoolTaken, "file", filepath.Base(path), "receipt", receipt)
 			err = os.Remove(path)
-		case errors.As(err, &refused) && refused.Class == admin.Invalid:
+		case errors.As(err, &refused) && (refused.Class == admin.Invalid || refused.Class == admin.Conflict):
 			d.log.ErrorContext(ctx, logx.SpoolError, "file", filepath.Base(path), "error", err)
 			err = api.Reject(path)
 		}
