@@ -94,7 +94,10 @@ func (h *house) accounts(o *Options) {
 }
 
 // dial connects over a loopback socket.
-func (h *house) dial() (net.Conn, error) {
+func (h *house) dial() (net.Conn, error) { return h.dialFrom("127.0.0.1:40000") }
+
+// dialFrom is dial for a client that the server takes for another host.
+func (h *house) dialFrom(remote string) (net.Conn, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -108,7 +111,7 @@ func (h *house) dial() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.serve(accepted)
+	h.serve(accepted, remote)
 	h.last = client
 	return client, nil
 }
@@ -116,13 +119,13 @@ func (h *house) dial() (net.Conn, error) {
 // pipe connects without a network, for synctest.
 func (h *house) pipe() net.Conn {
 	client, end := net.Pipe()
-	h.serve(end)
+	h.serve(end, "127.0.0.1:40000")
 	return client
 }
 
-func (h *house) serve(end net.Conn) {
+func (h *house) serve(end net.Conn, remote string) {
 	h.ids++
-	sc := &serve.Conn{Conn: end, ID: "c" + strconv.Itoa(h.ids), Service: "imap", Remote: netip.MustParseAddrPort("127.0.0.1:40000")}
+	sc := &serve.Conn{Conn: end, ID: "c" + strconv.Itoa(h.ids), Service: "imap", Remote: netip.MustParseAddrPort(remote)}
 	h.conns.Go(func() { h.server.Handle(h.ctx, sc) })
 }
 
@@ -158,7 +161,12 @@ func (h *house) send(t *testing.T, pattern, count string) {
 
 func (h *house) transcript() transcript.House {
 	return transcript.House{
-		Dial:  func(string) (net.Conn, error) { return h.dial() },
+		Dial: func(client string) (net.Conn, error) {
+			if client == "far" { // not on this machine
+				return h.dialFrom("192.0.2.7:40000")
+			}
+			return h.dial()
+		},
 		TLS:   h.pool,
 		Hooks: h.hooks(),
 	}

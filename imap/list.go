@@ -56,8 +56,8 @@ func (c *conn) list(ctx context.Context, _ *request) error {
 	if err != nil {
 		return err
 	}
-	if !l.extended && l.patterns[0] == "" {
-		// RFC 9051 section 6.3.9: this asks for the delimiter.
+	if !l.extended && l.patterns[0] == l.reference {
+		// RFC 9051 section 6.3.9: an empty name asks for the delimiter and the root.
 		c.writeList("LIST", listed{attrs: []goimap.MailboxAttr{goimap.MailboxAttrNoSelect}})
 		return nil
 	}
