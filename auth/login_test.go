@@ -224,6 +224,13 @@ func TestSlowDown(t *testing.T) {
 		if err, took := try("203.0.113.1", "alice@alpha.test", "secret"); err != nil || took > 10*time.Second {
 			t.Errorf("the owner at a new place: %v after %v", err, took)
 		}
+		// Users of a webmail on this machine do not hinder each other.
+		for i := range 12 {
+			try("127.0.0.1", "user"+string(rune('a'+i)), "guess")
+		}
+		if err, took := try("127.0.0.1", "bob@alpha.test", "secret"); err != nil || took > 0 {
+			t.Errorf("beside others on loopback: %v after %v", err, took)
+		}
 		time.Sleep(2 * time.Hour)
 		if err, took := try("192.0.2.66", "bob@alpha.test", "secret"); err != nil || took > 0 {
 			t.Errorf("after two hours: %v after %v", err, took)

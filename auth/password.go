@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -32,6 +33,7 @@ const (
 
 	maxPassword   = 1024             // octets
 	patience      = 15 * time.Second // wait for a core
+	quiet         = 2 * time.Second  // without a hash, before its memory is given back
 	rememberFor   = 10 * time.Minute
 	maxRemembered = 8192
 )
@@ -70,9 +72,18 @@ func (d *Directory) Hash(ctx context.Context, password string) (Secret, error) {
 }
 
 // hasher lets one hash run per core, so that logins cannot take the memory of the house.
-type hasher struct{ slots chan struct{} }
+// After the last one of a while the memory goes back to the system: the runtime
+// would keep 20 MB a core for minutes, which is more than all the rest at rest.
+type hasher struct {
+	slots chan struct{}
+	idle  *time.Timer
+}
 
-func newHasher() *hasher { return &hasher{slots: make(chan struct{}, runtime.GOMAXPROCS(0))} }
+func newHasher() *hasher {
+	h := &hasher{slots: make(chan struct{}, runtime.GOMAXPROCS(0)), idle: time.AfterFunc(quiet, debug.FreeOSMemory)}
+	h.idle.Stop()
+	return h
+}
 
 func (h *hasher) enter(ctx context.Context) error {
 	select {
@@ -92,7 +103,10 @@ func (h *hasher) enter(ctx context.Context) error {
 	}
 }
 
-func (h *hasher) leave() { <-h.slots }
+func (h *hasher) leave() {
+	<-h.slots
+	h.idle.Reset(quiet)
+}
 
 var phcEncoding = base64.RawStdEncoding
 

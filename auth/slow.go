@@ -13,6 +13,7 @@ import (
 // longer, up to being refused. An account that many addresses try is only
 // answered later, and never by more than a client bears, so that nobody can lock
 // its owner out. An address from which the owner has logged in lately waits for neither.
+// Loopback is no address in this: all users of a webmail on this machine come from there.
 const (
 	freeByAddress  = 5 // failures that cost nothing: people mistype
 	freeByAccount  = 10
@@ -60,6 +61,9 @@ type attempt struct {
 	account mail.AccountID // 0: there is none
 }
 
+// counts tells whether the failures of the address are counted.
+func (a attempt) counts() bool { return a.address.IsValid() && !a.address.Addr().IsLoopback() }
+
 // network is what counts as one address: a customer has a /64 of IPv6 at least.
 func network(a netip.Addr) netip.Prefix {
 	a = a.Unmap().WithZone("")
@@ -82,7 +86,7 @@ func (s *slowdown) wait(a attempt, now time.Time) time.Duration {
 		return 0
 	}
 	var wait time.Duration
-	if f := s.byAddress[a.address]; f != nil && a.address.IsValid() {
+	if f := s.byAddress[a.address]; f != nil && a.counts() {
 		wait = f.until.Sub(now)
 	}
 	if f := s.byAccount[a.user]; f != nil {
@@ -109,7 +113,7 @@ func (s *slowdown) failed(a attempt, password digest, now time.Time) {
 		account.wrong[0] = password
 	}
 	account.fail(now, freeByAccount, maxByAccount)
-	if a.address.IsValid() {
+	if a.counts() {
 		entry(s.byAddress, a.address, now).fail(now, freeByAddress, maxByAddress)
 	}
 }
