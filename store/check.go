@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -27,7 +28,7 @@ type checker struct {
 	boxes    map[MailboxID]*checkedBox
 	dropped  map[MailboxID]bool
 	valid    map[uint32]MailboxID // UIDVALIDITY -> mailbox
-	bodies   map[blob.LSN]bodyRef
+	bodies   []bodyRef
 }
 
 // recount is what an account's row says, and what was found.
@@ -55,6 +56,7 @@ type checkedBox struct {
 
 // bodyRef names one message that has a body, for the report.
 type bodyRef struct {
+	at      blob.LSN
 	mailbox MailboxID
 	uid     UID
 	size    uint32
@@ -68,12 +70,12 @@ func (s *Store) Check(ctx context.Context, deep bool) ([]string, error) {
 	}
 	c := &checker{
 		accounts: map[mail.AccountID]*recount{}, boxes: map[MailboxID]*checkedBox{}, dropped: map[MailboxID]bool{},
-		valid: map[uint32]MailboxID{}, bodies: map[blob.LSN]bodyRef{},
+		valid: map[uint32]MailboxID{},
 	}
 	err := s.db.View(ctx, func(tx *kv.Tx) error {
 		c.tx = tx
 		for _, step := range []func(){
-			c.holdings, c.drops, c.nameRows, c.mailRows, c.states, c.keywordRows, c.tombstones, c.uidlRows, c.subRows, c.totals,
+			c.holdings, c.drops, c.nameRows, c.mailRows, c.states, c.keywordRows, c.tombstones, c.uidlRows, c.subRows, c.totals, c.aside,
 		} {
 			if step(); len(c.problems) >= maxProblems {
 				return errEnough
@@ -200,28 +202,37 @@ func (c *checker) totals() {
 	}
 }
 
-// checkBodies opens every body, in the order they stand on the disk, and with deep reads it whole.
-func (s *Store) checkBodies(ctx context.Context, c *checker, deep bool) error {
-	places := make([]blob.LSN, 0, len(c.bodies))
-	for at := range c.bodies {
-		places = append(places, at)
+// aside reports records of the log that could not be applied: mail that was accepted and is in no mailbox.
+func (c *checker) aside() {
+	for k, v := range c.rows(tabAside, 8, 8) {
+		reason := "for an unknown reason"
+		if n := int64(len(v)) - 4; n >= 0 && int64(binary.BigEndian.Uint32(v)) <= n {
+			reason = string(v[4 : 4+binary.BigEndian.Uint32(v)])
+		}
+		c.bad("record %x was set aside: %s", k, reason)
 	}
-	slices.Sort(places)
+}
+
+// checkBodies opens every body once, in the order they stand on the disk, and with deep reads it whole.
+func (s *Store) checkBodies(ctx context.Context, c *checker, deep bool) error {
+	slices.SortFunc(c.bodies, func(a, b bodyRef) int { return cmp.Compare(a.at, b.at) })
 	buf := make([]byte, 256<<10)
-	for _, at := range places {
+	for i, ref := range c.bodies {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		ref := c.bodies[at]
-		if err := s.checkBody(ctx, at, ref, deep, buf); err != nil {
-			c.bad("mailbox %d uid %d: its body at %x: %v", ref.mailbox, ref.uid, uint64(at), err)
+		if i > 0 && c.bodies[i-1].at == ref.at && c.bodies[i-1].size == ref.size {
+			continue
+		}
+		if err := s.checkBody(ctx, ref, deep, buf); err != nil {
+			c.bad("mailbox %d uid %d: its body at %x: %v", ref.mailbox, ref.uid, uint64(ref.at), err)
 		}
 	}
 	return nil
 }
 
-func (s *Store) checkBody(ctx context.Context, at blob.LSN, ref bodyRef, deep bool, buf []byte) error {
-	b, err := s.OpenAt(ctx, at)
+func (s *Store) checkBody(ctx context.Context, ref bodyRef, deep bool, buf []byte) error {
+	b, err := s.OpenAt(ctx, ref.at)
 	if err != nil {
 		return err
 	}

@@ -87,6 +87,7 @@ func TestCheckFindsDamage(t *testing.T) {
 		{"subscription not canonical", "b", append(u32(1), "a//b"...), put([]byte{}), "not in its stored form"},
 		{"ModSeq counter lost", "s", []byte("modseq"), gone, "the counter 0"},
 		{"mailbox counter lost", "s", []byte("mailbox"), gone, "beyond the counter 0"},
+		{"record set aside", "z", append(u32(0), u32(7)...), put(append(u32(4), "oops!"...)), "was set aside: oops"},
 		{"key of a wrong length", "d", []byte("xyz"), put([]byte{0}), "a key of 3 bytes"},
 	} {
 		var old []byte

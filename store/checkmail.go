@@ -59,12 +59,7 @@ func (c *checker) page(id MailboxID, b *checkedBox, index uint32, p page) {
 		if r.id() == 0 || r.place() == 0 || r.modSeq() == 0 || r.thread() == 0 {
 			c.bad("mailbox %d uid %d: id, place, modseq or thread is missing", id, r.uid())
 		}
-		ref := bodyRef{mailbox: id, uid: r.uid(), size: r.size()}
-		if other, ok := c.bodies[r.place()]; ok && other.size != ref.size {
-			c.bad("mailbox %d uid %d: %d octets, but mailbox %d uid %d has %d for the same body",
-				id, r.uid(), ref.size, other.mailbox, other.uid, other.size)
-		}
-		c.bodies[r.place()] = ref
+		c.bodies = append(c.bodies, bodyRef{at: r.place(), mailbox: id, uid: r.uid(), size: r.size()})
 	}
 	if p.highest() != highest {
 		c.bad("mailbox %d page %d: its highest modseq is %d, its rows have %d", id, index, p.highest(), highest)

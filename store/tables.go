@@ -19,6 +19,7 @@ const (
 	tabCounters kv.Table = "s" // name -> u64
 	tabHoldings kv.Table = "h" // account u32 -> limits and usage of the account
 	tabDropped  kv.Table = "d" // mailbox u32 -> account u32: a deleted mailbox whose pages are still there
+	tabAside    kv.Table = "z" // of package kv: records that could not be applied; read by Check
 )
 
 // The counters of table s that this package owns.

@@ -1,0 +1,179 @@
+package store_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/posthouse-mail/posthouse/internal/vfs/vfstest"
+	"github.com/posthouse-mail/posthouse/store"
+	"github.com/posthouse-mail/posthouse/store/kv"
+	"github.com/posthouse-mail/posthouse/store/storetest"
+)
+
+// inMemory is a store on a file system that can fail.
+func inMemory(t *testing.T) (*storetest.House, *vfstest.FS) {
+	t.Helper()
+	fs := vfstest.New()
+	h := storetest.Start(t, storetest.Options{KV: kv.Options{Memory: true, FS: fs, SegmentSize: 1 << 20}})
+	storetest.Account(t, h.Store, h.DB, 1)
+	return h, fs
+}
+
+// try takes a message in and delivers it, or says why not.
+func try(t *testing.T, s *store.Store, text string) error {
+	t.Helper()
+	w, err := s.NewMessage(t.Context(), int64(len(text)))
+	if err != nil {
+		return err
+	}
+	if _, err := w.Write([]byte(text)); err != nil {
+		w.Discard()
+		return err
+	}
+	a, err := w.Finish()
+	if err != nil {
+		return err
+	}
+	_, err = s.Deliver(t.Context(), a, []store.Delivery{{Account: 1}})
+	return err
+}
+
+// The n-th operation of the log's files fails: what was answered is there once, what was refused at most once, and the
+// next message goes through.
+func TestFailingLog(t *testing.T) {
+	for n := 1; ; n++ {
+		h, fs := inMemory(t)
+		failed, left := false, n
+		fs.SetFail(func(op vfstest.Op) error {
+			if left--; left == 0 {
+				failed = true
+				return syscall.EIO
+			}
+			return nil
+		})
+		answered := map[string]bool{}
+		for i := range 12 {
+			text := aMail(i, 100+i%3*60_000) // every third has a segment of its own
+			answered[text] = try(t, h.Store, text) == nil
+		}
+		fs.SetFail(nil)
+		last := aMail(99, 500)
+		if err := try(t, h.Store, last); err != nil {
+			t.Fatalf("operation %d failed; the next message: %v", n, err)
+		}
+		answered[last] = true
+		found := map[string]int{}
+		for _, m := range storetest.Rows(t, h.Store, 1, "INBOX") {
+			found[storetest.Text(t, h.Store, m)]++
+		}
+		for text, yes := range answered {
+			if found[text] > 1 || yes && found[text] == 0 {
+				t.Errorf("operation %d failed: a message answered %v is there %d times", n, yes, found[text])
+			}
+		}
+		if u, err := h.Store.Usage(t.Context(), 1); err != nil || int(u.Messages) != len(found) {
+			t.Errorf("operation %d failed: usage %+v, %v", n, u, err)
+		}
+		if !failed {
+			if n < 20 {
+				t.Errorf("only %d operations", n)
+			}
+			return
+		}
+	}
+}
+
+// A full disk refuses mail, and loses none; flags and deletes go on.
+func TestFullDisk(t *testing.T) {
+	h, fs := inMemory(t)
+	s := h.Store
+	fs.SetCapacity(9 << 20)
+	kept := 0
+	var err error
+	for err == nil && kept < 10_000 {
+		if err = try(t, s, aMail(kept, 20_000)); err == nil {
+			kept++
+		}
+	}
+	if !errors.Is(err, kv.ErrFull) || kept == 0 {
+		t.Fatalf("after %d messages: %v; want ErrFull", kept, err)
+	}
+	inbox := boxID(t, s, 1, "INBOX")
+	rows, _, err := s.SetFlags(t.Context(), inbox, everything(), store.FlagsChange{Op: store.FlagsAdd, Flags: store.Deleted})
+	if err != nil || len(rows) != kept {
+		t.Errorf("flags on a full disk: %d rows, %v; want %d", len(rows), err, kept)
+	}
+	if gone, _, err := s.Expunge(t.Context(), inbox, uids(1, 2, 3), true); err != nil || len(gone) != 3 {
+		t.Errorf("expunge on a full disk: %v, %v", gone, err)
+	}
+	fs.SetCapacity(0)
+	wantErr(t, "delivery when there is room again", try(t, s, aText), nil)
+}
+
+// The syncs that each answer waits for are counted: they are what the design was chosen for.
+func TestSyncsPerAnswer(t *testing.T) {
+	h := house(t)
+	s := h.Store
+	inbox := boxID(t, s, 1, "INBOX")
+	drafts := boxID(t, s, 1, "Drafts")
+	storetest.Message(t, s, 1, "INBOX", aText)
+	large := "Subject: large\r\n\r\n" + strings.Repeat("0123456789abcdef\r\n", 20_000)
+	for _, c := range []struct {
+		what              string
+		log, body, tables uint64
+		do                func() error
+	}{
+		{"APPEND", 1, 0, 2, func() error { storetest.Message(t, s, 1, "Drafts", aText); return nil }},
+		{"MULTIAPPEND of 3", 1, 0, 2, func() error {
+			var msgs []store.AppendMessage
+			for i := range 3 {
+				msgs = append(msgs, store.AppendMessage{Arrival: storetest.Arrival(t, s, fmt.Sprint("Subject: ", i, "\r\n\r\n"))})
+			}
+			_, _, err := s.Append(t.Context(), drafts, msgs)
+			return err
+		}},
+		{"STORE", 0, 0, 2, func() error {
+			_, _, err := s.SetFlags(t.Context(), inbox, uids(1), store.FlagsChange{Op: store.FlagsAdd, Flags: store.Seen})
+			return err
+		}},
+		{"STORE that changes nothing", 0, 0, 0, func() error {
+			_, _, err := s.SetFlags(t.Context(), inbox, uids(1), store.FlagsChange{Op: store.FlagsAdd, Flags: store.Seen})
+			return err
+		}},
+		{"MOVE", 0, 0, 2, func() error { _, _, err := s.Move(t.Context(), inbox, uids(1), drafts); return err }},
+		{"EXPUNGE of nothing", 0, 0, 0, func() error { _, _, err := s.Expunge(t.Context(), inbox, everything(), true); return err }},
+		{"SELECT", 0, 0, 0, func() error { _, err := s.State(t.Context(), inbox); return err }},
+		{"a delivery, seen", 1, 0, 2, func() error {
+			storetest.Deliver(t, s, 1, "INBOX", aText)
+			_, err := s.State(t.Context(), inbox)
+			return err
+		}},
+		{"a large APPEND", 1, 1, 2, func() error { storetest.Message(t, s, 1, "Drafts", large); return nil }},
+	} {
+		before := h.DB.Counts()
+		wantErr(t, c.what, c.do(), nil)
+		after := h.DB.Counts()
+		log, body, tables := after.Log.Syncs-before.Log.Syncs, after.Log.BodySyncs-before.Log.BodySyncs, after.CommitSyncs-before.CommitSyncs
+		if log != c.log || body != c.body || tables != c.tables {
+			t.Errorf("%s: %d syncs of the log, %d of a body, %d of the tables; want %d, %d, %d", c.what, log, body, tables, c.log, c.body, c.tables)
+		}
+	}
+}
+
+// Rows are copied out without an allocation for each.
+func TestMessagesDoNotAllocate(t *testing.T) {
+	h, inbox := large(t, 20_000, nil)
+	n := testing.AllocsPerRun(5, func() {
+		for _, err := range h.Store.Messages(t.Context(), inbox, everything()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	if n > 20_000/4 {
+		t.Errorf("%.0f allocations for 20,000 rows", n)
+	}
+}
