@@ -172,6 +172,45 @@ func TestSessionsAtOnce(t *testing.T) {
 	}
 }
 
+// When the store fails the client is told so, and QUIT never says +OK.
+func TestStoreFails(t *testing.T) {
+	h := newHouse(t, Options{}, clear)
+	h.hooks()["mail"](t, "3")
+	c := newClient(t, must(h.dial("")))
+	defer c.Close()
+	c.login()
+	c.do("DELE 1", "+OK")
+	h.Close()
+	c.do("RETR 2", "-ERR [SYS/TEMP] internal error, try again later")
+	c.do("TOP 3 1", "-ERR [SYS/TEMP] internal error, try again later")
+	c.do("UIDL", "-ERR [SYS/TEMP] internal error, try again later")
+	c.do("STAT", "+OK 2 ")
+	c.do("QUIT", "-ERR [SYS/TEMP] deleted messages were not removed")
+	if line, err := c.ReadLine(); !errors.Is(err, io.EOF) {
+		t.Errorf("after QUIT: %q %v", line, err)
+	}
+}
+
+// Sessions leave nothing behind in the server's books, however they end.
+func TestBooks(t *testing.T) {
+	h := newHouse(t, Options{PerAccount: 2}, clear)
+	for range 3 {
+		a, b, c := newClient(t, must(h.dial(""))), newClient(t, must(h.dial(""))), newClient(t, must(h.dial("")))
+		a.login()
+		b.login()
+		c.do("USER alice", "+OK")
+		c.do("PASS secret", "-ERR [IN-USE]")
+		a.do("QUIT", "+OK")
+		for _, x := range []*client{a, b, c} {
+			x.Close()
+		}
+		h.conns.Wait()
+	}
+	if len(h.server.open) != 0 {
+		t.Errorf("accounts still open: %v", h.server.open)
+	}
+}
+
 func must(c net.Conn, err error) net.Conn {
 	if err != nil {
 		panic(err)
