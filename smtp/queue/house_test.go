@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 
 	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/internal/vfs/vfstest"
 	"github.com/posthouse-mail/posthouse/store"
 	"github.com/posthouse-mail/posthouse/store/kv"
 )
@@ -18,6 +19,7 @@ type house struct {
 	t     testing.TB
 	dir   string
 	o     Options
+	kv    kv.Options // Dir is set by newHouse
 	db    *kv.DB
 	store *store.Store
 	q     *Queue
@@ -32,6 +34,16 @@ func newHouse(t testing.TB, o Options) *house {
 	return h
 }
 
+// newFragileHouse stands on files that the test can make fail.
+func newFragileHouse(t testing.TB, o Options) (*house, *vfstest.FS) {
+	t.Helper()
+	fs := vfstest.New()
+	h := &house{t: t, dir: "data", o: o, kv: kv.Options{FS: fs, Memory: true}}
+	h.open()
+	t.Cleanup(h.close)
+	return h, fs
+}
+
 func (h *house) open() {
 	h.t.Helper()
 	must := func(err error) {
@@ -41,7 +53,8 @@ func (h *house) open() {
 		}
 	}
 	var err error
-	h.db, err = kv.Open(h.t.Context(), kv.Options{Dir: h.dir})
+	h.kv.Dir = h.dir
+	h.db, err = kv.Open(h.t.Context(), h.kv)
 	must(err)
 	h.store, err = store.New(h.db, store.Options{})
 	must(err)

@@ -145,6 +145,10 @@ func runModel(t *testing.T, ops []byte) {
 
 func (m *model) do(h *house, op byte, arg int, pick Filter, ids *[]string) {
 	var err error
+	if op == 6 || op == 9 { // an attempt that runs is finished all the same
+		<-time.After(200 * time.Millisecond)
+		synctest.Wait()
+	}
 	switch op {
 	case 0, 1, 2, 3:
 		*ids = append(*ids, m.send(h, len(*ids), op, arg))

@@ -22,6 +22,9 @@ const retryBroken = time.Minute
 func (q *Queue) Run(ctx context.Context, transports ...Transport) error {
 	q.transports = transports
 	if err := q.fill(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
 		return fmt.Errorf("read the queue: %w", err)
 	}
 	var work sync.WaitGroup

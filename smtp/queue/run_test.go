@@ -1,0 +1,322 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/posthouse-mail/posthouse/internal/logx"
+	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/internal/metrics"
+	"github.com/posthouse-mail/posthouse/internal/vfs"
+	"github.com/posthouse-mail/posthouse/internal/vfs/vfstest"
+)
+
+// carrier is a Transport of functions that notes what it was asked.
+type carrier struct {
+	mu      sync.Mutex
+	tried   []string
+	route   func(s Stream) (Route, error)
+	deliver func(a Attempt) Outcome
+}
+
+func (c *carrier) Route(_ context.Context, s Stream) (Route, error) {
+	if c.route != nil {
+		return c.route(s)
+	}
+	return Route{Host: "mx." + string(s.To)}, nil
+}
+
+func (c *carrier) Deliver(_ context.Context, _ Route, a Attempt) Outcome {
+	c.mu.Lock()
+	for _, r := range a.Envelope.Recipients {
+		c.tried = append(c.tried, r.Address.String())
+	}
+	c.mu.Unlock()
+	if a.Envelope.From.IsNull() && a.Domain == "alpha.test" { // a report has come back
+		return Fail(1, Result{Verdict: Done, Handoff: Delivered})
+	}
+	return c.deliver(a)
+}
+
+func (c *carrier) count(to string) (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, t := range c.tried {
+		if t == to {
+			n++
+		}
+	}
+	return n
+}
+
+// doneAndNever takes the first recipient and refuses the others.
+func doneAndNever(a Attempt) Outcome {
+	out := Fail(len(a.Envelope.Recipients), Result{Verdict: Never, Code: 550, Status: "5.1.1", Text: "no"})
+	out.Results[0] = Result{Verdict: Done, Code: 250, Status: "2.0.0"}
+	return out
+}
+
+func settled(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
+
+// The log cannot take the report: what was delivered is not delivered again, and the report goes out in the end.
+func TestReportThatCannotBeStored(t *testing.T) {
+	for name, failure := range map[string]error{"disk full": vfs.ErrFull, "broken": errors.New("input/output error")} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var unsettled int
+				log := slog.New(recorder{func(r slog.Record, _ map[string]slog.Value) {
+					if r.Message == logx.QueueUnsettled {
+						unsettled++
+					}
+				}})
+				h, fs := newFragileHouse(t, Options{Hostname: "mail.alpha.test", Logger: log})
+				c := &carrier{deliver: func(a Attempt) Outcome {
+					fs.SetFail(func(op vfstest.Op) error { return failure })
+					return doneAndNever(a)
+				}}
+				h.run(c)
+				h.send(envelope(t, "alice@alpha.test", "carol@beta.test", "dora@beta.test"), sample)
+				settled(90 * time.Second)
+				if unsettled == 0 || c.count("alice@alpha.test") != 0 {
+					t.Fatalf("the failure was not met: %d, %v", unsettled, c.tried)
+				}
+				fs.SetFail(nil)
+				settled(5 * time.Minute)
+				if c.count("carol@beta.test") != 1 || c.count("dora@beta.test") != 1 || c.count("alice@alpha.test") != 1 {
+					t.Errorf("tried %v", c.tried)
+				}
+				if left := h.list(); len(left) != 0 {
+					t.Errorf("left %+v", left)
+				}
+			})
+		})
+	}
+}
+
+func TestPanickingCarrier(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, Options{})
+		c := &carrier{deliver: func(a Attempt) Outcome {
+			if a.Attempts == 0 {
+				panic("boo")
+			}
+			return Fail(1, Result{Verdict: Done})
+		}}
+		h.run(c)
+		h.send(envelope(t, "alice@alpha.test", "carol@beta.test"), sample)
+		settled(time.Minute)
+		if items := h.list(); len(items) != 1 || items[0].Results[0].Status != "4.3.0" {
+			t.Fatalf("the queue has %+v", items)
+		}
+		settled(10 * time.Minute)
+		if c.count("carol@beta.test") != 2 || len(h.list()) != 0 {
+			t.Errorf("tried %v, left %+v", c.tried, h.list())
+		}
+	})
+}
+
+// A carrier that answers for the wrong number of recipients has delivered nobody knows what: it is tried again.
+func TestMiscountingCarrier(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, Options{})
+		c := &carrier{deliver: func(Attempt) Outcome { return Outcome{} }}
+		h.run(c)
+		h.send(envelope(t, "", "carol@beta.test"), sample)
+		settled(time.Minute)
+		if items := h.list(); len(items) != 1 || items[0].Attempts != 1 {
+			t.Errorf("the queue has %+v", items)
+		}
+	})
+}
+
+func TestRouteErrors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, Options{})
+		c := &carrier{route: func(s Stream) (Route, error) {
+			switch s.To {
+			case "pass.test":
+				return Route{}, ErrPass
+			case "dns.test":
+				return Route{}, errors.New("no answer")
+			case "panic.test":
+				panic("boo")
+			}
+			return Route{Host: "x"}, nil
+		}}
+		h.run(c)
+		for _, d := range []string{"pass.test", "dns.test", "panic.test"} {
+			h.send(envelope(t, "alice@alpha.test", "x@"+d), sample)
+		}
+		settled(time.Second)
+		want := map[mail.Domain]string{"pass.test": "4.3.5", "dns.test": "4.4.3", "panic.test": "4.3.0"}
+		items := h.list()
+		for _, it := range items {
+			if it.Results[0].Status != want[it.Domain] || it.Attempts != 1 {
+				t.Errorf("%s: %+v", it.Domain, it.Results[0])
+			}
+		}
+		if len(items) != 3 {
+			t.Errorf("%d entries", len(items))
+		}
+	})
+}
+
+func TestVerbs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := metrics.New()
+		h := newHouse(t, Options{Metrics: m, Hostname: "mail.alpha.test"})
+		block := make(chan struct{})
+		c := &carrier{deliver: func(a Attempt) Outcome {
+			if a.Domain == "busy.test" {
+				<-block
+			}
+			return Fail(len(a.Envelope.Recipients), Result{Verdict: Later, Code: 451, Status: "4.3.0", Text: "later"})
+		}}
+		h.run(c)
+		busy := h.send(envelope(t, "alice@alpha.test", "x@busy.test"), sample)
+		id := h.send(envelope(t, "alice@alpha.test", "carol@beta.test NEVER", "dora@beta.test", "eve@gamma.test"), sample)
+		null := h.send(envelope(t, "", "carol@beta.test"), sample)
+		settled(time.Second)
+		count := func(want int, f Filter) {
+			t.Helper()
+			items, err := h.q.List(t.Context(), f)
+			if err != nil && !errors.Is(err, ErrNoItem) || len(items) != want {
+				t.Errorf("%+v: %d entries, %v; want %d", f, len(items), err, want)
+			}
+		}
+		count(4, Filter{})
+		count(2, Filter{IDs: []string{id}})
+		count(3, Filter{IDs: []string{id, null}})
+		count(2, Filter{Domain: "beta.test"})
+		count(1, Filter{Sender: "<>"})
+		count(3, Filter{Sender: "ALICE@alpha.test"})
+		count(2, Filter{Recipient: "Carol@beta.test"})
+		count(1, Filter{Limit: 1})
+		count(0, Filter{IDs: []string{"nothing"}})
+		if _, err := h.q.Retry(t.Context(), Filter{IDs: []string{"nothing"}}); !errors.Is(err, ErrNoItem) {
+			t.Errorf("retry of nothing: %v", err)
+		}
+		if n, err := h.q.Cancel(t.Context(), Filter{IDs: []string{busy, null}}, true); n != 1 || !errors.Is(err, ErrBusy) {
+			t.Errorf("cancel: %d, %v", n, err)
+		}
+		count(0, Filter{IDs: []string{null}}) // nobody to tell
+		if n, err := h.q.Hold(t.Context(), Filter{IDs: []string{id}}); n != 2 || err != nil {
+			t.Errorf("hold: %d, %v", n, err)
+		}
+		count(2, Filter{Held: true})
+		for name, want := range map[string]float64{"queue_entries": 3, "queue_entries_held": 2, "queue_attempts_active": 1, "queue_oldest_seconds": 1} {
+			if got := gauge(t, m, name); got != want {
+				t.Errorf("%s is %v, want %v", name, got, want)
+			}
+		}
+		before := c.count("carol@beta.test")
+		if n, err := h.q.Retry(t.Context(), Filter{IDs: []string{id}}); n != 2 || err != nil {
+			t.Errorf("retry: %d, %v", n, err)
+		}
+		settled(time.Hour)
+		if c.count("carol@beta.test") != before {
+			t.Error("a held entry was tried")
+		}
+		if n, err := h.q.Release(t.Context(), Filter{IDs: []string{id}}); n != 2 || err != nil {
+			t.Errorf("release: %d, %v", n, err)
+		}
+		settled(time.Second)
+		if c.count("carol@beta.test") != before+1 {
+			t.Error("a released entry that was due was not tried")
+		}
+		if n, err := h.q.Cancel(t.Context(), Filter{IDs: []string{id}}, true); n != 2 || err != nil {
+			t.Errorf("cancel: %d, %v", n, err)
+		}
+		settled(time.Second)
+		count(0, Filter{IDs: []string{id}})
+		if n := c.count("alice@alpha.test"); n != 2 { // one for each domain, without the recipient that wants to hear of nothing
+			t.Errorf("alice was told %d times", n)
+		}
+		close(block)
+		settled(time.Second)
+		count(1, Filter{})
+	})
+}
+
+func gauge(t *testing.T, m *metrics.Set, name string) float64 {
+	t.Helper()
+	families, err := m.Registry().Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == metrics.Prefix+name {
+			return f.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	t.Fatalf("no metric %s", name)
+	return 0
+}
+
+// Retry by the operator goes out at once, though the host is left alone.
+func TestRetryWakesTheHost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, Options{})
+		c := &carrier{deliver: func(a Attempt) Outcome {
+			return Fail(1, Result{Verdict: Later, Status: "4.4.1", Text: "no answer", Host: HostDown})
+		}}
+		h.run(c)
+		id := h.send(envelope(t, "", "carol@beta.test"), sample)
+		settled(time.Second)
+		for want := 2; want < 5; want++ {
+			if _, err := h.q.Retry(t.Context(), Filter{IDs: []string{id}}); err != nil {
+				t.Fatal(err)
+			}
+			settled(time.Second)
+			if n := c.count("carol@beta.test"); n != want {
+				t.Fatalf("%d attempts, want %d", n, want)
+			}
+		}
+	})
+}
+
+// At the end, what is in flight is finished; what outlasts the grace is told to stop.
+func TestShutdown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, Options{})
+		c := &carrier{deliver: func(a Attempt) Outcome {
+			<-time.After(10 * time.Second)
+			return Fail(1, Result{Verdict: Done})
+		}}
+		h.run(c)
+		h.send(envelope(t, "", "carol@beta.test"), sample)
+		settled(time.Second)
+		h.stop()
+		h.stop = nil
+		if left := h.list(); len(left) != 0 {
+			t.Errorf("left %+v", left)
+		}
+	})
+}
+
+func TestNewID(t *testing.T) {
+	h := newHouse(t, Options{})
+	var ids []string
+	for range 10_000 {
+		ids = append(ids, h.q.NewID())
+	}
+	for _, id := range ids {
+		if len(id) != 13 || strings.Trim(id, idLetters) != "" {
+			t.Fatalf("id %q", id)
+		}
+	}
+	slices.Sort(ids)
+	if n := len(slices.Compact(ids)); n != 10_000 {
+		t.Errorf("%d different ids", n)
+	}
+}
