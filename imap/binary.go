@@ -7,18 +7,17 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/message"
 )
 
-// binaryPart finds the part of a BINARY item; whole: the item names the message itself, which has no encoding to undo.
-func (f *fetcher) binaryPart(it *fetchItem) (p *message.Part, whole bool) {
-	if len(it.section.Part) == 0 {
-		return f.open.root, true
-	}
-	return findPart(f.open.root, it.section.Part), false
+// binaryPart finds the part of a BINARY item. plain: it has no encoding to undo, as it is the message itself, or a part of
+// parts, which RFC 2045 section 6.4 allows none.
+func (f *fetcher) binaryPart(it *fetchItem) (p *message.Part, plain bool) {
+	p = findPart(f.open.root, it.section.Part)
+	return p, p != nil && (len(it.section.Part) == 0 || len(p.Parts) > 0)
 }
 
 // unknownEncoding tells whether a part cannot be decoded (RFC 3516 section 4.3).
 func (f *fetcher) unknownEncoding(it *fetchItem) bool {
-	p, whole := f.binaryPart(it)
-	if p == nil || whole {
+	p, plain := f.binaryPart(it)
+	if p == nil || plain {
 		return false
 	}
 	_, ok := message.TransferReader(p.Encoding, nil)
@@ -27,16 +26,18 @@ func (f *fetcher) unknownEncoding(it *fetchItem) bool {
 
 // content reads what a BINARY item names, decoded.
 func (f *fetcher) content(it *fetchItem) func(io.Writer) error {
-	p, whole := f.binaryPart(it)
+	p, plain := f.binaryPart(it)
 	if p == nil {
 		return nil
 	}
 	return func(w io.Writer) error {
-		if whole {
-			_, err := io.Copy(w, io.NewSectionReader(f.open.body, 0, f.open.body.Size()))
-			return err
+		var r io.Reader = message.RawReader(f.open.body, p)
+		switch {
+		case len(it.section.Part) == 0:
+			r = io.NewSectionReader(f.open.body, 0, f.open.body.Size())
+		case !plain:
+			r, _ = message.ContentReader(f.open.body, p) // unknownEncoding has asked before
 		}
-		r, _ := message.ContentReader(f.open.body, p) // unknownEncoding has asked before
 		_, err := io.Copy(w, r)
 		return err
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/posthouse-mail/posthouse/store"
 )
 
-// piece is how much of a body is in memory at once.
-const piece = 256 << 10
+// piece is how much of a body is in memory at once, besides the frame that the store has open.
+const piece = 64 << 10
 
 // openMessage is the message whose text is being cut.
 type openMessage struct {
@@ -111,7 +111,7 @@ func (f *fetcher) writeSection(it *fetchItem) error {
 		return f.writeSpan(it, s)
 	}
 	filter := message.FieldFilter{Names: it.section.Fields, Not: it.section.Text == "HEADER.FIELDS.NOT"}
-	if n := s.to - s.from; n <= piece/4 { // nearly always: in memory, and once
+	if n := s.to - s.from; n <= piece/2 { // nearly always: in memory, and once
 		b := f.room(2 * int(n))
 		if err := readWhole(f.open.body, b[:n], s.from); err != nil {
 			return err

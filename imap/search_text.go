@@ -196,13 +196,13 @@ func (m *candidate) textHas(needle []byte, withHeader bool) bool {
 }
 
 func (m *candidate) headerHas(p *message.Part, needle []byte) bool {
+	m.header = nil // read uses its memory
 	for f := range message.Fields(m.read(p)) {
 		m.finder.begin(needle)
 		if m.finder.addString(string(f.Name) + ": " + f.Text()) {
 			return true
 		}
 	}
-	m.header = nil // read has used its memory
 	return false
 }
 
