@@ -303,3 +303,37 @@ func TestOneTransaction(t *testing.T) {
 		t.Errorf("a failed transaction left its domain: %v %v", ours, err)
 	}
 }
+
+// RCPT and MAIL ask at every message: no transaction, a microsecond.
+func BenchmarkResolve(b *testing.B) {
+	db, err := kv.Open(b.Context(), kv.Options{Dir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := db.Start(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	defer db.Close()
+	d := auth.New(db, auth.Options{})
+	err = db.Update(b.Context(), func(tx *kv.Tx) error {
+		if err := d.PutDomain(tx, auth.Domain{Name: "alpha.test"}); err != nil {
+			return err
+		}
+		for i := range 5000 {
+			a := auth.Account{Addresses: []mail.Address{{Local: fmt.Sprintf("user%d", i), Domain: "alpha.test"}}, Doors: auth.DoorAll}
+			if _, err := d.CreateAccount(tx, a, auth.Secret{}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	to := mail.Address{Local: "User4711+x", Domain: "alpha.test"}
+	for b.Loop() {
+		if _, err := d.Resolve(b.Context(), to); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
