@@ -42,14 +42,23 @@ const (
 // IMAP.
 const (
 	IMAPError  = "imap error"             // command, error: a client was told SERVERBUG
-	IMAPClosed = "imap connection closed" // conn, cause or error
-	IMAPClient = "imap client"            // conn, name, version: what ID told
+	IMAPClosed = "imap connection closed" // cause or error
+	IMAPClient = "imap client"            // name, version: what ID told
 )
 
 // The store.
 const (
 	StorePurgeFailed = "purge of deleted mailboxes failed"    // error
 	StoreOrphan      = "message of a removed account dropped" // account, lsn
+	StoreReplayed    = "log replayed"                         // records
+	StoreStray       = "unused segments removed"              // segments
+	StoreAbandoned   = "log segment abandoned"                // segment, durable, error: its batch was refused, the next one begins a new segment
+	StoreAside       = "record set aside"                     // lsn, error
+	StoreReserve     = "disk full, reserve released"          // no attributes
+	StoreFull        = "disk full, tables wait"               // error
+	StoreEnded       = "committer ended"                      // records, error: restart; deliveries are in the log
+	StorePanic       = "store operation panicked"             // panic, stack
+	StoreRebuilt     = "tables rebuilt"                       // reason, before, after: octets
 )
 
 // The queue and its carriers.

@@ -98,8 +98,8 @@ func checkBody(l *Log, at LSN, head, text []byte) error {
 
 // sample makes a text of n octets that compresses like mail.
 func sample(r *rand.Rand, n int) []byte {
-	words := []string{"posthouse ", "delivers ", "the mail\r\n", "once ", "and never twice ", "0x1f ", "=C3=A9"}
-	b := []byte("From: a@b\r\nSubject: c\r\n\r\n")
+	words := []string{"posthouse delivers the mail\r\n", "once, and once only, whatever happens to the machine it runs on\r\n", "0x1f =C3=A9 "}
+	b := append(make([]byte, 0, n+100), "From: a@b\r\nSubject: c\r\n\r\n"...)
 	for len(b) < n {
 		b = append(b, words[r.IntN(len(words))]...)
 	}
@@ -108,9 +108,7 @@ func sample(r *rand.Rand, n int) []byte {
 
 func noise(r *rand.Rand, n int) []byte {
 	b := make([]byte, n)
-	for i := range b {
-		b[i] = byte(r.Uint32())
-	}
+	rand.NewChaCha8([32]byte{byte(r.Uint32()), byte(r.Uint32()), byte(r.Uint32())}).Read(b)
 	return b
 }
 

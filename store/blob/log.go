@@ -3,7 +3,6 @@ package blob
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,7 +19,6 @@ type Options struct {
 	Dir     string // the folder of the segments; it exists
 	UUID    [16]byte
 	Key     [32]byte // secret; checksums and nothing else depend on it
-	Logger  *slog.Logger
 	Metrics *metrics.Set
 	Plain   bool // store bodies without compression
 
@@ -32,6 +30,8 @@ type Options struct {
 	Admit func() error
 	// Logged gets each batch in log order, on the logger's goroutine, durable and not yet acknowledged.
 	Logged func([]*Item)
+	// Abandoned is told, for the log file, that a write or sync of a segment failed and up to where it counts.
+	Abandoned func(durable LSN, err error)
 }
 
 // Log is an open log.
@@ -81,9 +81,6 @@ func (o Options) withDefaults() Options {
 	if o.FS == nil {
 		o.FS = vfs.OS{}
 	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
 	if o.SegmentSize == 0 {
 		o.SegmentSize = 64 << 20
 	}
@@ -98,6 +95,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Logged == nil {
 		o.Logged = func([]*Item) {}
+	}
+	if o.Abandoned == nil {
+		o.Abandoned = func(LSN, error) {}
 	}
 	return o
 }

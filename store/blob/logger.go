@@ -271,6 +271,7 @@ func (l *Log) commit(batch []*pending, size int64) error {
 			p.tried = true
 		}
 		l.abandon()
+		l.o.Abandoned(t.synced, err)
 		return err
 	}
 	if t.fresh {
@@ -342,7 +343,6 @@ func (l *Log) abandon() {
 		l.segments.drop(g.number) // if it stays: its successor does not name it, so nobody reads it
 	}
 	l.segments.release(g)
-	l.o.Logger.Error("store.segment_abandoned", "segment", g.number, "durable", t.synced.Offset())
 }
 
 // lose keeps in mind the body segment of a record that failed and may stand in the log until the next segment begins.

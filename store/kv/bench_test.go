@@ -125,6 +125,7 @@ func report(b *testing.B, db *DB, octets int64, used time.Duration) {
 	c := db.Counts()
 	n := float64(b.N)
 	b.ReportMetric(n/b.Elapsed().Seconds(), "msgs/s")
+	b.ReportMetric(float64(octets)/1e6/b.Elapsed().Seconds(), "MB/s")
 	b.ReportMetric(float64(used.Microseconds())/n, "cpu-us/msg")
 	b.ReportMetric(float64(c.Log.Records)/float64(max(c.Log.Batches, 1)), "msgs/sync")
 	b.ReportMetric(float64(c.Log.Bytes+c.Log.BodyBytes+c.TableBytes)/float64(octets), "written/byte")
@@ -189,4 +190,23 @@ func BenchmarkRaw(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "syncs/s")
+}
+
+// BenchmarkSequential is what the mix is compared with: one file written front to back, synced once.
+func BenchmarkSequential(b *testing.B) {
+	p := make([]byte, 1<<20)
+	b.SetBytes(64 << 20)
+	for b.Loop() {
+		f, err := vfs.OS{}.OpenFile(b.TempDir()+"/raw", os.O_RDWR|os.O_CREATE, 0o600)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for i := range int64(64) {
+			f.WriteAt(p, i<<20)
+		}
+		if err := f.Datasync(); err != nil {
+			b.Fatal(err)
+		}
+		f.Close()
+	}
 }

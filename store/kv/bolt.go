@@ -25,6 +25,11 @@ type bolt struct {
 	pageSize      int64
 }
 
+const (
+	pageSize = 4096
+	lockWait = 100 * time.Millisecond // for bbolt's lock; our own is held already
+)
+
 // openBolt opens or makes the file. The map is made so large at once that a growing file never waits for readers.
 func openBolt(path string, growth int) (*bolt, error) {
 	if err := warm(path); err != nil {
@@ -36,8 +41,8 @@ func openBolt(path string, growth int) (*bolt, error) {
 	}
 	for ; ; size /= 2 {
 		db, err := bbolt.Open(path, 0o600, &bbolt.Options{
-			NoFreelistSync: true, FreelistType: bbolt.FreelistMapType, PageSize: 4096, InitialMmapSize: size,
-			Timeout: 100 * time.Millisecond, // our own lock is held already
+			NoFreelistSync: true, FreelistType: bbolt.FreelistMapType, PageSize: pageSize, InitialMmapSize: size,
+			Timeout: lockWait,
 		})
 		if errors.Is(err, syscall.ENOMEM) && size/2 >= least {
 			continue

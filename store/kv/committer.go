@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/store/blob"
 )
 
@@ -319,7 +319,7 @@ func (c *committer) commit(b *batch) error {
 			continue
 		case errors.Is(err, ErrFull):
 			if c.db.reserve.release() {
-				c.db.o.Logger.Warn("store.reserve_released")
+				c.db.o.Logger.Warn(logx.StoreReserve)
 				continue
 			}
 			c.stall(b, err)
@@ -384,7 +384,7 @@ func (c *committer) attempt(b *batch) (err error) {
 func (c *committer) operate(tx *Tx, fn func(tx *Tx) error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			c.db.o.Logger.Error("store.operation_panic", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+			c.db.o.Logger.Error(logx.StorePanic, "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
 			err = fmt.Errorf("kv: panic in an operation: %v", r)
 		}
 	}()
@@ -407,7 +407,7 @@ func (c *committer) apply(tx *Tx, b *batch, e *logged) error {
 		if e.failures >= 2 {
 			e.aside = err
 			c.metrics.aside.Inc()
-			c.db.o.Logger.Error("store.record_set_aside", "lsn", e.LSN.String(), "error", err.Error())
+			c.db.o.Logger.Error(logx.StoreAside, "lsn", e.LSN.String(), "error", err)
 		}
 		if tx.wrote {
 			return errAgain
@@ -503,7 +503,7 @@ func (c *committer) finish(b *batch) {
 func (c *committer) callback(fn func()) {
 	defer func() {
 		if r := recover(); r != nil {
-			c.db.o.Logger.Error("store.operation_panic", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+			c.db.o.Logger.Error(logx.StorePanic, "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
 		}
 	}()
 	fn()
@@ -520,7 +520,7 @@ func (c *committer) stall(b *batch, err error) {
 	c.mu.Lock()
 	c.entries = append(b.entries, c.entries...)
 	if c.stalled == nil {
-		c.db.o.Logger.Error("store.tables_full", "error", err.Error())
+		c.db.o.Logger.Error(logx.StoreFull, "error", err)
 	}
 	c.stalled = fmt.Errorf("%w: %w", ErrFull, err)
 	c.announce()
@@ -537,7 +537,8 @@ func (c *committer) stall(b *batch, err error) {
 // fail ends the committer: what stands in the tables' file after a failed write or sync is not known, so nothing is built on it.
 // Acknowledged records are in the log; the next start applies them.
 func (c *committer) fail(b *batch, err error) {
-	c.db.o.Logger.Error("store.committer_ended", "error", err.Error(), slog.Int("records", len(b.entries)))
+	c.db.o.Logger.Error(logx.StoreEnded, "records", len(b.entries), "error", err)
+	c.db.markSuspect()
 	c.mu.Lock()
 	c.entries = append(b.entries, c.entries...)
 	c.failed = fmt.Errorf("%w: the tables could not be written: %w", ErrClosed, err)

@@ -58,7 +58,8 @@ type Options struct {
 	SegmentSize int64         // 64 MB
 	TableGrowth int           // octets by which the tables' file grows; bbolt's 16 MB
 
-	wrap func(engine) engine // tests put failures between committer and tables
+	wrap        func(engine) engine // tests put failures between committer and tables
+	rebuildOver int64
 }
 
 // DB is the log and the tables.

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/internal/vfs"
 	"github.com/posthouse-mail/posthouse/store/blob"
 )
@@ -57,6 +58,9 @@ func (o Options) withDefaults() Options {
 	if o.Reserve == 0 {
 		o.Reserve = 4 << 20
 	}
+	if o.rebuildOver == 0 {
+		o.rebuildOver = rebuildOver
+	}
 	return o
 }
 
@@ -83,9 +87,12 @@ func (db *DB) open(ctx context.Context) error {
 		return err
 	}
 	db.log, err = blob.Open(ctx, blob.Options{
-		FS: o.FS, Dir: segDir, UUID: db.uuid, Key: key, Logger: o.Logger, Metrics: o.Metrics, Plain: o.Plain,
+		FS: o.FS, Dir: segDir, UUID: db.uuid, Key: key, Metrics: o.Metrics, Plain: o.Plain,
 		SegmentSize: o.SegmentSize, Floor: max(o.Reserve, 0),
 		Admit: db.committer.admit, Logged: db.committer.logged,
+		Abandoned: func(durable blob.LSN, err error) {
+			o.Logger.Error(logx.StoreAbandoned, "segment", durable.Segment(), "durable", durable.Offset(), "error", err)
+		},
 	})
 	return err
 }
@@ -140,8 +147,14 @@ func (db *DB) openTables(segDir string) error {
 			}
 		}
 	}
+	if err := db.mend(path); err != nil {
+		return err
+	}
 	b, err := openBolt(path, db.o.TableGrowth)
 	if err != nil {
+		return err
+	}
+	if b, err = db.shrink(b, path); err != nil {
 		return err
 	}
 	db.engine = b
@@ -222,7 +235,7 @@ func (db *DB) Start(ctx context.Context) error {
 		return fmt.Errorf("remove segments that nothing refers to: %w", err)
 	}
 	if n > 0 {
-		db.o.Logger.Info("store.stray_removed", "segments", n)
+		db.o.Logger.Info(logx.StoreStray, "segments", n)
 	}
 	if err := db.log.Start(); err != nil {
 		return err
@@ -265,7 +278,7 @@ func (db *DB) replay(ctx context.Context) error {
 		return fmt.Errorf("replay the log: %w", err)
 	}
 	if total > 0 {
-		db.o.Logger.Info("store.replayed", "records", total)
+		db.o.Logger.Info(logx.StoreReplayed, "records", total)
 	}
 	return nil
 }
