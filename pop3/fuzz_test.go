@@ -36,7 +36,7 @@ func FuzzSession(f *testing.F) {
 	f.Add([]byte("CAPA\r\nUSER alice\r\nAUTH\r\nAUTH PLAIN\r\n*\r\nUTF8\r\nSTLS\r\nLAST\r\n"), false)
 	f.Add([]byte("AUTH LOGIN\r\n!\r\nAUTH PLAIN =\r\nPASS\r\nPASS x\r\nSTLS\r\nplain text"), false)
 	f.Add([]byte("\x00\r\n\xff\n\r\r\n"+strings.Repeat("A", 600)+"\r\nNOOP"), true)
-	h := newHouse(f, Options{}, clear)
+	h := newHouse(f, Options{}, inClear)
 	for _, text := range []string{"Subject: one\r\n\r\n.\r\n..\r\ntext", "\r\n", "Subject: \u00fc\r\nbroken\r\n\r\nx\r\n"} {
 		storetest.Deliver(f, h.Store, 1, "INBOX", text)
 	}

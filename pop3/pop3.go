@@ -30,7 +30,7 @@ const (
 	maxErrors           = 20 // of one connection; who makes more is no mail program
 	maxFailedLogins     = 5
 	maxLine             = 255       // RFC 2449 section 4
-	maxSASLLine         = 16 << 10  // a client's answer to a challenge (RFC 5034 section 4 asks for 12,288)
+	maxSASLLine         = 16 << 10  // a client's answer to a challenge; RFC 4954 section 4 has SMTP take 12,288
 	copySize            = 128 << 10 // one read of a message's text
 )
 

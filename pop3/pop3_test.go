@@ -19,14 +19,14 @@ import (
 	"github.com/posthouse-mail/posthouse/store/storetest"
 )
 
-var clear = auth.Options{ClearLoopback: true}
+var inClear = auth.Options{ClearLoopback: true}
 
 func TestTranscripts(t *testing.T) {
 	for pattern, start := range map[string]func(t *testing.T) *house{
-		"testdata/*.txt":           func(t *testing.T) *house { return newHouse(t, Options{}, clear) },
+		"testdata/*.txt":           func(t *testing.T) *house { return newHouse(t, Options{}, inClear) },
 		"testdata/tls/*.txt":       func(t *testing.T) *house { return newHouse(t, Options{}, auth.Options{}) },
-		"testdata/exclusive/*.txt": func(t *testing.T) *house { return newHouse(t, Options{Exclusive: true}, clear) },
-		"testdata/delay/*.txt":     func(t *testing.T) *house { return newHouse(t, Options{LoginDelay: time.Hour}, clear) },
+		"testdata/exclusive/*.txt": func(t *testing.T) *house { return newHouse(t, Options{Exclusive: true}, inClear) },
+		"testdata/delay/*.txt":     func(t *testing.T) *house { return newHouse(t, Options{LoginDelay: time.Hour}, inClear) },
 		"testdata/scram/*.txt": func(t *testing.T) *house {
 			return newHouse(t, Options{}, auth.Options{ClearLoopback: true, SCRAM: true})
 		},
@@ -74,7 +74,7 @@ func (c *client) login() {
 // Ten minutes of silence end a session without a word, and delete nothing (RFC 1939 section 3).
 func TestAutologout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, Options{}, clear)
+		h := newHouse(t, Options{}, inClear)
 		h.hooks()["mail"](t, "2")
 		c := newClient(t, h.pipe())
 		c.login()
@@ -97,7 +97,7 @@ func TestAutologout(t *testing.T) {
 // A client that stops reading is cut, and frees its place.
 func TestStalledClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, Options{Exclusive: true}, clear)
+		h := newHouse(t, Options{Exclusive: true}, inClear)
 		h.hooks()["mail"](t, "1 300000")
 		c := newClient(t, h.pipe())
 		c.login()
@@ -116,7 +116,7 @@ func TestStalledClient(t *testing.T) {
 // Shutdown lets a RETR finish and then says farewell.
 func TestShutdownDuringRetr(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, Options{}, clear)
+		h := newHouse(t, Options{}, inClear)
 		h.hooks()["mail"](t, "1 1000000")
 		c := newClient(t, h.pipe())
 		c.login()
@@ -138,7 +138,7 @@ func TestShutdownDuringRetr(t *testing.T) {
 
 // Many sessions on one maildrop, each with numbers of its own, while mail arrives and goes.
 func TestSessionsAtOnce(t *testing.T) {
-	h := newHouse(t, Options{PerAccount: 100}, clear)
+	h := newHouse(t, Options{PerAccount: 100}, inClear)
 	h.hooks()["mail"](t, "40 10000")
 	rows := storetest.Rows(t, h.Store, 1, "INBOX")
 	want := storetest.Text(t, h.Store, rows[7])
@@ -174,7 +174,7 @@ func TestSessionsAtOnce(t *testing.T) {
 
 // When the store fails the client is told so, and QUIT never says +OK.
 func TestStoreFails(t *testing.T) {
-	h := newHouse(t, Options{}, clear)
+	h := newHouse(t, Options{}, inClear)
 	h.hooks()["mail"](t, "3")
 	c := newClient(t, must(h.dial("")))
 	defer c.Close()
@@ -193,7 +193,7 @@ func TestStoreFails(t *testing.T) {
 
 // Sessions leave nothing behind in the server's books, however they end.
 func TestBooks(t *testing.T) {
-	h := newHouse(t, Options{PerAccount: 2}, clear)
+	h := newHouse(t, Options{PerAccount: 2}, inClear)
 	for range 3 {
 		a, b, c := newClient(t, must(h.dial(""))), newClient(t, must(h.dial(""))), newClient(t, must(h.dial("")))
 		a.login()
@@ -220,7 +220,7 @@ func must(c net.Conn, err error) net.Conn {
 
 // What was acknowledged is seen at once by the next login, without a wait.
 func TestSettled(t *testing.T) {
-	h := newHouse(t, Options{}, clear)
+	h := newHouse(t, Options{}, inClear)
 	for i := range 200 {
 		h.hooks()["mail"](t, "1")
 		c := newClient(t, must(h.dial("")))
@@ -241,7 +241,7 @@ func BenchmarkRetr(b *testing.B) {
 }
 
 func benchRetr(b *testing.B, size, pipelined int) {
-	h := newHouse(b, Options{}, clear)
+	h := newHouse(b, Options{}, inClear)
 	line := strings.Repeat("All work and no play makes Jack a dull boy. ", 2)[:76] + "\r\n"
 	storetest.Deliver(b, h.Store, 1, "INBOX", "Subject: x\r\n\r\n"+strings.Repeat(line, size/len(line)))
 	c := newClient(b, must(h.dial("")))

@@ -32,7 +32,7 @@ var answers = [...]struct {
 	err        error
 	code, text string
 }{
-	{auth.ErrCredentials, "AUTH", "wrong user name or password"}, // RFC 3206 section 4
+	{auth.ErrCredentials, "AUTH", "wrong user name or password"}, // RFC 3206
 	{auth.ErrDoorClosed, "SYS/PERM", "this account may not use POP3"},
 	{auth.ErrSlowDown, "SYS/TEMP", "too many failed logins, try again later"},
 	{auth.ErrNeedTLS, "", "no password without TLS: use STLS first or port 995"},

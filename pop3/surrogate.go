@@ -10,7 +10,7 @@ import (
 
 // Outside of UTF-8 mode no header may carry UTF-8 as it is (RFC 6856 section 2.1).
 // Refusing such a message would stop many programs at it for ever, so they get a
-// surrogate (RFC 6855 section 7, in the manner of RFC 6858): names and texts as encoded
+// surrogate (RFC 6855 section 7, in the manner of RFC 6857): names and texts as encoded
 // words, addresses that only UTF-8 can write as empty groups.
 
 // surrogate makes the header ASCII; one that is needs nothing.
@@ -113,7 +113,7 @@ func surrogateAddress(a message.Address) string {
 	if domain, err := mail.ParseDomain(host); err == nil {
 		host = string(domain)
 	}
-	if !isASCII([]byte(a.Mailbox)) || !isASCII([]byte(host)) { // RFC 6858 section 3.1.1
+	if !isASCII([]byte(a.Mailbox)) || !isASCII([]byte(host)) {
 		return phrase(strings.TrimSpace(a.Name+" "+a.Mailbox+"@"+a.Host)) + ":;"
 	}
 	address := mail.Address{Local: a.Mailbox, Domain: mail.Domain(host)}.String()

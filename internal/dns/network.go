@@ -16,7 +16,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/metrics"
 )
 
-// udpSize is what fits through every path without fragments (RFC 9715 section 3.1 says at most 1400).
+// udpSize is what fits through every path without fragments (RFC 9715).
 const udpSize = 1232
 
 var errMismatch = errors.New("reply does not belong to the question")

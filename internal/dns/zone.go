@@ -140,7 +140,7 @@ func (z *Zone) answer(m *miekg.Msg) *miekg.Msg {
 	return reply
 }
 
-// hasBelow tells an empty non-terminal, which exists (RFC 8020 section 2).
+// hasBelow tells an empty non-terminal, which exists (RFC 4592 section 2.2.2).
 func (z *Zone) hasBelow(name string) bool {
 	for n := range z.records {
 		if strings.HasSuffix(n, "."+name) {
