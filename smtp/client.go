@@ -253,7 +253,8 @@ func (k *Client) simple(ctx context.Context, verb string) (err error) {
 func (k *Client) Quit(ctx context.Context) error {
 	done := k.watch(ctx)
 	_, err := k.command(k.o.Timeouts.Quit, "QUIT")
-	return errors.Join(done(err), k.Close())
+	k.Close() // whatever it says, the connection is over
+	return done(err)
 }
 
 // Close closes without a word.

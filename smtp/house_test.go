@@ -38,6 +38,32 @@ func certificates(t testing.TB, now func() time.Time) (server, client *tls.Confi
 func dial(t testing.TB, ctx context.Context, s *Server, service string) net.Conn {
 	t.Helper()
 	ours, theirs := net.Pipe()
+	serveOn(t, ctx, s, service, ours, theirs)
+	return theirs
+}
+
+// dialTCP is dial over a socket.
+func dialTCP(t testing.TB, ctx context.Context, s *Server, service string) net.Conn {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	theirs, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	serveOn(t, ctx, s, service, ours, theirs)
+	return theirs
+}
+
+func serveOn(t testing.TB, ctx context.Context, s *Server, service string, ours, theirs net.Conn) {
+	t.Helper()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -45,7 +71,6 @@ func dial(t testing.TB, ctx context.Context, s *Server, service string) net.Conn
 		s.Handle(ctx, &serve.Conn{Conn: ours, ID: "c1", Service: service, Remote: netip.MustParseAddrPort("192.0.2.7:4711"), Local: netip.MustParseAddrPort("192.0.2.1:25")})
 	}()
 	t.Cleanup(func() { theirs.Close(); <-done })
-	return theirs
 }
 
 // TestTranscripts plays the dialogues: the file's name chooses the flavour, notes compares what the desk was told.
