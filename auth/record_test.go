@@ -99,6 +99,11 @@ func TestNetwork(t *testing.T) {
 			t.Errorf("%s: %s, want %s", in, got, want)
 		}
 	}
+	for _, local := range []string{"127.0.0.1", "::1", "::ffff:127.0.0.2"} {
+		if (attempt{address: network(netip.MustParseAddr(local))}).counts() {
+			t.Errorf("%s is counted", local)
+		}
+	}
 	if network(netip.Addr{}).IsValid() {
 		t.Error("no address became a network")
 	}

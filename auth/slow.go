@@ -68,7 +68,10 @@ func (a attempt) counts() bool { return a.address.IsValid() && !a.address.Addr()
 func network(a netip.Addr) netip.Prefix {
 	a = a.Unmap().WithZone("")
 	bits := 32
-	if a.Is6() {
+	switch {
+	case a.Is6() && a.IsLoopback():
+		bits = 128
+	case a.Is6():
 		bits = 64
 	}
 	p, err := a.Prefix(bits)
