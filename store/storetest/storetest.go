@@ -28,6 +28,7 @@ type Options struct {
 	KV       kv.Options // Dir empty: a temporary folder
 	Now      func() time.Time
 	Metrics  *metrics.Set
+	Logger   *slog.Logger
 	Register []func(db *kv.DB, s *store.Store)
 }
 
@@ -74,7 +75,7 @@ func (h *House) open() {
 	if err != nil {
 		h.t.Fatalf("open the tables: %v", err)
 	}
-	s, err := store.New(db, store.Options{Logger: slog.New(slog.DiscardHandler), Now: h.o.Now, Metrics: h.o.Metrics})
+	s, err := store.New(db, store.Options{Logger: h.o.Logger, Now: h.o.Now, Metrics: h.o.Metrics})
 	if err != nil {
 		h.t.Fatalf("open the store: %v", err)
 	}
