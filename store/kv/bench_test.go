@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/posthouse-mail/posthouse/internal/vfs"
+	"github.com/posthouse-mail/posthouse/store/blob"
 )
 
 // slowFS adds a delay to every Datasync: a disk of a small VPS.
@@ -208,5 +209,48 @@ func BenchmarkSequential(b *testing.B) {
 			b.Fatal(err)
 		}
 		f.Close()
+	}
+}
+
+// BenchmarkRead opens and reads whole bodies of 12 KB, as a first sync does.
+func BenchmarkRead(b *testing.B) {
+	for _, plain := range []bool{true, false} {
+		b.Run(fmt.Sprintf("plain=%v", plain), func(b *testing.B) {
+			db := openBench(b, Options{Dir: b.TempDir(), Plain: plain})
+			defer db.Close()
+			r := rand.New(rand.NewPCG(1, 1))
+			text := make([]byte, 12<<10)
+			for i := range text {
+				text[i] = "abcdefghijklmnopqrstuvwxyz =\r\n0123"[r.IntN(8)*r.IntN(5)]
+			}
+			bodies := make([]*blob.Body, 1000)
+			for i := range bodies {
+				w, err := db.NewBody(b.Context(), int64(len(text)))
+				if err != nil {
+					b.Fatal(err)
+				}
+				w.Write(text)
+				if bodies[i], err = w.Finish(text[:500]); err != nil {
+					b.Fatal(err)
+				}
+			}
+			entries, err := db.Keep(b.Context(), bodies...)
+			if err != nil {
+				b.Fatal(err)
+			}
+			p := make([]byte, len(text))
+			b.SetBytes(int64(len(p)))
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				rd, err := db.OpenBody(entries[i%len(entries)].Body)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, err := rd.ReadAt(p, 0); err != nil {
+					b.Fatal(err)
+				}
+				rd.Close()
+			}
+		})
 	}
 }

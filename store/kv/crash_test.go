@@ -213,7 +213,7 @@ func TestPowerLoss(t *testing.T) {
 			m.crashed.Store(false)
 			var e *powerEngine
 			var next *vfstest.FS
-			o := Options{Dir: dir, FS: fs, Plain: true, TableGrowth: 32 << 10, SegmentSize: 100 << 10, Pace: 1}
+			o := Options{Dir: dir, FS: fs, Plain: true, TableGrowth: 32 << 10, SegmentSize: 100 << 10, Pace: 1, noSync: true}
 			o.wrap = func(inner engine) engine {
 				e = &powerEngine{engine: inner, path: path, left: 2 + r.IntN(12)}
 				e.cut = func() {
@@ -286,7 +286,7 @@ func TestEveryOperationFails(t *testing.T) {
 			}
 			return nil
 		})
-		o := Options{Dir: dir, FS: fs, Plain: true, TableGrowth: 32 << 10, SegmentSize: 20 << 10}
+		o := Options{Dir: dir, FS: fs, Plain: true, TableGrowth: 32 << 10, SegmentSize: 20 << 10, noSync: true}
 		db, err := startTest(o)
 		if err == nil {
 			m.work(db, "a", 8)
@@ -345,7 +345,7 @@ func TestEveryCommitFails(t *testing.T) {
 	for n := 2; n < 30; n++ {
 		dir := t.TempDir()
 		m, fs := newModel(), vfstest.New()
-		o := Options{Dir: dir, FS: fs, Plain: true, TableGrowth: 32 << 10}
+		o := Options{Dir: dir, FS: fs, Plain: true, TableGrowth: 32 << 10, noSync: true}
 		o.wrap = func(inner engine) engine {
 			return &failEngine{engine: inner, fail: func(k int) error {
 				if k >= n {

@@ -60,6 +60,7 @@ type Options struct {
 
 	wrap        func(engine) engine // tests put failures between committer and tables
 	rebuildOver int64
+	noSync      bool // of the tables, in tests that take pictures of their file
 }
 
 // DB is the log and the tables.

@@ -157,6 +157,7 @@ func (db *DB) openTables(segDir string) error {
 	if b, err = db.shrink(b, path); err != nil {
 		return err
 	}
+	b.db.NoSync = db.o.noSync
 	db.engine = b
 	if err := (vfs.OS{}).SyncDir(db.o.Dir); err != nil {
 		return fmt.Errorf("%w: the entries of %s cannot be made durable: %w", ErrUnfit, db.o.Dir, err)
