@@ -128,10 +128,12 @@ func runModel(t *testing.T, ops []byte) {
 				m.check(h)
 			}
 		}
+		m.mu.Lock()
+		clear(m.held)
+		m.mu.Unlock()
 		if _, err := h.q.Release(t.Context(), Filter{}); err != nil {
 			t.Error(err)
 		}
-		clear(m.held)
 		for range 13 {
 			<-time.After(12 * time.Hour)
 		}

@@ -206,6 +206,7 @@ func (r *report) write(w io.Writer) (body8 bool, err error) {
 }
 
 func (r *report) writeHeader(m *lines, boundary string) {
+	m.line("Return-Path: <>") // for the mailbox here; it stays behind when the report leaves the house (RFC 5321 section 4.4)
 	m.line("Date: " + r.date.Format(time.RFC1123Z))
 	m.line(`From: "Mail Delivery System" <MAILER-DAEMON@` + r.hostname + ">")
 	m.line("To: <" + r.to.String() + ">")
@@ -233,7 +234,7 @@ func plainID(id string) bool {
 func (r *report) subject() string {
 	switch r.kind {
 	case actionFailed:
-		return "Your message could not be delivered"
+		return "Undelivered: your message could not be delivered"
 	case actionDelayed:
 		return "Your message is delayed"
 	}

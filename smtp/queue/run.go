@@ -186,7 +186,7 @@ func (q *Queue) deliver(ctx context.Context, j job, a *attempt) (out Outcome) {
 		return Fail(n, Result{Verdict: Later, Status: "4.3.0", Text: "the stored message cannot be read at the moment"})
 	}
 	defer body.Close()
-	item := a.before.item(a.number, 0)
+	item := a.before.item(a.number, q.now())
 	return q.transports[j.host.transport].Deliver(ctx, j.route, Attempt{Item: item, Content: io.NewSectionReader(body, 0, body.Size())})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -320,6 +321,21 @@ func TestStaleConnection(t *testing.T) {
 			synctest.Wait()
 		}
 	})
+}
+
+func TestReturnPathStaysBehind(t *testing.T) {
+	for in, want := range map[string]string{
+		"Return-Path: <>\r\nSubject: x\r\n\r\n":              "Subject: x\r\n\r\n",
+		"RETURN-path:\r\n <a@b.test>\r\nSubject: x\r\n\r\ny": "Subject: x\r\n\r\ny",
+		"Subject: x\r\nReturn-Path: <>\r\n\r\n":              "Subject: x\r\nReturn-Path: <>\r\n\r\n",
+		"Return-Path: " + strings.Repeat("x", 5000) + "\r\n": "Return-Path: " + strings.Repeat("x", 5000) + "\r\n",
+		"": "", "Ret": "Ret",
+	} {
+		got, err := io.ReadAll(withoutReturnPath(io.NewSectionReader(strings.NewReader(in), 0, int64(len(in)))))
+		if err != nil || string(got) != want {
+			t.Errorf("%.40q became %.40q, %v", in, got, err)
+		}
+	}
 }
 
 // MAILMAX of LIMITS ends a connection, and so does our own bound.

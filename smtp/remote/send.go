@@ -1,10 +1,12 @@
 package remote
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/smtp"
@@ -18,6 +20,7 @@ const maxRecipients = 100
 // back. The second result is set when it was lost before anybody can have taken the message: the next one's turn.
 func (c *Carrier) send(ctx context.Context, k *conn, a queue.Attempt) ([]queue.Result, *queue.Result) {
 	e := a.Envelope
+	a.Content = withoutReturnPath(a.Content)
 	if no := fits(k, &e, a); no != nil {
 		c.pool.give(k)
 		return queue.Fail(len(e.Recipients), *no).Results, nil
@@ -55,6 +58,28 @@ func (c *Carrier) send(ctx context.Context, k *conn, a queue.Attempt) ([]queue.R
 	}
 	c.pool.give(k)
 	return results, nil
+}
+
+// withoutReturnPath leaves out the Return-Path that stands at the head of a message which lies in mailboxes here too: it is
+// made by the host of the final delivery, and no other passes it on (RFC 5321 section 4.4).
+func withoutReturnPath(content *io.SectionReader) *io.SectionReader {
+	const name = "return-path:"
+	b := make([]byte, min(content.Size(), 4096))
+	n, _ := content.ReadAt(b, 0) // what cannot be read is met again when it is sent
+	b = b[:n]
+	if len(b) < len(name) || !strings.EqualFold(string(b[:len(name)]), name) {
+		return content
+	}
+	for end := 0; ; {
+		i := bytes.IndexByte(b[end:], '\n')
+		if i < 0 {
+			return content
+		}
+		end += i + 1
+		if end == len(b) || b[end] != ' ' && b[end] != '\t' {
+			return io.NewSectionReader(content, int64(end), content.Size()-int64(end))
+		}
+	}
 }
 
 func (k *conn) lost(text string) queue.Result {
