@@ -214,6 +214,16 @@ func (h *house) deliver(t *testing.T, from, to, subject string) {
 	}
 }
 
+// makeMaildir makes an empty Maildir.
+func makeMaildir(t *testing.T, dir string) {
+	t.Helper()
+	for _, sub := range []string{"cur", "new", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // maildir counts the messages of a Maildir that have every one of the words.
 func maildir(t *testing.T, dir string, words ...string) int {
 	t.Helper()

@@ -29,7 +29,7 @@ func TestCurlIMAP(t *testing.T) {
 	if out := curl(base + "/INBOX;MAILINDEX=1;SECTION=HEADER.FIELDS%20(SUBJECT)"); !strings.Contains(out, "Subject: curl imap 0") {
 		t.Errorf("section:\n%s", out)
 	}
-	if out := curl(base + "/INBOX?SUBJECT%20imap%202"); !strings.Contains(out, "* SEARCH 3") {
+	if out := curl(base + "/INBOX?SUBJECT%20%22imap%202%22"); !strings.Contains(out, "* SEARCH 3") {
 		t.Errorf("SEARCH: %q", out)
 	}
 	curl(base, "-X", "CREATE Work/Projects")
@@ -51,8 +51,8 @@ func TestIsync(t *testing.T) {
 		h.deliver(t, "stranger@gamma.test", bob, fmt.Sprintf("isync %d", i))
 	}
 	conf := write(t, home, "mbsyncrc", "IMAPAccount house\nHost localhost\nPort "+h.port(1993)+"\nUser "+bob+"\nPass "+password+"\nSSLType IMAPS\nCertificateFile "+h.ca+
-		"\nIMAPStore far\nAccount house\nMaildirStore near\nPath "+home+"/mail/\nInbox "+home+"/mail/INBOX\nSubFolders Verbatim\n"+
-		"Channel all\nFar :far:\nNear :near:\nPatterns *\nCreate Both\nRemove Both\nExpunge Both\nSyncState *\nSync All\n")
+		"\n\nIMAPStore far\nAccount house\n\nMaildirStore near\nPath "+home+"/mail/\nInbox "+home+"/mail/INBOX\nSubFolders Verbatim\n"+
+		"\nChannel all\nFar :far:\nNear :near:\nPatterns *\nCreate Both\nRemove Both\nExpunge Both\nSyncState *\nSync All\n")
 	if err := os.MkdirAll(home+"/mail", 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -67,11 +67,7 @@ func TestIsync(t *testing.T) {
 		}
 	}
 	// Local changes: a new message in a new folder, a flag, a deletion.
-	for _, dir := range []string{"cur", "new", "tmp"} {
-		if err := os.MkdirAll(filepath.Join(home, "mail", "Local", dir), 0o700); err != nil {
-			t.Fatal(err)
-		}
-	}
+	makeMaildir(t, filepath.Join(home, "mail", "Local"))
 	write(t, filepath.Join(home, "mail", "Local", "cur"), "1.made.here:2,FS", strings.ReplaceAll(message(bob, bob, "made here"), "\r\n", "\n"))
 	files, _ := filepath.Glob(home + "/mail/INBOX/*/*")
 	renameFlags(t, files[0], "T")
@@ -150,14 +146,19 @@ func TestNeomutt(t *testing.T) {
 		h.deliver(t, "stranger@gamma.test", alice, fmt.Sprintf("neomutt %d", i))
 	}
 	conf := write(t, home, "muttrc", "set from="+alice+"\nset imap_user="+alice+"\nset imap_pass="+password+"\nset folder=imaps://localhost:"+h.port(1993)+
-		"/\nset spoolfile=+INBOX\nset ssl_ca_certificates_file="+h.ca+"\nset ssl_usesystemcerts=no\nset certificate_file="+h.ca+"\nset smtp_url=smtps://alice%40alpha.test@localhost:"+h.port(1465)+
+		"/\nset spoolfile=+INBOX\nset ssl_ca_certificates_file="+h.ca+"\nset certificate_file="+h.ca+"\nset smtp_url=smtps://alice%40alpha.test@localhost:"+h.port(1465)+
 		"\nset smtp_pass="+password+"\nset record=+Sent\nset confirmappend=no\nset confirmcreate=no\nset delete=yes\nset quit=yes\nset header_cache=\nset ssl_force_tls=yes\nset use_threads=flat\n")
-	run(t, home, "A body.\n", "neomutt", "-F", conf, "-s", "neomutt to carol", carol)
+	run(t, home, "A body.\n", "neomutt", "-F", conf, "-s", "neomutt in batch", carol)
+	h.awaitMail(t, carol, "INBOX", "neomutt in batch", 1)
+	mutt := func(keys string) {
+		t.Helper()
+		script := write(t, home, "keys", "set editor=true\nset abort_unmodified=no\npush \""+keys+"<quit>\"\n")
+		run(t, home, "", "script", "-qec", "neomutt -F "+conf+" -e 'source "+script+"'", "/dev/null")
+	}
+	mutt("<mail>" + carol + "<enter>neomutt to carol<enter><send-message>")
 	h.awaitMail(t, carol, "INBOX", "neomutt to carol", 1)
 	h.awaitMail(t, alice, "Sent", "neomutt to carol", 1)
-	keys := `push "<tag-pattern>~s 'neomutt 1'<enter><tag-prefix><save-message>=Archive<enter><delete-pattern>~s 'neomutt 2'<enter><sync-mailbox><quit>"`
-	script := write(t, home, "keys", keys+"\n")
-	run(t, home, "", "script", "-qec", "neomutt -F "+conf+" -e 'source "+script+"'", "/dev/null")
+	mutt("<tag-pattern>~s 'neomutt 1'<enter><tag-prefix><save-message>=Archive<enter><delete-pattern>~s 'neomutt 2'<enter><sync-mailbox>")
 	h.awaitMail(t, alice, "Archive", "neomutt 1", 1)
 	h.awaitMail(t, alice, "INBOX", "neomutt", 1)
 }

@@ -30,7 +30,7 @@ func TestSwaks(t *testing.T) {
 		{"relay", []string{"--to", "someone@gamma.test"}, "550 5.7.1", false},
 		{"relay by percent", []string{"--to", "someone%gamma.test@alpha.test"}, "550 5.", false},
 		{"relay by source route", []string{"--to", "@alpha.test:someone@gamma.test"}, "5", false},
-		{"no AUTH on port 25", []string{"--to", bob, "--auth", "PLAIN", "--au", alice, "--ap", password}, "requirements", false},
+		{"no AUTH on port 25", []string{"--to", bob, "--auth", "PLAIN", "--au", alice, "--ap", password}, "did not advertise authentication", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			out, err := try(t, home, "", "swaks", append(c.args, inbound...)...)

@@ -16,7 +16,7 @@ func TestSeveralAtOnce(t *testing.T) {
 	home := t.TempDir()
 	const each = 10
 	conf := write(t, home, "mbsyncrc", "IMAPAccount house\nHost localhost\nPort "+h.port(1993)+"\nUser "+carol+"\nPass "+password+"\nSSLType IMAPS\nCertificateFile "+h.ca+
-		"\nIMAPStore far\nAccount house\nMaildirStore near\nPath "+home+"/mail/\nInbox "+home+"/mail/INBOX\nChannel all\nFar :far:\nNear :near:\nPatterns INBOX\nCreate Near\nExpunge None\nSyncState *\n")
+		"\n\nIMAPStore far\nAccount house\n\nMaildirStore near\nPath "+home+"/mail/\nInbox "+home+"/mail/INBOX\n\nChannel all\nFar :far:\nNear :near:\nPatterns INBOX\nCreate Near\nExpunge None\nSyncState *\n")
 	if err := os.MkdirAll(home+"/mail", 0o700); err != nil {
 		t.Fatal(err)
 	}
