@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -287,4 +288,49 @@ func fill(b testing.TB, h *storetest.House, id mail.AccountID, n int) {
 		}
 		have += add
 	}
+}
+
+// BenchmarkRead opens and reads messages of 12 KB as FETCH BODY[] does, BenchmarkStructure as FETCH ENVELOPE does.
+func BenchmarkRead(b *testing.B) {
+	h, rows := filled(b, 500, 12<<10)
+	buf := make([]byte, 64<<10)
+	b.ReportAllocs()
+	for n := 0; b.Loop(); n++ {
+		m := rows[n%len(rows)]
+		b.SetBytes(int64(m.Size))
+		body, err := h.Store.Open(context.Background(), m)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := body.ReadAt(buf[:m.Size], 0); err != nil && err != io.EOF {
+			b.Fatal(err)
+		}
+		body.Close()
+	}
+}
+
+func BenchmarkStructure(b *testing.B) {
+	h, rows := filled(b, 500, 12<<10)
+	b.ReportAllocs()
+	for n := 0; b.Loop(); n++ {
+		body, err := h.Store.Open(context.Background(), rows[n%len(rows)])
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := body.Root(); err != nil {
+			b.Fatal(err)
+		}
+		body.Close()
+	}
+}
+
+// filled is a store with n messages of size octets.
+func filled(b *testing.B, n, size int) (*storetest.House, []store.Message) {
+	b.Helper()
+	h := storetest.Start(b, storetest.Options{})
+	storetest.Account(b, h.Store, h.DB, 1)
+	for i := range n {
+		storetest.Deliver(b, h.Store, 1, "INBOX", aMail(i, size))
+	}
+	return h, storetest.Rows(b, h.Store, 1, "INBOX")
 }
