@@ -119,6 +119,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	running.Go(func() { storeErr = d.keepers.store.Run(inner) })
 	running.Go(func() { d.watchSpool(inner) })
+	running.Go(func() { tidy(inner) })
 	d.web.start()
 	for _, door := range d.doors {
 		d.group.Go(door.service)
