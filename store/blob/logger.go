@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -231,6 +232,11 @@ func (l *Log) run() {
 			}
 			for _, p := range batch {
 				p.done <- err
+			}
+			if len(batch) > 1 {
+				// Those who were just told come back at once with their next record; letting them run first makes the next batch half
+				// as large again (measured with 20 and 100 writers) and costs nothing when they do not.
+				runtime.Gosched()
 			}
 			clear(batch)
 		}
