@@ -205,6 +205,45 @@ func TestHeadLimit(t *testing.T) {
 	}
 }
 
+// FuzzLines: however text is cut, the line check gives the same as a plain reading of the rule.
+func FuzzLines(f *testing.F) {
+	for _, s := range []string{"", "a\r\nb\r\n", "a\nb", "a\rb", "\r", "\r\n", "\n", "\r\r\n", "a\r\n\n\r\n\r"} {
+		f.Add(s, 1, true)
+		f.Add(s, 2, false)
+	}
+	f.Fuzz(func(t *testing.T, in string, size int, fix bool) {
+		if len(in) > 1<<15 || size < 1 {
+			return
+		}
+		rest := strings.ReplaceAll(in, "\r\n", "")
+		want, fault := in, error(nil)
+		if fix {
+			want = strings.ReplaceAll(strings.ReplaceAll(in, "\r\n", "\n"), "\n", "\r\n")
+		}
+		if strings.Contains(rest, "\r") || strings.Contains(in, "\r\r") {
+			fault = wire.ErrBareCR
+		} else if !fix && strings.Contains(rest, "\n") {
+			fault = wire.ErrBareLF
+		}
+		got, err := io.ReadAll(&lines{src: pieces{strings.NewReader(in), size}, fix: fix})
+		if (fault == nil) != (err == nil) || (fault == nil && string(got) != want) {
+			t.Fatalf("%q (%t): %q %v, want %q %v", in, fix, got, err, want, fault)
+		}
+		var b bytes.Buffer
+		if _, err2 := (&lines{src: pieces{strings.NewReader(in), size + 1}, fix: fix}).WriteTo(&b); err2 != err || (err == nil && b.String() != want) {
+			t.Fatalf("%q (%t) by WriteTo: %q %v, want %q %v", in, fix, b.String(), err2, want, err)
+		}
+	})
+}
+
+// pieces reads at most n octets at once.
+type pieces struct {
+	r io.Reader
+	n int
+}
+
+func (p pieces) Read(b []byte) (int, error) { return p.r.Read(b[:min(len(b), p.n)]) }
+
 func TestFixLines(t *testing.T) {
 	got, err := io.ReadAll(FixLines(strings.NewReader("a\nb\r\nc")))
 	if err != nil || string(got) != "a\r\nb\r\nc" {
