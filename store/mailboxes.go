@@ -217,7 +217,7 @@ func (s *Store) Subscribe(ctx context.Context, id mail.AccountID, name string, o
 		if err != nil {
 			return err
 		}
-		if on && a.holding.subs >= maxSubs {
+		if on && a.holding.subs >= maxSubs && tx.Get(tabSubs, nameKey(id, name)) == nil {
 			return fmt.Errorf("%w: an account has at most %d subscriptions", ErrLimit, maxSubs)
 		}
 		m.subscribe(a, name, on)

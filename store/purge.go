@@ -4,12 +4,16 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"time"
 
 	"github.com/posthouse-mail/posthouse/store/kv"
 )
 
 // purgeStep is how many rows of a dropped mailbox one commit removes: about 30,000 messages, a megabyte or two of pages.
 const purgeStep = 500
+
+// purgeRetry is how long a purge that failed waits for the next try.
+const purgeRetry = time.Minute
 
 func (s *Store) wakePurge() {
 	select {

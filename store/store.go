@@ -173,16 +173,19 @@ func (s *Store) SetOrphan(take Orphan) { s.orphan = take }
 // Run removes in the background what was deleted in the foreground, until ctx ends.
 func (s *Store) Run(ctx context.Context) error {
 	for {
+		var retry <-chan time.Time
 		if err := s.purgeAll(ctx); err != nil {
 			if ctx.Err() != nil || errors.Is(err, kv.ErrClosed) {
 				return nil
 			}
 			s.log.ErrorContext(ctx, logx.StorePurgeFailed, "error", err)
+			retry = time.After(purgeRetry) // a full disk, say
 		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-s.purge:
+		case <-retry:
 		}
 	}
 }
