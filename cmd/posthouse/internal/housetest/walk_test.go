@@ -57,7 +57,7 @@ func TestTwoHouses(t *testing.T) {
 	a.send("alice@one.test", "to nobody", "nobody@other.test", "ben@other.test")
 	ben.awaits(1, "to nobody")
 	bounce := alice.body(alice.awaits(1, "could not be delivered")[0])
-	for _, want := range []string{"From: ", "multipart/report", "nobody@other.test", "5.1.1", "Subject: to nobody"} {
+	for _, want := range []string{"Return-Path: <>\r\n", "multipart/report", "nobody@other.test", "5.1.1", "Subject: to nobody"} {
 		if !strings.Contains(bounce, want) {
 			t.Errorf("the bounce has no %q:\n%s", want, bounce)
 		}

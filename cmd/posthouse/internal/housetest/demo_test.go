@@ -1,0 +1,81 @@
+package housetest
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/posthouse-mail/posthouse/cmd/posthouse/internal/demo"
+)
+
+// freeOffset finds an offset where all ports of the demo are free.
+func freeOffset(t *testing.T) int {
+	t.Helper()
+	for offset := 20_000 + os.Getpid()%1000*20; offset < 60_000; offset += 7 {
+		free := true
+		for _, p := range []int{demo.PortSMTP, demo.PortSubmissions, demo.PortSubmission, demo.PortExtra, demo.PortPOP3, demo.PortPOP3S, demo.PortIMAP, demo.PortIMAPS, demo.PortMetrics} {
+			l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", p+offset))
+			if err != nil {
+				free = false
+				break
+			}
+			l.Close()
+		}
+		if free {
+			return offset
+		}
+	}
+	t.Fatal("no free ports")
+	return 0
+}
+
+// TestDemo is what `posthouse demo` does, twice on the same folder.
+func TestDemo(t *testing.T) {
+	data, offset := filepath.Join(t.TempDir(), "demo"), freeOffset(t)
+	for run := range 2 {
+		h, err := demo.New(t.Context(), demo.Options{Data: data, Offset: offset, Version: "test"})
+		if err != nil {
+			t.Fatalf("run %d: %v", run, err)
+		}
+		pem, err := os.ReadFile(filepath.Join(data, demo.CAFile))
+		if err != nil || !x509.NewCertPool().AppendCertsFromPEM(pem) {
+			t.Errorf("run %d: the authority's file is not there before the doors open: %v", run, err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- h.Run(ctx) }()
+		tryCtx, cancel := context.WithTimeout(ctx, patience)
+		s, err := h.Try(tryCtx)
+		cancel()
+		if err != nil || s.UID != uint32(run+1) {
+			t.Errorf("run %d: %+v %v", run, s, err)
+		}
+		for _, want := range []string{h.Port(demo.PortIMAPS), h.Port(demo.PortExtra), demo.Carol, demo.Password, demo.CAFile} {
+			if !strings.Contains(h.Describe(), want) {
+				t.Errorf("%q is not told:\n%s", want, h.Describe())
+			}
+		}
+		if curl := h.Curl(s); !strings.Contains(curl, "imaps://localhost:"+h.Port(demo.PortIMAPS)) {
+			t.Error(curl)
+		}
+		a, err := http.Get("http://127.0.0.1:" + h.Port(demo.PortMetrics) + "/readyz")
+		if err != nil || a.StatusCode != http.StatusOK {
+			t.Errorf("readyz: %v", err)
+		} else {
+			a.Body.Close()
+		}
+		stop()
+		if err := <-done; err != nil {
+			t.Errorf("run %d ended with %v", run, err)
+		}
+	}
+	if _, err := demo.New(t.Context(), demo.Options{Data: data, Offset: 70_000}); err == nil {
+		t.Error("an offset beyond the ports")
+	}
+}
