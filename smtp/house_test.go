@@ -38,7 +38,7 @@ func certificates(t testing.TB, now func() time.Time) (server, client *tls.Confi
 func dial(t testing.TB, ctx context.Context, s *Server, service string) net.Conn {
 	t.Helper()
 	ours, theirs := net.Pipe()
-	serveOn(t, ctx, s, service, ours, theirs)
+	serveOn(t, ctx, s, service, [2]net.Conn{ours, theirs})
 	return theirs
 }
 
@@ -58,12 +58,13 @@ func dialTCP(t testing.TB, ctx context.Context, s *Server, service string) net.C
 	if err != nil {
 		t.Fatal(err)
 	}
-	serveOn(t, ctx, s, service, ours, theirs)
+	serveOn(t, ctx, s, service, [2]net.Conn{ours, theirs})
 	return theirs
 }
 
-func serveOn(t testing.TB, ctx context.Context, s *Server, service string, ours, theirs net.Conn) {
+func serveOn(t testing.TB, ctx context.Context, s *Server, service string, ends [2]net.Conn) {
 	t.Helper()
+	ours, theirs := ends[0], ends[1]
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
