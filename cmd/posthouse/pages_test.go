@@ -19,7 +19,7 @@ func TestMain(m *testing.M) {
 
 // TestPages runs testdata/*.txt: what a person types and what he reads. Lines that begin with "$ " are commands, "< " their stdin,
 // "! " stderr, "= " an exit code that is not 0, anything else is stdout. $DIR is a folder of the page's own; --data $DIR/data is
-// added to commands that name no house, except where a page begins with "# alone".
+// added to commands that name no house, except where a page begins with "# alone"; "# running" starts a house on that folder.
 func TestPages(t *testing.T) {
 	pages, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(pages) == 0 {
@@ -54,6 +54,9 @@ func runPage(t *testing.T, text string) string {
 	var out strings.Builder
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	alone := lines[0] == "# alone"
+	if lines[0] == "# running" {
+		startHouse(t, filepath.Join(dir, "data"))
+	}
 	for i := 0; i < len(lines); i++ {
 		if strings.HasPrefix(lines[i], "#") || lines[i] == "" && (i+1 == len(lines) || strings.HasPrefix(lines[i+1], "$ ") || strings.HasPrefix(lines[i+1], "#")) {
 			out.WriteString(lines[i] + "\n")
@@ -65,10 +68,10 @@ func runPage(t *testing.T, text string) string {
 		}
 		var stdin strings.Builder
 		fmt.Fprintf(&out, "$ %s\n", command)
-		for i+1 < len(lines) && strings.HasPrefix(lines[i+1], "< ") {
+		for i+1 < len(lines) && strings.HasPrefix(lines[i+1], "<") {
 			i++
 			out.WriteString(lines[i] + "\n")
-			stdin.WriteString(lines[i][2:] + "\n")
+			stdin.WriteString(strings.TrimPrefix(lines[i][1:], " ") + "\n")
 		}
 		out.WriteString(typed(t, dir, command, stdin.String(), alone))
 	}
@@ -117,6 +120,9 @@ func masked(dir, s string) string {
 		{`"\d{4}-\d\d-\d\dT[^"]+"`, `"(a time)"`},
 		{`go1\.[0-9.]+, \w+/\w+`, "(a toolchain)"},
 		{`posthouse \S+ \(`, "posthouse (a version) ("},
+		{`127\.0\.0\.1:\d{4,5}`, "127.0.0.1:PORT"},
+		{`(process +)\d+,`, "${1}PID,"},
+		{`\b[0-9][0-9a-z]{12}\b`, "(a queue id)"},
 	} {
 		s = regexp.MustCompile(m[0]).ReplaceAllString(s, m[1])
 	}

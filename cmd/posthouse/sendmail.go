@@ -270,6 +270,9 @@ func (c *crlf) Read(b []byte) (int, error) {
 			b[n], c.last, c.lf = '\n', '\n', false
 			continue
 		}
+		if n > 0 && c.r.Buffered() == 0 {
+			return n, nil // who speaks SMTP to us waits for an answer now
+		}
 		x, err := c.r.ReadByte()
 		if err != nil {
 			if n > 0 {

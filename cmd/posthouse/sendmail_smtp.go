@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -18,10 +20,10 @@ import (
 // smtpOnStdin is sendmail -bs: the program that called us speaks SMTP over our stdin and stdout.
 func (p *program) smtpOnStdin(ctx context.Context, c *config.Config, m api.Message) error {
 	s := smtp.NewServer(smtp.Options{
-		Desk: &stdinDesk{p: p, config: c, message: m}, Hostname: c.Hostname, FixLF: true,
+		Desk: &stdinDesk{p: p, config: c, message: m}, Hostname: cmp.Or(c.Hostname, "localhost"),
 		MaxSize: int64(c.Limits.MessageSize), MaxRecipients: c.Limits.Recipients,
 	})
-	s.Handle(ctx, &serve.Conn{Conn: &stdio{in: p.stdin, out: p.stdout}, ID: "stdin", Service: "sendmail"})
+	s.Handle(ctx, &serve.Conn{Conn: &stdio{in: &crlf{r: bufio.NewReader(p.stdin)}, out: p.stdout}, ID: "stdin", Service: "sendmail"})
 	return nil
 }
 

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"net/netip"
+	"testing"
+
+	"github.com/posthouse-mail/posthouse/cmd/posthouse/internal/daemon"
+	"github.com/posthouse-mail/posthouse/internal/cert"
+	"github.com/posthouse-mail/posthouse/internal/config"
+	"github.com/posthouse-mail/posthouse/internal/dns"
+)
+
+// startHouse runs a house on the folder until the test ends. Its DNS knows nobody.
+func startHouse(t *testing.T, folder string) {
+	t.Helper()
+	zone, err := dns.NewZone()
+	if err != nil {
+		t.Fatal(err)
+	}
+	zone.Fail("far.test")
+	names, err := dns.Serve(netip.MustParseAddrPort("127.0.0.1:0"), zone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca, err := cert.NewAuthority("test", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := ca.WritePair(t.TempDir(), "tls", "localhost")
+	if err != nil {
+		t.Fatal(err)
+	}
+	any := []config.Address{{HostPort: "127.0.0.1:0"}}
+	c := config.Default()
+	c.Hostname, c.Data = "mx.one.test", folder
+	c.Listen = config.Listen{SMTP: any, Submissions: any, IMAPS: any}
+	c.Metrics.Listen = nil
+	c.DNS.Servers = []netip.AddrPort{names.Addr()}
+	c.TLS.Certificates = []config.Certificate{{Cert: pair.Certificate, Key: pair.Key}}
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	d, err := daemon.New(ctx, daemon.Options{Config: c, Version: "v0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- d.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if err := names.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
