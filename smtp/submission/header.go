@@ -42,11 +42,10 @@ func (s *session) begin(w io.Writer, header []byte) error {
 		t.For = s.to[0].Address.String()
 	}
 	b := make([]byte, 0, 768+len(header))
-	if !s.leaves() { // final delivery; what leaves must not carry one
-		b = append(b, "Return-Path: <"...)
-		b = append(b, s.envelope.From.String()...)
-		b = append(b, ">\r\n"...)
-	}
+	// For the mailboxes here (RFC 5321 section 4.4); the remote carrier leaves a leading one out of what it sends.
+	b = append(b, "Return-Path: <"...)
+	b = append(b, s.envelope.From.String()...)
+	b = append(b, ">\r\n"...)
 	b = t.Append(b)
 	var add message.HeaderWriter
 	from := s.who.main
