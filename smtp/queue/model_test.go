@@ -87,7 +87,10 @@ func (m *model) takeReport(a Attempt) Outcome {
 func (m *model) check(h *house) {
 	m.t.Helper()
 	waiting := map[string]bool{}
-	for _, it := range h.list() {
+	items := h.list()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, it := range items {
 		for _, r := range it.Envelope.Recipients {
 			waiting[r.Address.String()] = true
 		}
@@ -95,8 +98,6 @@ func (m *model) check(h *house) {
 			m.t.Errorf("%s: held %v", it.ID, it.Held)
 		}
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	for to, f := range m.fate {
 		ends := f.delivered + f.reported
 		gone := f.cancelled || f.from == "" // may go without a word
@@ -168,15 +169,15 @@ func (m *model) do(h *house, op byte, arg int, pick Filter, ids *[]string) {
 		if _, err = h.q.Hold(m.t.Context(), pick); err == nil {
 			for _, it := range h.list() {
 				if it.Held {
-					m.held[it.ID] = true
+					m.hold(it.ID, true)
 				}
 			}
 		}
 	case 7:
-		if pick.IDs != nil {
-			delete(m.held, pick.IDs[0])
-		} else {
-			clear(m.held)
+		for _, id := range *ids {
+			if pick.IDs == nil || id == pick.IDs[0] {
+				m.hold(id, false)
+			}
 		}
 		_, err = h.q.Release(m.t.Context(), pick)
 	case 8:
@@ -184,12 +185,7 @@ func (m *model) do(h *house, op byte, arg int, pick Filter, ids *[]string) {
 	case 9:
 		for _, it := range h.list() {
 			if pick.IDs == nil || it.ID == pick.IDs[0] {
-				for _, r := range it.Envelope.Recipients {
-					if f := m.fate[r.Address.String()]; f != nil && arg%2 == 0 {
-						f.cancelled = true
-					}
-				}
-				delete(m.held, it.ID)
+				m.cancel(it, arg%2 == 0)
 			}
 		}
 		_, err = h.q.Cancel(m.t.Context(), pick, arg%2 == 1)
@@ -197,6 +193,23 @@ func (m *model) do(h *house, op byte, arg int, pick Filter, ids *[]string) {
 	if err != nil && err != ErrNoItem {
 		m.t.Errorf("operation %d: %v", op, err)
 	}
+}
+
+func (m *model) hold(id string, on bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.held[id] = on
+}
+
+func (m *model) cancel(it Item, silent bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, r := range it.Envelope.Recipients {
+		if f := m.fate[r.Address.String()]; f != nil && silent {
+			f.cancelled = true
+		}
+	}
+	m.held[it.ID] = false
 }
 
 // send writes to up to four recipients in two domains; op 3 sends from <>.

@@ -76,6 +76,7 @@ type Queue struct {
 	loading bool     // Run reads the table: commits are gathered in early
 	early   []change // guarded by mu
 	running bool
+	broken  error // guarded by mu: the database has ended
 }
 
 // New registers the queue's part kind; before db.Start.

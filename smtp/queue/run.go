@@ -18,7 +18,7 @@ import (
 const retryBroken = time.Minute
 
 // Run schedules until ctx ends, then waits for what is in flight. An item goes to the first transport whose Route does
-// not pass it. Run once only.
+// not pass it. Run once only. An error means that results cannot be stored any more.
 func (q *Queue) Run(ctx context.Context, transports ...Transport) error {
 	q.transports = transports
 	if err := q.fill(ctx); err != nil {
@@ -31,8 +31,13 @@ func (q *Queue) Run(ctx context.Context, transports ...Transport) error {
 	// Attempts outlive ctx by the grace, so that a message in the middle of its DATA is not sent twice.
 	grace, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
+	var broken error
 	for ctx.Err() == nil {
 		q.mu.Lock()
+		if broken = q.broken; broken != nil {
+			q.mu.Unlock()
+			break
+		}
 		jobs, wake := q.sched.next(q.now())
 		q.mu.Unlock()
 		for _, j := range jobs {
@@ -43,7 +48,15 @@ func (q *Queue) Run(ctx context.Context, transports ...Transport) error {
 	timer := time.AfterFunc(q.o.Grace, stop)
 	defer timer.Stop()
 	work.Wait()
-	return nil
+	return broken
+}
+
+// end stops the queue: nothing can be settled any more, so that every attempt would send its message once more.
+func (q *Queue) end(err error) {
+	q.mu.Lock()
+	q.broken = fmt.Errorf("the queue stops, results cannot be stored: %w", err)
+	q.mu.Unlock()
+	q.poke()
 }
 
 func (q *Queue) now() int64 { return q.o.Now().UnixMilli() }

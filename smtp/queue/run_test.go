@@ -16,6 +16,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/metrics"
 	"github.com/posthouse-mail/posthouse/internal/vfs"
 	"github.com/posthouse-mail/posthouse/internal/vfs/vfstest"
+	"github.com/posthouse-mail/posthouse/store/kv"
 )
 
 // carrier is a Transport of functions that notes what it was asked.
@@ -301,6 +302,29 @@ func TestShutdown(t *testing.T) {
 		if left := h.list(); len(left) != 0 {
 			t.Errorf("left %+v", left)
 		}
+	})
+}
+
+// When results cannot be stored any more, nothing is sent again and again: the queue stops.
+func TestDatabaseEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, _ := newFragileHouse(t, Options{})
+		c := &carrier{deliver: func(a Attempt) Outcome {
+			if err := h.db.Close(); err != nil {
+				t.Error(err)
+			}
+			return Fail(1, Result{Verdict: Done})
+		}}
+		done := make(chan error, 1)
+		h.send(envelope(t, "", "carol@beta.test"), sample)
+		go func() { done <- h.q.Run(context.Background(), c) }()
+		if err := <-done; !errors.Is(err, kv.ErrClosed) {
+			t.Errorf("Run gave %v", err)
+		}
+		if n := c.count("carol@beta.test"); n != 1 {
+			t.Errorf("%d attempts", n)
+		}
+		h.db = nil
 	})
 }
 

@@ -65,7 +65,11 @@ func (q *Queue) insist(ctx context.Context, a *attempt, store func() error) bool
 			return true
 		}
 		q.log.ErrorContext(ctx, logx.QueueUnsettled, "id", a.before.id, "number", a.number, "error", err)
-		if errors.Is(err, kv.ErrClosed) || !errors.Is(err, kv.ErrFull) || !pause(ctx, wait) {
+		if errors.Is(err, kv.ErrClosed) {
+			q.end(err)
+			return false
+		}
+		if !errors.Is(err, kv.ErrFull) || !pause(ctx, wait) {
 			return false
 		}
 	}
