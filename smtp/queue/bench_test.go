@@ -89,3 +89,36 @@ func TestHundredThousandEntries(t *testing.T) {
 		t.Errorf("%d routes are asked for at once", len(jobs))
 	}
 }
+
+// instant takes everything at once.
+type instant struct{ done chan struct{} }
+
+func (i instant) Route(_ context.Context, s Stream) (Route, error) {
+	return Route{Host: "mx." + string(s.To), Limit: 64}, nil
+}
+
+func (i instant) Deliver(_ context.Context, _ Route, a Attempt) Outcome {
+	i.done <- struct{}{}
+	return Fail(len(a.Envelope.Recipients), Result{Verdict: Done, Code: 250, Status: "2.0.0", Handoff: Passed})
+}
+
+// BenchmarkThrough measures a message's way through the queue, from its part to its settled row, with hosts that take at once.
+func BenchmarkThrough(b *testing.B) {
+	h := newHouse(b, Options{})
+	i := instant{make(chan struct{}, 1<<16)}
+	h.run(i)
+	const senders = 20
+	for b.Loop() {
+		for s := range senders {
+			go func() {
+				for n := range 50 {
+					h.send(envelope(b, "alice@alpha.test", fmt.Sprintf("m%d@d%d.test", n, s)), sample)
+				}
+			}()
+		}
+		for range senders * 50 {
+			<-i.done
+		}
+	}
+	b.ReportMetric(float64(b.N*senders*50)/b.Elapsed().Seconds(), "messages/s")
+}

@@ -40,8 +40,13 @@ func (o *Options) after(number uint64, e *entry, now int64) int64 {
 	return due
 }
 
-// rest is how long a host is left alone after its n-th failure in a row.
-func rest(name string, n int) time.Duration {
+// rest is how long a host is left alone after its n-th failure in a row. Where it has only put one message off by its policy (4.7.x
+// without 421: often greylisting, which every new sender meets), the rest stays short.
+func rest(name string, n int, r Result) time.Duration {
+	most := 30 * time.Minute
+	if r.Host == HostSlow && r.Code != 421 {
+		most = 5 * time.Minute
+	}
 	d := time.Minute << min(n-1, 5)
-	return jitter(min(d, 30*time.Minute), append([]byte(name), byte(n)))
+	return jitter(min(d, most), append([]byte(name), byte(n)))
 }

@@ -445,7 +445,7 @@ func (s *schedule) fail(j job, r Result, now int64) {
 	if h.failures == 0 || j.started > h.failed {
 		h.failures++
 		h.failed = now
-		h.start = max(h.start, now+rest(h.name, h.failures).Milliseconds())
+		h.start = max(h.start, now+rest(h.name, h.failures, r).Milliseconds())
 	}
 	h.down = r.Host == HostDown && now-h.good > time.Minute.Milliseconds()
 	for range h.turns.len() {

@@ -278,6 +278,23 @@ func TestOperatorsChanges(t *testing.T) {
 	}
 }
 
+func TestRests(t *testing.T) {
+	for _, c := range []struct {
+		r        Result
+		n        int
+		from, to time.Duration
+	}{
+		{Result{Host: HostDown}, 1, 54 * time.Second, 66 * time.Second},
+		{Result{Host: HostDown}, 50, 27 * time.Minute, 33 * time.Minute},
+		{Result{Host: HostSlow, Code: 421}, 50, 27 * time.Minute, 33 * time.Minute},
+		{Result{Host: HostSlow, Code: 451, Status: "4.7.1"}, 50, 4 * time.Minute, 6 * time.Minute},
+	} {
+		if d := rest("mx", c.n, c.r); d < c.from || d > c.to {
+			t.Errorf("%+v: failure %d gives a rest of %v", c.r, c.n, d)
+		}
+	}
+}
+
 func TestRetryTimes(t *testing.T) {
 	o := Options{}
 	o.defaults()
