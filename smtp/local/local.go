@@ -69,8 +69,8 @@ type Message struct {
 // be given. The arrival is used up. An account that several recipients lead to gets one copy.
 func (c *Carrier) Deliver(ctx context.Context, m Message) (blob.LSN, error) {
 	var boxes []store.Delivery
-	out, delivered := m.Envelope, m.Envelope
-	out.Recipients, delivered.Recipients = nil, nil
+	out, done := m.Envelope, map[queue.Handoff][]mail.Recipient{}
+	out.Recipients = nil
 	now := c.o.Now()
 	for _, to := range m.To {
 		for _, d := range to.Route.Local {
@@ -78,8 +78,8 @@ func (c *Carrier) Deliver(ctx context.Context, m Message) (blob.LSN, error) {
 				boxes = append(boxes, store.Delivery{Account: d.Account, Mailbox: inbox, Received: now})
 			}
 		}
-		if len(to.Route.Local) > 0 {
-			delivered.Recipients = append(delivered.Recipients, to.Recipient)
+		if h := handoff(to.Route); h != queue.Passed {
+			done[h] = append(done[h], to.Recipient)
 		}
 		out.Recipients = append(out.Recipients, leaving(to)...)
 	}
@@ -92,8 +92,12 @@ func (c *Carrier) Deliver(ctx context.Context, m Message) (blob.LSN, error) {
 		out.Recipients = once(out.Recipients)
 		parts = append(parts, c.o.Queue.Part(m.ID, out))
 	}
-	if p, ok := c.o.Queue.DeliveredPart(m.ID, delivered); ok {
-		parts = append(parts, p)
+	for _, h := range []queue.Handoff{queue.Delivered, queue.Expanded} {
+		e := m.Envelope
+		e.Recipients = done[h]
+		if p, ok := c.o.Queue.SuccessPart(m.ID, e, h); ok {
+			parts = append(parts, p)
+		}
 	}
 	size := m.Arrival.Size()
 	lsn, err := c.o.Store.Deliver(ctx, m.Arrival, boxes, parts...)
@@ -126,6 +130,17 @@ func leaving(to Recipient) []mail.Recipient {
 		out = append(out, r)
 	}
 	return out
+}
+
+// handoff says who owes a recipient's report of success: with Passed the next host, else this one.
+func handoff(r auth.Route) queue.Handoff {
+	switch {
+	case len(r.Remote) == 0 && len(r.Local) > 0:
+		return queue.Delivered
+	case len(r.Local)+len(r.Remote) > 1:
+		return queue.Expanded
+	}
+	return queue.Passed
 }
 
 // originalOf is the ORCPT of an address that came without one, so that a report names what the sender wrote.

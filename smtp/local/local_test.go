@@ -218,7 +218,7 @@ func TestSuccessReports(t *testing.T) {
 		r.deliver("out@alpha.test SUCCESS")
 		r.deliver("team@alpha.test SUCCESS")
 		settle(time.Second)
-		if got := r.texts("alice@alpha.test"); len(got) != 3 { // the message to team and its report
+		if got := r.texts("alice@alpha.test"); len(got) != 3 || !strings.Contains(got[1]+got[2], "Action: expanded") { // the message to team and its report
 			t.Errorf("alice has %d messages: %q", len(got), got)
 		}
 		if len(r.away) != 2 || r.away[0] != "dora@away.test SUCCESS out@alpha.test" || r.away[1] != "dora@away.test NEVER team@alpha.test" {

@@ -100,11 +100,7 @@ func (c *Carrier) find(ctx context.Context, p *placing, r mail.Recipient) queue.
 	if len(route.Remote) > 0 {
 		p.out = append(p.out, out...)
 	}
-	handoff := queue.Delivered
-	if len(route.Local) == 0 && len(route.Remote) == 1 {
-		handoff = queue.Passed // the one member's entry carries the wishes on
-	}
-	return queue.Result{Verdict: queue.Done, Code: 250, Status: "2.1.5", Text: "delivered to the mailbox", Handoff: handoff}
+	return queue.Result{Verdict: queue.Done, Code: 250, Status: "2.1.5", Text: "delivered to the mailbox", Handoff: handoff(route)}
 }
 
 // place is the carrier's share of the transaction.

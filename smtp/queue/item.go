@@ -32,6 +32,7 @@ const (
 	Passed    Handoff = iota // the next host offered DSN and took the parameters over: it reports
 	Relayed                  // the next host does not know DSN: we report "relayed"
 	Delivered                // it lies in a mailbox here: we report "delivered"
+	Expanded                 // it went to the members of an alias: we report "expanded" (section 5.2.7.3 c)
 )
 
 // HostState is what an attempt tells about the host, beside what it tells about the message.

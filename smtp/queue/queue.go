@@ -116,9 +116,9 @@ func (q *Queue) Part(id string, e mail.Envelope) kv.Part {
 	return q.part(id, e, func(r mail.Recipient) recipient { return recipient{Recipient: r} })
 }
 
-// DeliveredPart is for recipients that the same record delivers into mailboxes here: the queue sends
-// the "delivered" report to those that asked for NOTIFY=SUCCESS. ok is false when nobody did.
-func (q *Queue) DeliveredPart(id string, e mail.Envelope) (part kv.Part, ok bool) {
+// SuccessPart is for recipients whom the same record serves for good, by mailboxes here (Delivered) or as an alias
+// (Expanded): the queue sends the report to the sender, where NOTIFY=SUCCESS asks for it. ok is false when nobody did.
+func (q *Queue) SuccessPart(id string, e mail.Envelope, h Handoff) (part kv.Part, ok bool) {
 	var asked []mail.Recipient
 	for _, r := range e.Recipients {
 		if r.Notify&mail.NotifySuccess != 0 {
@@ -129,7 +129,10 @@ func (q *Queue) DeliveredPart(id string, e mail.Envelope) (part kv.Part, ok bool
 		return kv.Part{}, false
 	}
 	e.Recipients = asked
-	done := Result{Verdict: Done, Status: "2.1.5", Text: "delivered to the mailbox", Handoff: Delivered}
+	done := Result{Verdict: Done, Status: "2.1.5", Text: "delivered to the mailbox", Handoff: h}
+	if h == Expanded {
+		done.Text = "passed on to the members of the alias"
+	}
 	return q.part(id, e, func(r mail.Recipient) recipient {
 		return recipient{Recipient: r, state: owedSuccess, result: done}
 	}), true

@@ -25,6 +25,7 @@ const (
 	actionDelayed   = "delayed"
 	actionDelivered = "delivered"
 	actionRelayed   = "relayed"
+	actionExpanded  = "expanded"
 )
 
 // reported is one recipient of a report.
@@ -116,7 +117,7 @@ func (q *Queue) compose(ctx context.Context, a *attempt) (*written, error) {
 
 // gather takes over the recipients that are owed a report, the gravest first.
 func (r *report) gather(a *attempt) {
-	for _, want := range []string{actionFailed, actionDelayed, actionRelayed, actionDelivered} {
+	for _, want := range []string{actionFailed, actionDelayed, actionRelayed, actionExpanded, actionDelivered} {
 		for _, x := range a.after.recipients {
 			if actionOf(x) == want {
 				r.recipients = append(r.recipients, reported{x, want})
@@ -137,6 +138,8 @@ func actionOf(r recipient) string {
 		return actionFailed
 	case r.state == owedSuccess && r.result.Handoff == Delivered:
 		return actionDelivered
+	case r.state == owedSuccess && r.result.Handoff == Expanded:
+		return actionExpanded
 	case r.state == owedSuccess:
 		return actionRelayed
 	}

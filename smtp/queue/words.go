@@ -61,13 +61,15 @@ func (r *report) opening(action string) string {
 			r.until.UTC().Format("Monday, 2 January 15:04 MST") + ", and you will\nhear if it fails."
 	case actionDelivered:
 		return "Your message has arrived in the mailbox of:"
+	case actionExpanded:
+		return "Your message was passed on to the members of:"
 	}
 	return "Your message was handed over to the mail server of the addresses below. That server\ndoes not report further:"
 }
 
 func (r *report) wordsOn(b *bytes.Buffer, to reported) {
 	fmt.Fprintf(b, "\n  %s\n", show(to.Address))
-	if to.action == actionDelivered || to.action == actionRelayed {
+	if to.action != actionFailed && to.action != actionDelayed {
 		return
 	}
 	e := explain(to.result)
