@@ -3,6 +3,7 @@ package blob
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -373,4 +374,64 @@ func digest(key string) uint64 {
 	h := fnv.New64a()
 	h.Write([]byte(key))
 	return h.Sum64()
+}
+
+// TestCompression: text shrinks, and so does base64, which has nothing but its alphabet to give; what does not shrink by a tenth stays as it is.
+func TestCompression(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 1))
+	random := noise(r, 60<<10)
+	for name, c := range map[string]struct {
+		text     []byte
+		atMost   float64
+		methods  byte
+		segments bool
+	}{
+		"text":   {sample(r, 60<<10), 0.3, methodZstd, false},
+		"base64": {[]byte(base64.StdEncoding.EncodeToString(random[:45<<10])), 0.79, methodZstd, false},
+		"noise":  {random, 1, methodPlain, false},
+		"short":  {sample(r, compressAt-1), 1, methodPlain, false},
+		"large":  {sample(r, 900<<10), 0.3, methodZstd, true},
+	} {
+		l, _ := openLog(t, testOptions(memFS(t)))
+		it := appendBody(t, l, "", nil, c.text)
+		rd, err := l.OpenBody(it.Place)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := float64(rd.h.stored) / float64(len(c.text)); got > c.atMost {
+			t.Errorf("%s: %.2f of its size", name, got)
+		}
+		for i, f := range rd.frames {
+			if f.method != c.methods && f.raw > compressAt {
+				t.Errorf("%s: frame %d of %d octets has method %d", name, i, f.raw, f.method)
+			}
+			if f.raw > frameMax {
+				t.Errorf("%s: frame %d has %d octets", name, i, f.raw)
+			}
+		}
+		if large := it.Place != it.LSN; large != c.segments {
+			t.Errorf("%s: in a segment of its own: %v", name, large)
+		}
+		rd.Close()
+		l.Close()
+	}
+}
+
+// TestHeadInItsOwnFrame: head and header block of a longer body can be read without the rest.
+func TestHeadInItsOwnFrame(t *testing.T) {
+	r := rand.New(rand.NewPCG(4, 1))
+	for _, n := range []int{splitOver + 1, memoryBody, memoryBody + 1, 1 << 20} {
+		l, _ := openLog(t, testOptions(memFS(t)))
+		text := sample(r, n)
+		it := appendBody(t, l, "", []byte("head"), text)
+		rd, err := l.OpenBody(it.Place)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := int(rd.frames[0].raw), len("head")+headerBlock(text); got != want {
+			t.Errorf("%d octets: first frame has %d, want %d", n, got, want)
+		}
+		rd.Close()
+		l.Close()
+	}
 }

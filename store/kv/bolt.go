@@ -102,16 +102,10 @@ func (b *bolt) update(fn func(pages) error) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errFatal, err)
 	}
-	done := false
-	defer func() {
-		if !done { // fn failed or panicked
-			tx.Rollback()
-		}
-	}()
+	defer tx.Rollback() // when fn fails, or anything panics; after a commit it does nothing
 	if err := fn(&boltPages{tx: tx}); err != nil {
 		return err
 	}
-	done = true
 	err = tx.Commit()
 	stats := tx.Stats()
 	b.octets.Add(uint64(stats.GetPageAlloc()) + uint64(b.pageSize)) // and the meta page
@@ -135,7 +129,7 @@ func (b *bolt) written() (octets, syncs uint64) { return b.octets.Load(), b.sync
 // close writes the list of free pages, so that the next open need not walk the tree.
 func (b *bolt) close() error {
 	b.db.NoFreelistSync = false
-	err := b.db.Update(func(*bbolt.Tx) error { return nil })
+	err := guard(func() error { return b.db.Update(func(*bbolt.Tx) error { return nil }) })
 	return errors.Join(err, b.db.Close())
 }
 

@@ -33,24 +33,12 @@ type committer struct {
 	unapplied atomic.Int64 // durable records that are not in the tables
 
 	mu       sync.Mutex
-	entries  []*logged // in log order
+	lag      lag
 	updates  []*mutation
-	debts    map[uint32]debt // accounts with records that are not applied
-	backlog  int64
-	oldest   time.Time     // of the records that are not applied
-	last     blob.LSN      // the newest durable record
-	applied  blob.LSN      // everything before it is in the tables
-	progress chan struct{} // closed and renewed when applied moved or the state below changed
-	wanted   blob.LSN      // a reader or the logger waits for the records up to here
+	progress chan struct{} // closed and renewed when lag.applied moved or the state below changed
 	stalled  error         // a full disk keeps records out of the tables; tried again
 	failed   error         // the committer has ended
 	closing  bool
-}
-
-// debt is what an account's readers wait for.
-type debt struct {
-	records int
-	last    blob.LSN
 }
 
 // mutation is one Update.
@@ -71,7 +59,7 @@ const (
 func newCommitter(db *DB) *committer {
 	return &committer{
 		db: db, metrics: newCommitMetrics(db.o.Metrics), wake: make(chan struct{}, 1), ended: make(chan struct{}),
-		debts: map[uint32]debt{}, progress: make(chan struct{}),
+		lag: lag{debts: map[uint32]debt{}}, progress: make(chan struct{}),
 	}
 }
 
@@ -91,16 +79,7 @@ func (c *committer) logged(items []*blob.Item) {
 	for _, it := range items {
 		e := it.Tag.(*logged)
 		e.at = now
-		c.entries = append(c.entries, e)
-		c.backlog += e.weight()
-		c.last = e.LSN
-		for _, a := range e.accounts {
-			d := c.debts[a]
-			c.debts[a] = debt{d.records + 1, e.LSN}
-		}
-	}
-	if c.oldest.IsZero() {
-		c.oldest = now
+		c.lag.add(e)
 	}
 	c.unapplied.Add(int64(len(items)))
 	c.poke()
@@ -118,14 +97,14 @@ func (c *committer) admit() error {
 	for {
 		c.mu.Lock()
 		progress := c.progress
-		full := c.backlog >= c.db.o.Backlog
+		full := c.lag.backlog >= c.db.o.Backlog
 		err := c.failed
 		if err == nil {
 			err = c.stalled
 		}
-		late := err == nil && !c.oldest.IsZero() && time.Since(c.oldest) >= c.db.o.BacklogAge
+		late := err == nil && !c.lag.oldest.IsZero() && time.Since(c.lag.oldest) >= c.db.o.BacklogAge
 		if full || late {
-			c.wanted = c.last
+			c.lag.wanted = c.lag.last
 			c.poke()
 		}
 		c.mu.Unlock()
@@ -176,7 +155,7 @@ func (c *committer) settle(ctx context.Context, account uint32) error {
 		return nil
 	}
 	c.mu.Lock()
-	d, ok := c.debts[account]
+	d, ok := c.lag.debts[account]
 	c.mu.Unlock()
 	if !ok {
 		return nil
@@ -189,7 +168,7 @@ func (c *committer) settleAll(ctx context.Context) error {
 		return nil
 	}
 	c.mu.Lock()
-	last := c.last
+	last := c.lag.last
 	c.mu.Unlock()
 	return c.await(ctx, last)
 }
@@ -198,7 +177,7 @@ func (c *committer) settleAll(ctx context.Context) error {
 func (c *committer) await(ctx context.Context, target blob.LSN) error {
 	for {
 		c.mu.Lock()
-		if c.applied > target {
+		if c.lag.applied > target {
 			c.mu.Unlock()
 			return nil
 		}
@@ -207,7 +186,7 @@ func (c *committer) await(ctx context.Context, target blob.LSN) error {
 			err = c.stalled
 		}
 		if err == nil {
-			c.wanted = max(c.wanted, target)
+			c.lag.wanted = max(c.lag.wanted, target)
 			c.poke()
 		}
 		c.mu.Unlock()
@@ -237,14 +216,14 @@ func (c *committer) run() {
 		for {
 			pace := c.db.o.Pace
 			c.mu.Lock()
-			urgent := len(c.updates) > 0 || c.hurried() || c.closing || c.backlog > c.db.o.Backlog/2
-			work := len(c.entries) > 0 || len(c.updates) > 0
+			urgent := len(c.updates) > 0 || c.lag.hurried() || c.closing || c.lag.backlog > c.db.o.Backlog/2
+			work := len(c.lag.entries) > 0 || len(c.updates) > 0
 			if c.stalled != nil {
 				urgent, pace = len(c.updates) > 0 || c.closing, retryFull
 			}
 			since := time.Since(began)
-			if c.patient() {
-				since = min(since, time.Since(c.oldest))
+			if c.lag.patient() {
+				since = min(since, time.Since(c.lag.oldest))
 			}
 			closing, stalled := c.closing, c.stalled
 			c.mu.Unlock()
@@ -267,21 +246,6 @@ func (c *committer) run() {
 	}
 }
 
-// hurried: somebody waits for a record that is not being applied yet; c.mu is held.
-func (c *committer) hurried() bool {
-	return len(c.entries) > 0 && c.entries[0].LSN <= c.wanted
-}
-
-// patient: only bodies without parts wait, and the update that will refer to them is on its way; c.mu is held.
-func (c *committer) patient() bool {
-	for _, e := range c.entries {
-		if len(e.Meta) > 0 {
-			return false
-		}
-	}
-	return len(c.entries) > 0
-}
-
 func (c *committer) isFailed() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -293,8 +257,7 @@ func (c *committer) isFailed() bool {
 func (c *committer) take() *batch {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	b := &batch{entries: c.entries}
-	c.entries = nil
+	b := &batch{entries: c.lag.take()}
 	n := 0
 	for _, m := range c.updates {
 		if len(b.updates) == maxUpdates {
@@ -385,7 +348,9 @@ func (c *committer) operate(tx *Tx, fn func(tx *Tx) error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			c.db.o.Logger.Error(logx.StorePanic, "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
-			err = fmt.Errorf("kv: panic in an operation: %v", r)
+			if err = fault(r); err == nil {
+				err = fmt.Errorf("kv: panic in an operation: %v", r)
+			}
 		}
 	}()
 	tx.wrote, tx.err, tx.commit = false, nil, tx.commit[:0]
@@ -474,24 +439,8 @@ func (c *committer) finish(b *batch) {
 	}
 	clear(b.commit)
 	c.mu.Lock()
-	for _, e := range b.entries {
-		c.backlog -= e.weight()
-		for _, a := range e.accounts {
-			if d := c.debts[a]; d.records > 1 {
-				c.debts[a] = debt{d.records - 1, d.last}
-			} else {
-				delete(c.debts, a)
-			}
-		}
-	}
-	if n := len(b.entries); n > 0 {
-		c.applied = b.entries[n-1].End
-		c.unapplied.Add(-int64(n))
-	}
-	c.oldest = time.Time{}
-	if len(c.entries) > 0 {
-		c.oldest = c.entries[0].at
-	}
+	c.lag.settle(b.entries)
+	c.unapplied.Add(-int64(len(b.entries)))
 	c.stalled = nil
 	c.announce()
 	c.mu.Unlock()
@@ -518,7 +467,7 @@ func (c *committer) announce() {
 // stall keeps the records of a batch for later and answers its clients that the disk is full.
 func (c *committer) stall(b *batch, err error) {
 	c.mu.Lock()
-	c.entries = append(b.entries, c.entries...)
+	c.lag.put(b.entries)
 	if c.stalled == nil {
 		c.db.o.Logger.Error(logx.StoreFull, "error", err)
 	}
@@ -540,7 +489,7 @@ func (c *committer) fail(b *batch, err error) {
 	c.db.o.Logger.Error(logx.StoreEnded, "records", len(b.entries), "error", err)
 	c.db.markSuspect()
 	c.mu.Lock()
-	c.entries = append(b.entries, c.entries...)
+	c.lag.put(b.entries)
 	c.failed = fmt.Errorf("%w: the tables could not be written: %w", ErrClosed, err)
 	updates := append(b.updates, c.updates...)
 	c.updates = nil
@@ -574,7 +523,7 @@ func (c *committer) close() error {
 		}
 	}
 	c.updates = nil
-	if c.failed == nil && len(c.entries) > 0 {
+	if c.failed == nil && len(c.lag.entries) > 0 {
 		return c.stalled // they are in the log
 	}
 	return c.failed

@@ -266,8 +266,8 @@ func TestSettle(t *testing.T) {
 	if err := db.SettleAll(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if n := len(db.committer.debts); n != 0 || db.committer.unapplied.Load() != 0 || db.committer.backlog != 0 {
-		t.Fatalf("%d accounts with debts, %d records, %d octets", n, db.committer.unapplied.Load(), db.committer.backlog)
+	if n := len(db.committer.lag.debts); n != 0 || db.committer.unapplied.Load() != 0 || db.committer.lag.backlog != 0 {
+		t.Fatalf("%d accounts with debts, %d records, %d octets", n, db.committer.unapplied.Load(), db.committer.lag.backlog)
 	}
 }
 
@@ -338,7 +338,7 @@ func TestBacklog(t *testing.T) {
 	}
 	for {
 		db.committer.mu.Lock()
-		wanted, backlog := db.committer.wanted, db.committer.backlog
+		wanted, backlog := db.committer.lag.wanted, db.committer.lag.backlog
 		db.committer.mu.Unlock()
 		if wanted > 0 && backlog >= o.Backlog {
 			break

@@ -48,15 +48,22 @@ func guard(fn func() error) (err error) {
 	defer func() {
 		debug.SetPanicOnFault(old)
 		if r := recover(); r != nil {
-			fault, ok := r.(interface {
-				error
-				Addr() uintptr
-			})
-			if !ok {
+			if err = fault(r); err == nil {
 				panic(r)
 			}
-			err = fmt.Errorf("read of the tables: %w: %w", ErrDamaged, fault)
 		}
 	}()
 	return fn()
+}
+
+// fault makes an error of a recovered panic that a disk error under mapped memory caused; nil: it is another panic.
+func fault(r any) error {
+	f, ok := r.(interface {
+		error
+		Addr() uintptr
+	})
+	if !ok {
+		return nil
+	}
+	return fmt.Errorf("read of the tables: %w: %w", ErrDamaged, f)
 }

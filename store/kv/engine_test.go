@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -225,4 +226,29 @@ func TestCleanCloseIsSeen(t *testing.T) {
 	if clean := metaClean(t, path); !clean {
 		t.Error("a file that was closed counts as crashed")
 	}
+}
+
+// TestDiskErrorUnderTheMap: pages that cannot be read are an error of whoever needs them, not the end of the process.
+func TestDiskErrorUnderTheMap(t *testing.T) {
+	dir := t.TempDir()
+	db := openTest(t, Options{Dir: dir})
+	if err := db.Update(t.Context(), func(tx *Tx) error {
+		for i := range 2000 {
+			tx.Put("n", fmt.Append(nil, i), make([]byte, 500))
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(filepath.Join(dir, "meta.db"), 2*pageSize); err != nil { // what is behind faults, as a bad sector does
+		t.Fatal(err)
+	}
+	read := func(tx *Tx) error { tx.Get("n", []byte("1")); return nil }
+	if err := db.View(t.Context(), read); !errors.Is(err, ErrDamaged) {
+		t.Errorf("View: %v", err)
+	}
+	if err := db.Update(t.Context(), read); !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrClosed) {
+		t.Errorf("Update: %v", err)
+	}
+	db.Close() // with or without an error: it returns
 }

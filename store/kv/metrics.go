@@ -45,7 +45,7 @@ func (db *DB) gauges() {
 	m.GaugeFunc("store_backlog_bytes", "Durable records that are not in the tables yet.", func() float64 {
 		db.committer.mu.Lock()
 		defer db.committer.mu.Unlock()
-		return float64(db.committer.backlog)
+		return float64(db.committer.lag.backlog)
 	})
 	m.GaugeFunc("store_backlog_records", "Durable records that are not in the tables yet.", func() float64 {
 		return float64(db.committer.unapplied.Load())

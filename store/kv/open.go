@@ -67,13 +67,17 @@ func (o Options) withDefaults() Options {
 func (db *DB) open(ctx context.Context) error {
 	o := db.o
 	segDir := filepath.Join(o.Dir, "seg")
+	sync := []string{o.Dir}
+	if _, err := o.FS.Stat(o.Dir); errors.Is(err, fs.ErrNotExist) {
+		sync = append(sync, filepath.Dir(o.Dir))
+	}
 	if err := o.FS.MkdirAll(segDir, 0o700); err != nil {
 		return fmt.Errorf("make the data folder: %w", err)
 	}
 	if err := db.probe(); err != nil {
 		return err
 	}
-	for _, dir := range []string{o.Dir, filepath.Dir(o.Dir)} {
+	for _, dir := range sync {
 		if err := o.FS.SyncDir(dir); err != nil {
 			return fmt.Errorf("%w: the entries of %s cannot be made durable: %w", ErrUnfit, dir, err)
 		}
@@ -189,7 +193,7 @@ func (db *DB) settings() (key [32]byte, err error) {
 			return fmt.Errorf("%w: the settings of %s are not complete", ErrDamaged, db.o.Dir)
 		}
 		if v := p.get(tableSettings, []byte(keyApplied)); len(v) == 8 {
-			db.committer.applied = blob.LSN(binary.BigEndian.Uint64(v))
+			db.committer.lag.applied = blob.LSN(binary.BigEndian.Uint64(v))
 		}
 		for k := range (&Tx{pages: p}).Scan(tableSegments, nil, nil) {
 			if len(k) == 4 {
@@ -255,13 +259,15 @@ func (db *DB) replay(ctx context.Context) error {
 			return nil
 		}
 		c.unapplied.Add(int64(len(b.entries)))
-		c.backlog += weight
+		c.mu.Lock()
+		c.lag.backlog += weight
+		c.mu.Unlock()
 		total += len(b.entries)
 		err := c.commit(b)
 		b, weight = &batch{}, 0
 		return err
 	}
-	_, err := db.log.Replay(ctx, c.applied, func(r blob.Record) error {
+	_, err := db.log.Replay(ctx, c.lag.applied, func(r blob.Record) error {
 		e := &logged{Item: blob.Item{Meta: r.Meta, LSN: r.LSN, End: r.End, Place: r.Place, Size: r.Size}}
 		if err := db.checkRecord(e); err != nil {
 			return err
