@@ -2,9 +2,7 @@ package imap
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 
 	goimap "github.com/emersion/go-imap/v2"
 
@@ -276,11 +274,22 @@ func (f *fetcher) flush(room int) error {
 	if len(f.line) <= room {
 		return nil
 	}
-	f.sent++
-	_, err := f.c.w.Write(f.line)
+	err := f.write(f.line)
 	f.line = f.line[:0]
 	return err
 }
+
+// write hands octets to the connection; what goes wrong there ends it.
+func (f *fetcher) write(b []byte) error {
+	f.sent++
+	if _, err := f.c.w.Write(b); err != nil {
+		return broken{err}
+	}
+	return nil
+}
+
+// Write is write for what copies into an answer.
+func (f *fetcher) Write(b []byte) (int, error) { return len(b), f.write(b) }
 
 // message writes one answer.
 func (f *fetcher) message(seq uint32, m *store.Message) error {
@@ -324,12 +333,12 @@ func (f *fetcher) message(seq uint32, m *store.Message) error {
 // broken deals with a message that cannot be read. As long as nothing of its answer is sent, the answer is taken back and the
 // others go on; in the middle of a literal the connection has to end, since a client waits for octets that nobody has.
 func (f *fetcher) broken(m *store.Message, err error, start, sent int) error {
-	if dead(err) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return err // the connection itself
+	if dead(err) {
+		return err
 	}
 	f.c.log.ErrorContext(f.ctx, logx.IMAPError, "conn", f.c.peer.ID, "command", "fetch", "uid", m.UID, "error", err)
 	if f.sent != sent {
-		return fmt.Errorf("imap: a message ended inside of its answer: %w", io.ErrUnexpectedEOF)
+		return broken{fmt.Errorf("a message ended inside of its answer: %w", err)}
 	}
 	f.line = f.line[:start]
 	f.failed = true

@@ -147,7 +147,7 @@ func (f *fetcher) writeSpan(it *fetchItem, s span) error {
 				return err
 			}
 		}
-		if _, err := f.c.w.Write(b); err != nil {
+		if err := f.write(b); err != nil {
 			return err
 		}
 		from += int64(len(b))
@@ -210,7 +210,7 @@ func (f *fetcher) writeMade(it *fetchItem, binary bool, produce func(io.Writer) 
 	if err := f.flush(0); err != nil {
 		return err
 	}
-	w := window{w: f.c.w, skip: from, left: n, mask: !binary}
+	w := window{w: f, skip: from, left: n, mask: !binary}
 	if err := produce(&w); err != nil && !errors.Is(err, errEnough) {
 		return err
 	}

@@ -39,7 +39,13 @@ type house struct {
 
 func newHouse(t testing.TB, o Options) *house {
 	t.Helper()
-	h := &house{House: storetest.Start(t, storetest.Options{}), t: t}
+	return newHouseIn(t, t.TempDir(), o)
+}
+
+// newHouseIn is newHouse with its data in dir.
+func newHouseIn(t testing.TB, dir string, o Options) *house {
+	t.Helper()
+	h := &house{House: storetest.Start(t, storetest.Options{KV: kv.Options{Dir: dir}}), t: t}
 	h.ctx, h.stop = context.WithCancelCause(context.Background())
 	h.accounts(&o)
 	ca, err := cert.NewAuthority("test CA", nil)
