@@ -57,6 +57,7 @@ func (p *program) demo(ctx context.Context, o demo.Options) (err error) {
 	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	h, err := demo.New(ctx, o)
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os/user"
 	"slices"
 	"strings"
@@ -199,6 +200,9 @@ func (p *program) sendmail(ctx context.Context, o *options, argv []string) error
 // handIn gives the message to the house, or to the spool while none runs.
 func (p *program) handIn(ctx context.Context, c *config.Config, m api.Message, body io.Reader) (receipt string, err error) {
 	client, err := api.Dial(ctx, c.Data)
+	if errors.Is(err, fs.ErrPermission) && c.Submission.Socket != "" {
+		client, err = api.DialMailbox(ctx, c.Submission.Socket)
+	}
 	if errors.Is(err, api.ErrNotRunning) {
 		if err := mayOpen(c.Data, true); err != nil {
 			return "", &codedError{exTempFail, err}

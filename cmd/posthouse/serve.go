@@ -50,6 +50,7 @@ func (p *program) serve(ctx context.Context, c *config.Config, file string) erro
 	p.tuneMemory()
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	level := new(slog.LevelVar)
 	l, err := logx.ParseLevel(c.Log.Level)
 	if err != nil {

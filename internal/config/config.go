@@ -129,6 +129,7 @@ const (
 
 // Submission is who may hand in mail.
 type Submission struct {
+	Socket  string    `toml:"socket"`
 	Trusted []Trusted `toml:"trusted"`
 }
 

@@ -107,6 +107,7 @@ func wayFields() []Field {
 		{"remote.smart_hosts[].sender_domains", "Only for senders of these domains; empty: for all", "", `Write a list: ["example.org"].`, `["example.org"]`},
 		{"remote.smart_hosts[].after_tries", "Only after so many tries of the direct way; 0: at once", "", "Write a whole number.", "0"},
 		{"route.across", "\"direct\": into the mailbox at once; \"mx\": through queue and MX lookup, like a stranger's mail", "Direct is faster and cannot fail. mx only in demos and tests, on loopback.", `Write "direct" or "mx".`, ""},
+		{"submission.socket", "Unix socket where every user of this machine may hand in mail with `posthouse sendmail`", "Off: then only the house's own user and root may. For cron jobs of others: \"/run/posthouse/sendmail.sock\".", "Write the path of a socket.", ""},
 		{"submission.trusted[].networks", "Addresses of the devices", "", `Write a list of networks: ["192.0.2.7/32"].`, `["192.0.2.7/32"]`},
 		{"submission.trusted[].senders", "The only senders they may use", "", `Write a list of addresses: ["printer@example.org"].`, `["printer@example.org"]`},
 	}

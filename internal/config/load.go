@@ -115,6 +115,7 @@ func (c *Config) absolute(folder string) {
 	}
 	join(&c.Data)
 	join(&c.Listen.LMTP)
+	join(&c.Submission.Socket)
 	for i := range c.TLS.Certificates {
 		join(&c.TLS.Certificates[i].Cert)
 		join(&c.TLS.Certificates[i].Key)

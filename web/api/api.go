@@ -61,6 +61,17 @@ func New(o Options) *Server {
 	return s
 }
 
+// NewMailbox returns a Server that takes messages and nothing else, for a socket that every user of the machine may open.
+// Who submits is what the system says of the connection (ConnContext), whatever the request claims.
+func NewMailbox(o Options) *Server {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{o: o, mux: http.NewServeMux()}
+	s.mux.HandleFunc("POST /v1/messages", s.submit)
+	return s
+}
+
 // directory is domains, accounts and aliases.
 func (s *Server) directory() {
 	h := s.o.House
@@ -213,6 +224,9 @@ func (s *Server) submit(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	m := Message{
 		From: q.Get("from"), Recipients: q["to"], FromHeader: q.Get("header") == "1", Name: q.Get("name"), User: q.Get("user"),
+	}
+	if user, ok := r.Context().Value(peerKey{}).(string); ok {
+		m.User = user
 	}
 	if s.o.Submit == nil {
 		s.answer(w, r, nil, &admin.Error{Class: admin.Unavailable, Message: "this house takes no messages here"})

@@ -24,18 +24,28 @@ type Client struct{ http *http.Client }
 
 // Dial finds the running house of folder; ErrNotRunning when there is none.
 func Dial(ctx context.Context, folder string) (*Client, error) {
-	c, err := dial(ctx, folder)
+	return connect(ctx, folder, func(ctx context.Context) (net.Conn, error) { return dial(ctx, folder) })
+}
+
+// DialMailbox finds a house by the socket that every user of the machine may open; only Submit works there.
+func DialMailbox(ctx context.Context, path string) (*Client, error) {
+	var d net.Dialer
+	return connect(ctx, path, func(ctx context.Context) (net.Conn, error) { return d.DialContext(ctx, "unix", path) })
+}
+
+func connect(ctx context.Context, what string, dial func(context.Context) (net.Conn, error)) (*Client, error) {
+	c, err := dial(ctx)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 			return nil, ErrNotRunning
 		}
-		return nil, fmt.Errorf("the house of %s: %w", folder, err)
+		return nil, fmt.Errorf("the house of %s: %w", what, err)
 	}
 	if err := c.Close(); err != nil {
 		return nil, err
 	}
 	t := &http.Transport{
-		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, folder) },
+		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
 		DisableKeepAlives: true,
 	}
 	return &Client{http: &http.Client{Transport: t}}, nil

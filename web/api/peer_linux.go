@@ -10,9 +10,15 @@ import (
 
 // mayCommand reports whether the other end is the user of this process, or root.
 func mayCommand(c *net.UnixConn) bool {
+	id, ok := peerID(c)
+	return ok && (id == 0 || id == os.Geteuid())
+}
+
+// peerID is the user at the other end (SO_PEERCRED of unix(7)).
+func peerID(c *net.UnixConn) (int, bool) {
 	raw, err := c.SyscallConn()
 	if err != nil {
-		return false
+		return 0, false
 	}
 	var peer *unix.Ucred
 	var failed error
@@ -20,9 +26,9 @@ func mayCommand(c *net.UnixConn) bool {
 		peer, failed = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
 	})
 	if err != nil || failed != nil {
-		return false
+		return 0, false
 	}
-	return peer.Uid == 0 || int(peer.Uid) == os.Geteuid()
+	return int(peer.Uid), true
 }
 
 // sameOwner gives what root made to the owner of the folder, who has to read it.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/user"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -33,6 +34,43 @@ func Listen(folder string) (net.Listener, error) {
 		return nil, errors.Join(err, l.Close())
 	}
 	return ownerOnly{Listener: l, path: path}, nil
+}
+
+// ListenMailbox makes the socket at path for every user of the machine. One that a dead house left is replaced.
+func ListenMailbox(path string) (net.Listener, error) {
+	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == os.ModeSocket {
+		if err := os.Remove(path); err != nil {
+			return nil, err
+		}
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o666); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+// peerKey is the key of the user's name in a connection's context.
+type peerKey struct{}
+
+// ConnContext notes who is at the other end of a connection, for NewMailbox; it is http.Server's ConnContext.
+func ConnContext(ctx context.Context, c net.Conn) context.Context {
+	u, ok := c.(*net.UnixConn)
+	if !ok {
+		return ctx
+	}
+	id, ok := peerID(u)
+	if !ok {
+		return context.WithValue(ctx, peerKey{}, "unknown")
+	}
+	name := strconv.Itoa(id)
+	if who, err := user.LookupId(name); err == nil {
+		name = who.Username
+	}
+	return context.WithValue(ctx, peerKey{}, name)
 }
 
 // reachable calls fn with a name of path that is short enough: where the folder's is too long, the one it has in /proc.

@@ -79,7 +79,7 @@ func New(ctx context.Context, o Options) (_ *Daemon, err error) {
 		}
 	}()
 	for _, step := range []func(context.Context) error{
-		d.openCertificates, d.openKeepers, d.openResolver, d.openCarriers, d.openDoors, d.openWeb,
+		d.openCertificates, d.openKeepers, d.emptyTemporary, d.openResolver, d.openCarriers, d.openDoors, d.openWeb,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 
 	gosmtp "github.com/emersion/go-smtp"
@@ -21,6 +23,18 @@ import (
 	"github.com/posthouse-mail/posthouse/web/admin"
 	"github.com/posthouse-mail/posthouse/web/api"
 )
+
+// temporary is the folder for messages on their way in: on the disk of the data, since /tmp of a small machine may be its memory.
+func temporary(data string) string { return filepath.Join(data, "tmp") }
+
+// emptyTemporary makes the folder and removes what a house left there that did not end by itself.
+func (d *Daemon) emptyTemporary(context.Context) error {
+	folder := temporary(d.o.Config.Data)
+	if err := os.RemoveAll(folder); err != nil {
+		return err
+	}
+	return os.Mkdir(folder, 0o700)
+}
 
 // openResolver makes the resolver of the whole house.
 func (d *Daemon) openResolver(context.Context) error {
@@ -114,6 +128,7 @@ func (d *Daemon) submissionDesk(c *config.Config) *submission.Desk {
 	o := submission.Options{
 		Logger: d.log, Metrics: d.metrics, Hostname: c.Hostname, Directory: d.keepers.directory, Store: d.keepers.store,
 		Queue: d.keepers.queue, Local: d.local, Across: c.Route.Across == config.AcrossMX, MaxSize: int64(c.Limits.MessageSize),
+		Temp: temporary(c.Data),
 	}
 	for _, t := range c.Submission.Trusted {
 		one := submission.Trusted{Networks: t.Networks}

@@ -62,7 +62,7 @@ func (d *Daemon) reloadSettings() (admin.Reloaded, error) {
 	now.Limits.SMTPCommand, now.Limits.SMTPData = next.Limits.SMTPCommand, next.Limits.SMTPData
 	now.Limits.POP3Idle, now.Limits.IMAPIdle = next.Limits.POP3Idle, next.Limits.IMAPIdle
 	now.POP3 = next.POP3
-	now.Submission = next.Submission
+	now.Submission.Trusted = next.Submission.Trusted
 	if d.o.Level != nil {
 		level, err := logx.ParseLevel(now.Log.Level)
 		if err != nil {

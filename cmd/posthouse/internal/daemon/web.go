@@ -44,6 +44,14 @@ func (d *Daemon) openWeb(ctx context.Context) error {
 	d.web.add(socket, api.New(api.Options{
 		Logger: d.log, House: d.house, Status: d.Status, Reload: d.Reload, Submit: d.submit,
 	}))
+	if path := d.o.Config.Submission.Socket; path != "" {
+		l, err := api.ListenMailbox(path)
+		if err != nil {
+			return fmt.Errorf("submission.socket: %w", err)
+		}
+		d.opened(quiet(l))
+		d.web.add(l, api.NewMailbox(api.Options{Logger: d.log, Submit: d.submit}))
+	}
 	m := d.o.Config.Metrics
 	token, err := secretOf(m.TokenFile)
 	if err != nil {
@@ -83,7 +91,7 @@ func (w *web) add(l net.Listener, h http.Handler) {
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    1 << 16,
-		ErrorLog:          nil,
+		ConnContext:       api.ConnContext,
 	}})
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -121,4 +122,28 @@ func TestLMTP(t *testing.T) {
 	c.want("221 ")
 	h.reader("alice@one.test").awaits(1, "by LMTP")
 	h.reader("bob@one.test").awaits(1, "by LMTP")
+}
+
+// TestOpenSocket: what every user of the machine may open takes messages and nothing else.
+func TestOpenSocket(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "sendmail.sock")
+	h := newStreet(t).build(fmt.Sprintf("[submission]\nsocket = %q", socket), "alice@one.test")
+	info, err := os.Stat(socket)
+	if err != nil || info.Mode().Perm() != 0o666 {
+		t.Fatalf("%v %v", info, err)
+	}
+	c, err := api.DialMailbox(t.Context(), socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Submit(t.Context(), api.Message{From: "alice@one.test", Recipients: []string{"alice@one.test"}, User: "somebody else"}, strings.NewReader("Subject: open\n\nx\n")); err != nil {
+		t.Error(err)
+	}
+	h.reader("alice@one.test").awaits(1, "open")
+	if list, err := c.Accounts(t.Context()); err == nil {
+		t.Errorf("accounts are shown to everybody: %v", list)
+	}
+	if err := c.RemoveAccount(t.Context(), "alice@one.test"); err == nil {
+		t.Error("everybody may remove accounts")
+	}
 }
