@@ -244,7 +244,7 @@ func (c *conn) readLine() ([]byte, error) {
 }
 
 // farewell says BYE where the connection still can, and logs why it ends.
-func (c *conn) farewell(err error) {
+func (c *conn) farewell(ctx context.Context, err error) {
 	var end *goodbye
 	switch {
 	case errors.As(err, &end):
@@ -252,11 +252,11 @@ func (c *conn) farewell(err error) {
 	case errors.Is(err, wire.ErrTimeout):
 		c.untagged("BYE", "", "timeout")
 	case !errors.Is(err, errClosed):
-		c.log.Debug(logx.IMAPClosed, "conn", c.peer.ID, "error", err)
+		c.log.DebugContext(ctx, logx.IMAPClosed, "error", err)
 		return
 	}
 	_ = c.w.Flush() // the client may be gone, which is what ends the connection
-	c.log.Debug(logx.IMAPClosed, "conn", c.peer.ID, "cause", err)
+	c.log.DebugContext(ctx, logx.IMAPClosed, "cause", err)
 }
 
 // title is the command as the client wrote it.

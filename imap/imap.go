@@ -103,7 +103,7 @@ func (s *Server) Handle(ctx context.Context, sc *serve.Conn) {
 	c := newConn(s, sc, wire.New(sc, wire.Options{ReadTimeout: s.o.IODeadline, WriteTimeout: s.o.IODeadline}))
 	defer c.close()
 	if err := c.serve(ctx); err != nil {
-		c.farewell(err)
+		c.farewell(ctx, err)
 	}
 }
 

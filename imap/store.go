@@ -32,10 +32,11 @@ func (c *conn) storeFlags(ctx context.Context, r *request) error {
 		return err
 	}
 	// What others did before is told before, so that what follows is this STORE's doing.
+	cursor := c.box.modseq
 	if err := c.update(ctx, r.byUID); err != nil {
 		return err
 	}
-	before, err := c.flagsBefore(ctx, s, ranges)
+	before, err := c.flagsBefore(ctx, s, ranges, cursor)
 	if err != nil {
 		return err
 	}
@@ -99,9 +100,10 @@ type known struct {
 	flags store.Flags
 }
 
-// flagsBefore reads the flags as they are before a silent change, sorted by uid, where the client could not compute the
-// outcome if somebody else changed them in the same moment: it is then told in spite of SILENT.
-func (c *conn) flagsBefore(ctx context.Context, s storing, ranges []store.UIDRange) ([]known, error) {
+// flagsBefore reads the flags as they are before a silent change, sorted by uid, of the messages that nobody changed since
+// cursor, where this command began. Only of those can the client compute the outcome; the others, and those that somebody
+// changes in the same moment, are told in spite of SILENT.
+func (c *conn) flagsBefore(ctx context.Context, s storing, ranges []store.UIDRange, cursor store.ModSeq) ([]known, error) {
 	if !s.silent || s.change.Op == store.FlagsReplace {
 		return nil, nil
 	}
@@ -111,7 +113,7 @@ func (c *conn) flagsBefore(ctx context.Context, s storing, ranges []store.UIDRan
 			return nil, err
 		}
 		for i := range page {
-			if m := &page[i]; m.ModSeq <= c.box.modseq {
+			if m := &page[i]; m.ModSeq <= cursor {
 				before = append(before, known{m.UID, m.Flags})
 			}
 		}
