@@ -173,9 +173,9 @@ func addressText(list []message.Address) string {
 	return b.String()
 }
 
-// textHas looks for needle in the text parts of a message, decoded, and in the headers of enclosed messages; with its own header
-// for TEXT (RFC 9051 section 6.4.4).
-func (m *candidate) textHas(needle []byte, withHeader bool) bool {
+// textHas looks for needle in the decoded text of a message, and for TEXT in all its header fields, those of its parts and of
+// enclosed messages included; BODY matches no header field (RFC 9051 section 6.4.4).
+func (m *candidate) textHas(needle []byte, withHeaders bool) bool {
 	if len(needle) == 0 {
 		return true
 	}
@@ -184,16 +184,14 @@ func (m *candidate) textHas(needle []byte, withHeader bool) bool {
 	}
 	found := false
 	m.root.Walk(func(p *message.Part) bool {
-		if p.Envelope != nil && (withHeader || p != m.root) {
-			found = m.headerHas(p, needle)
-		}
-		if !found && len(p.Parts) == 0 && p.Type == "TEXT" {
-			found = m.partHas(p, needle)
-		}
+		found = withHeaders && m.headerHas(p, needle) || len(p.Parts) == 0 && readable(p) && m.partHas(p, needle)
 		return !found && m.err == nil
 	})
 	return found
 }
+
+// readable tells whether the content of a part is text: reports of type message/... are too.
+func readable(p *message.Part) bool { return p.Type == "TEXT" || p.Type == "MESSAGE" }
 
 func (m *candidate) headerHas(p *message.Part, needle []byte) bool {
 	m.header = nil // read uses its memory
