@@ -240,8 +240,10 @@ func (r *report) subject() string {
 		return "Undelivered: your message could not be delivered"
 	case actionDelayed:
 		return "Your message is delayed"
+	case actionDelivered:
+		return "Your message was delivered"
 	}
-	return "Your message was delivered"
+	return "Your message was passed on"
 }
 
 // lines writes lines with CRLF and notes the first error and any octet over 127.

@@ -264,6 +264,44 @@ func gauge(t *testing.T, m *metrics.Set, name string) float64 {
 	return 0
 }
 
+// A row that cannot be read is told of, and the others are seen to.
+func TestBrokenRow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		told := 0
+		h := newHouse(t, Options{Logger: slog.New(recorder{func(r slog.Record, _ map[string]slog.Value) {
+			if r.Message == logx.QueueBroken {
+				told++
+			}
+		}})})
+		h.send(envelope(t, "", "carol@beta.test"), sample)
+		h.send(envelope(t, "", "dora@beta.test"), sample)
+		first := h.list()[0]
+		key := rowKey(first.Due.UnixMilli(), first.Number)
+		var row []byte
+		put := func(v []byte) {
+			if err := h.db.Update(t.Context(), func(tx *kv.Tx) error {
+				row = slices.Clone(tx.Get(rows, key))
+				tx.Put(rows, key, v)
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		put([]byte("\x09what is this"))
+		good := row
+		c := &carrier{deliver: func(a Attempt) Outcome { return Fail(1, Result{Verdict: Done}) }}
+		h.run(c)
+		settled(time.Minute)
+		if items := h.list(); len(items) != 0 || told == 0 || c.count("dora@beta.test") != 1 || c.count("carol@beta.test") != 0 {
+			t.Errorf("left %+v, told %d times, tried %v", items, told, c.tried)
+		}
+		put(good)
+		if len(h.list()) != 1 {
+			t.Error("the entry was touched")
+		}
+	})
+}
+
 // Retry by the operator goes out at once, though the host is left alone.
 func TestRetryWakesTheHost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -48,31 +48,39 @@ func (f *Filter) fits(number uint64, e *entry) bool {
 
 // List returns the entries that fit, in the order in which they are due.
 func (q *Queue) List(ctx context.Context, f Filter) ([]Item, error) {
-	if err := q.db.SettleAll(ctx); err != nil {
-		return nil, err
-	}
 	var items []Item
+	err := q.scan(ctx, f, func(number uint64, due int64, e *entry) { items = append(items, e.item(number, due)) })
+	return items, err
+}
+
+// scan hands the entries that fit to fn, from one snapshot. ErrNoItem when entries were named and there are none.
+func (q *Queue) scan(ctx context.Context, f Filter, fn func(number uint64, due int64, e *entry)) error {
+	if err := q.db.SettleAll(ctx); err != nil {
+		return err
+	}
+	found := 0
 	err := q.db.View(ctx, func(tx *kv.Tx) error {
 		for key, row := range tx.Scan(rows, nil, nil) {
 			e, err := parseEntry(row)
 			if err != nil || len(key) != 16 {
-				return fmt.Errorf("row %x: %w", key, errors.Join(errCorrupt, err))
+				q.log.ErrorContext(ctx, logx.QueueBroken, "key", fmt.Sprintf("%x", key), "error", err)
+				continue // the others can still be seen to
 			}
 			number := binary.BigEndian.Uint64(key[8:])
 			if !f.fits(number, e) {
 				continue
 			}
-			items = append(items, e.item(number, int64(binary.BigEndian.Uint64(key))))
-			if f.Limit > 0 && len(items) == f.Limit {
+			fn(number, int64(binary.BigEndian.Uint64(key)), e)
+			if found++; found == f.Limit {
 				break
 			}
 		}
 		return nil
 	})
-	if err == nil && len(items) == 0 && (len(f.IDs) > 0 || f.Number != 0) {
+	if err == nil && found == 0 && (len(f.IDs) > 0 || f.Number != 0) {
 		err = ErrNoItem
 	}
-	return items, err
+	return err
 }
 
 // Retry makes the entries due now, and forgets that their hosts are to be left alone. Held ones stay held.
@@ -149,31 +157,31 @@ func (q *Queue) leased(number uint64) bool {
 // change applies fn to the entries that fit, some hundred in a transaction. fn returns the new form, nil to
 // remove the entry; ErrBusy leaves it alone and is returned at the end.
 func (q *Queue) change(ctx context.Context, f Filter, fn func(tx *kv.Tx, number uint64, e *entry, due int64) (*entry, int64, error)) ([]uint64, error) {
-	items, err := q.List(ctx, f)
-	if err != nil {
+	var all []uint64
+	if err := q.scan(ctx, f, func(number uint64, _ int64, _ *entry) { all = append(all, number) }); err != nil {
 		return nil, err
 	}
 	var changed []uint64
 	var busy bool
-	for chunk := range slices.Chunk(items, deferChunk) {
+	for chunk := range slices.Chunk(all, deferChunk) {
 		var now []uint64
 		err := q.db.Update(ctx, func(tx *kv.Tx) error {
 			now = now[:0] // the closure may run again
-			for _, it := range chunk {
-				e, due, err := load(tx, it.Number)
+			for _, number := range chunk {
+				e, due, err := load(tx, number)
 				if errors.Is(err, errGone) {
 					continue
 				}
 				if err != nil {
 					return err
 				}
-				e, due, err = fn(tx, it.Number, e, due)
+				e, due, err = fn(tx, number, e, due)
 				if errors.Is(err, ErrBusy) {
 					busy = true
 					continue
 				}
-				q.put(tx, it.Number, due, e)
-				now = append(now, it.Number)
+				q.put(tx, number, due, e)
+				now = append(now, number)
 			}
 			return nil
 		})
