@@ -23,6 +23,7 @@ type command struct {
 	needs   state
 	forbids state
 	noArgs  bool // an argument is a syntax error
+	stray   bool // of another protocol: counted together
 	between chunkRole
 	count   prometheus.Counter
 }
@@ -61,7 +62,7 @@ func table(lmtp bool) map[string]command {
 	t["HELO"] = command{run: (*conn).helo, between: chunkAborts}
 	// A browser that was sent here by a hostile page: nothing of what it says may become a command.
 	for _, verb := range []string{"GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT"} {
-		t[verb] = command{run: (*conn).http, between: chunkAborts}
+		t[verb] = command{run: (*conn).http, between: chunkAborts, stray: true}
 	}
 	return t
 }

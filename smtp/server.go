@@ -34,7 +34,11 @@ func NewServer(o Options) *Server {
 	messages := o.Metrics.Counters("smtp_messages_total", "Messages received to their end, or cut off.", "result")
 	s.commands = table(s.o.LMTP)
 	for verb, c := range s.commands {
-		c.count = verbs.WithLabelValues(verb)
+		label := verb
+		if c.stray {
+			label = "stray"
+		}
+		c.count = verbs.WithLabelValues(label)
 		s.commands[verb] = c
 	}
 	s.unknown = verbs.WithLabelValues("unknown")

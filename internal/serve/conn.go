@@ -34,17 +34,12 @@ func (c *Conn) Unwrap() net.Conn { return c.Conn }
 const (
 	proxyTimeout = 10 * time.Second // for the PROXY header of a trusted peer
 	busyTimeout  = time.Second      // for the Busy line: it fits the socket's buffer or is not sent
-	// A phone that changes its network says no good-bye; its connection is found dead within ten minutes.
-	keepAliveIdle, keepAliveInterval, keepAliveCount = 5 * time.Minute, time.Minute, 5
 )
 
 // serve is the life of one connection.
 func (g *Group) serve(s Service, nc net.Conn) {
 	defer g.forget(nc)
 	defer nc.Close()
-	if t, ok := nc.(*net.TCPConn); ok {
-		_ = t.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: keepAliveIdle, Interval: keepAliveInterval, Count: keepAliveCount}) // a comfort, not a need
-	}
 	c := &Conn{Conn: nc, ID: strconv.FormatUint(g.ids.Add(1), 36), Service: s.Name, Remote: addrPort(nc.RemoteAddr()), Local: addrPort(nc.LocalAddr())}
 	ctx, cancel := context.WithCancel(logx.With(g.ctx, slog.String("service", s.Name), slog.String("conn", c.ID)))
 	defer cancel()

@@ -13,8 +13,14 @@ import (
 	"github.com/posthouse-mail/posthouse/smtp"
 )
 
-// BenchmarkInbound: 20 clients of ours send 4 KB messages over loopback TCP to alice, each message durable before its 250.
+// BenchmarkInbound: 20 clients of ours send 4 KB messages over loopback TCP to alice, each message durable before its 250; over one
+// connection each, and over a new one for each message.
 func BenchmarkInbound(b *testing.B) {
+	b.Run("connection kept", func(b *testing.B) { inbound(b, false) })
+	b.Run("new connection", func(b *testing.B) { inbound(b, true) })
+}
+
+func inbound(b *testing.B, anew bool) {
 	r := newRig(b)
 	r.desk.o.MaxSize = 1 << 20
 	s := smtp.NewServer(smtp.Options{Hostname: "mx.alpha.test", Desk: r.desk})
@@ -31,18 +37,15 @@ func BenchmarkInbound(b *testing.B) {
 	errs := make(chan error, 20)
 	for range 20 {
 		wg.Go(func() {
-			nc, err := net.Dial("tcp", ln.Addr().String())
-			if err != nil {
-				errs <- err
-				return
-			}
-			k := smtp.NewClient(nc, smtp.ClientOptions{Hostname: "load.test"})
-			defer k.Close()
-			if err := k.Hello(context.Background()); err != nil {
-				errs <- err
-				return
-			}
+			var k *smtp.Client
+			var err error
 			for range work {
+				if k == nil {
+					if k, err = connect(ln.Addr().String()); err != nil {
+						errs <- err
+						return
+					}
+				}
 				out, err := k.Send(context.Background(), e, strings.NewReader(text), int64(len(text)))
 				if err == nil && out.Recipient(0, false).Code != 250 {
 					err = fmt.Errorf("%v", out)
@@ -51,6 +54,13 @@ func BenchmarkInbound(b *testing.B) {
 					errs <- err
 					return
 				}
+				if anew {
+					k.Quit(context.Background())
+					k = nil
+				}
+			}
+			if k != nil {
+				k.Close()
 			}
 		})
 	}
@@ -70,4 +80,13 @@ func BenchmarkInbound(b *testing.B) {
 	force, cancel := context.WithCancel(context.Background())
 	cancel()
 	_ = g.Shutdown(force)
+}
+
+func connect(addr string) (*smtp.Client, error) {
+	nc, err := net.Dial("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	k := smtp.NewClient(nc, smtp.ClientOptions{Hostname: "load.test"})
+	return k, k.Hello(context.Background())
 }

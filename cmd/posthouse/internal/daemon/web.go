@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/posthouse-mail/posthouse/internal/logx"
+	"github.com/posthouse-mail/posthouse/internal/serve"
 	"github.com/posthouse-mail/posthouse/web/api"
 )
 
@@ -190,7 +191,7 @@ func secretOf(path string) (string, error) {
 
 // listen binds a TCP address; "localhost" is 127.0.0.1.
 func listen(ctx context.Context, address string) (net.Listener, error) {
-	var c net.ListenConfig
+	c := serve.ListenConfig()
 	l, err := c.Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("%w; another program may have the port, and ports below 1024 need the right CAP_NET_BIND_SERVICE", err)
