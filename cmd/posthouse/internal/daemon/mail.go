@@ -158,17 +158,37 @@ func (d *Daemon) submit(ctx context.Context, m api.Message, body io.Reader) (str
 		}
 		local.Recipients = append(local.Recipients, a)
 	}
-	receipt, err := d.desk.Load().Local(ctx, local, body)
+	limit := d.settings.Load().Limits.MessageSize
+	bounded := &bounded{r: body, left: int64(limit)}
+	receipt, err := d.desk.Load().Local(ctx, local, bounded)
 	var refused *gosmtp.SMTPError
 	switch {
 	case err == nil:
 		return receipt, nil
+	case bounded.left < 0:
+		return "", &admin.Error{Class: admin.Conflict, Message: "the message is larger than " + limit.String()}
 	case errors.As(err, &refused) && refused.Temporary():
 		return "", &admin.Error{Class: admin.Unavailable, Message: refused.Message}
 	case errors.As(err, &refused):
 		return "", &admin.Error{Class: admin.Conflict, Message: refused.Message}
 	}
 	return "", err
+}
+
+// bounded fails when more than left octets come: cut off, a message would be another one.
+type bounded struct {
+	r    io.Reader
+	left int64 // below 0: too many came
+}
+
+var errTooLarge = errors.New("message too large")
+
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		return 0, errTooLarge
+	}
+	return n, err
 }
 
 // qualified reads an address. A bare name, as cron writes it, gets the default domain, else the host's

@@ -17,7 +17,7 @@ func (h *house) data() string { return filepath.Join(h.dir, "data") }
 
 // TestSendmail: programs of the machine hand in mail over the socket; without a house it waits in the spool.
 func TestSendmail(t *testing.T) {
-	h := newStreet(t).build("", "alice@one.test", "bob@one.test")
+	h := newStreet(t).build("[limits]\nmessage_size = \"1MiB\"", "alice@one.test", "bob@one.test")
 	c, err := api.Dial(t.Context(), h.data())
 	if err != nil {
 		t.Fatal(err)
@@ -45,6 +45,10 @@ func TestSendmail(t *testing.T) {
 	}
 	h.reader("alice@one.test").awaits(1, "for root")
 
+	large := strings.NewReader("Subject: large\n\n" + strings.Repeat(strings.Repeat("x", 70)+"\n", 2<<20/71))
+	if _, err := c.Submit(t.Context(), api.Message{From: "alice@one.test", Recipients: []string{"bob@one.test"}}, large); err == nil {
+		t.Error("2 MiB were taken where 1 MiB is the limit")
+	}
 	var refused *admin.Error
 	for _, m := range []api.Message{
 		{From: "alice@one.test", Recipients: []string{"nobody@one.test"}},

@@ -13,8 +13,10 @@ func TestSubmissionToReaders(t *testing.T) {
 
 	got := carol.body(carol.awaits(1, "to both domains")[0])
 	inside := bob.body(bob.awaits(1, "to both domains")[0])
-	if !strings.HasPrefix(got, "Return-Path: <alice@one.test>\r\n") {
-		t.Errorf("no Return-Path:\n%s", got)
+	for _, text := range []string{got, inside} {
+		if !strings.HasPrefix(text, "Return-Path: <alice@one.test>\r\n") || strings.Count(text, "Return-Path:") != 1 {
+			t.Errorf("not one Return-Path, in front:\n%s", text)
+		}
 	}
 	for _, want := range []string{
 		"\r\nSubject: to both domains\r\n", "\r\nDate: ", "\r\nMessage-ID: <", "\r\n\r\nA line.\r\n.with a dot first\r\n",
