@@ -6,14 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 
 	"github.com/posthouse-mail/posthouse/internal/vfs"
 )
@@ -40,7 +43,7 @@ func openBolt(path string, growth int) (*bolt, error) {
 		size = math.MaxInt>>27 + 1 // 64 GiB
 	}
 	for ; ; size /= 2 {
-		db, err := bbolt.Open(path, 0o600, &bbolt.Options{
+		db, err := openFile(path, &bbolt.Options{
 			NoFreelistSync: true, FreelistType: bbolt.FreelistMapType, PageSize: pageSize, InitialMmapSize: size,
 			Timeout: lockWait,
 		})
@@ -48,13 +51,53 @@ func openBolt(path string, growth int) (*bolt, error) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("open %s: %w", path, vfs.Classify(err))
+			return nil, fmt.Errorf("open the tables: %w", err)
 		}
 		if growth > 0 {
 			db.AllocSize = growth
 		}
 		return &bolt{db: db, pageSize: int64(db.Info().PageSize)}, nil
 	}
+}
+
+// openFile is bbolt.Open with its answers to a broken file, some of them panics, as errors that say what to do.
+func openFile(path string, o *bbolt.Options) (db *bbolt.DB, err error) {
+	broken := func(cause any) error {
+		return fmt.Errorf("%s: %w: %v; bring it back from a backup", path, ErrDamaged, cause)
+	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			db, err = nil, broken(r)
+		}
+	}()
+	db, err = bbolt.Open(path, 0o600, o)
+	switch {
+	case err == nil:
+		return db, nil
+	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
+		return nil, broken(err)
+	}
+	return nil, fmt.Errorf("%s: %w", path, vfs.Classify(err))
+}
+
+// makeBolt makes an empty file under another name first: a crash in the middle leaves nothing that looks like tables.
+func makeBolt(path string) error {
+	next := path + ".new"
+	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("make the tables: %w", err)
+	}
+	db, err := openFile(next, &bbolt.Options{PageSize: pageSize, Timeout: lockWait})
+	if err != nil {
+		return fmt.Errorf("make the tables: %w", err)
+	}
+	if err := errors.Join(db.Sync(), db.Close()); err != nil {
+		return fmt.Errorf("make the tables: %w", err)
+	}
+	if err := os.Rename(next, path); err != nil {
+		return fmt.Errorf("make the tables: %w", err)
+	}
+	return nil
 }
 
 // warm reads the file once front to back when its list of free pages was not written at the end (a crash): bbolt

@@ -150,6 +150,9 @@ func (db *DB) openTables(segDir string) error {
 				return fmt.Errorf("%w: %s is missing, but %s holds mail; bring meta.db back from a backup", ErrDamaged, path, segDir)
 			}
 		}
+		if err := makeBolt(path); err != nil {
+			return err
+		}
 	}
 	if err := db.mend(path); err != nil {
 		return err

@@ -63,6 +63,18 @@ func TestOpenRefuses(t *testing.T) {
 			return Options{}
 		}, ErrNewer, "newer posthouse"},
 		"settings cut short": {func(t *testing.T, dir string) Options { set(t, dir, keySecret, []byte("x")); return Options{} }, ErrDamaged, "not complete"},
+		"broken tables": {func(t *testing.T, dir string) Options {
+			if err := os.WriteFile(filepath.Join(dir, "meta.db"), bytes.Repeat([]byte("x"), 40<<10), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			return Options{}
+		}, ErrDamaged, "backup"},
+		"tables cut short": {func(t *testing.T, dir string) Options {
+			if err := os.Truncate(filepath.Join(dir, "meta.db"), 2*pageSize+1); err != nil {
+				t.Fatal(err)
+			}
+			return Options{}
+		}, ErrDamaged, ""},
 		"no tables": {func(t *testing.T, dir string) Options {
 			if err := os.Remove(filepath.Join(dir, "meta.db")); err != nil {
 				t.Fatal(err)
@@ -277,5 +289,29 @@ func TestStrangeFilesAreLeftAlone(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(dir, "seg", name)); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestInterruptedBeginning: a folder whose making was cut short anywhere is made again.
+func TestInterruptedBeginning(t *testing.T) {
+	for name, spoil := range map[string]func(dir string) error{
+		"half a file beside":      func(dir string) error { return os.WriteFile(filepath.Join(dir, "meta.db.new"), []byte("half"), 0o600) },
+		"an empty file":           func(dir string) error { return os.WriteFile(filepath.Join(dir, "meta.db"), nil, 0o600) },
+		"tables without settings": func(dir string) error { return makeBolt(filepath.Join(dir, "meta.db")) },
+		"folders only":            func(dir string) error { return os.MkdirAll(filepath.Join(dir, "seg"), 0o700) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := spoil(dir); err != nil {
+				t.Fatal(err)
+			}
+			db := openTest(t, Options{Dir: dir})
+			if _, err := db.Keep(t.Context(), body(t, db, nil, []byte("x"))); err != nil {
+				t.Fatal(err)
+			}
+			if err := db.Close(); err != nil {
+				t.Fatal(err)
+			}
+		})
 	}
 }

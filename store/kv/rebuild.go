@@ -76,9 +76,9 @@ func (db *DB) rebuild(path, reason string) (err error) {
 	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	src, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true, Timeout: lockWait})
+	src, err := openFile(path, &bbolt.Options{ReadOnly: true, Timeout: lockWait})
 	if err != nil {
-		return fmt.Errorf("open %s: %w", path, err)
+		return err
 	}
 	defer src.Close()
 	if err := verify(src); err != nil {
@@ -100,7 +100,7 @@ func (db *DB) rebuild(path, reason string) (err error) {
 }
 
 func copyInto(path string, src *bbolt.DB) error {
-	dst, err := bbolt.Open(path, 0o600, &bbolt.Options{NoSync: true, FreelistType: bbolt.FreelistMapType, PageSize: pageSize, Timeout: lockWait})
+	dst, err := openFile(path, &bbolt.Options{NoSync: true, FreelistType: bbolt.FreelistMapType, PageSize: pageSize, Timeout: lockWait})
 	if err != nil {
 		return err
 	}
