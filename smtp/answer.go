@@ -65,7 +65,7 @@ func (c *conn) bad(status int, enhanced gosmtp.EnhancedCode, text string) {
 	c.answer(status, enhanced, text)
 }
 
-// reply is an error as the client sees it.
+// refusal is an error as the client sees it.
 type refusal struct {
 	status   int
 	enhanced gosmtp.EnhancedCode

@@ -23,6 +23,7 @@ type command struct {
 	needs   state
 	forbids state
 	noArgs  bool // an argument is a syntax error
+	junk    bool // brings no message nearer; only so many are answered between two messages
 	stray   bool // of another protocol: counted together
 	between chunkRole
 	count   prometheus.Counter
@@ -45,21 +46,21 @@ func table(lmtp bool) map[string]command {
 		"RCPT":     {run: (*conn).rcpt, needs: greeted | inMail, forbids: inBDAT},
 		"DATA":     {run: (*conn).data, needs: greeted | inMail | inRcpt, forbids: inBDAT, noArgs: true},
 		"BDAT":     {run: (*conn).bdat, between: chunkNext}, // looks at the state itself: its octets are skipped first
-		"RSET":     {run: (*conn).rset, noArgs: true, between: chunkAborts},
-		"NOOP":     {run: (*conn).noop, between: chunkSame},
+		"RSET":     {run: (*conn).rset, noArgs: true, between: chunkAborts, junk: true},
+		"NOOP":     {run: (*conn).noop, between: chunkSame, junk: true},
 		"QUIT":     {run: (*conn).quit, noArgs: true, between: chunkAborts},
-		"VRFY":     {run: (*conn).vrfy, between: chunkSame},
-		"EXPN":     {run: (*conn).expn, between: chunkSame},
-		"HELP":     {run: (*conn).help, between: chunkSame},
+		"VRFY":     {run: (*conn).vrfy, between: chunkSame, junk: true},
+		"EXPN":     {run: (*conn).expn, between: chunkSame, junk: true},
+		"HELP":     {run: (*conn).help, between: chunkSame, junk: true},
 		"STARTTLS": {run: (*conn).starttls, needs: greeted, forbids: inTLS | inMail, noArgs: true},
 		"AUTH":     {run: (*conn).auth, needs: greeted, forbids: authed | inMail},
 	}
 	if lmtp {
-		t["LHLO"] = command{run: (*conn).ehlo, between: chunkAborts}
+		t["LHLO"] = command{run: (*conn).ehlo, between: chunkAborts, junk: true}
 		return t
 	}
-	t["EHLO"] = command{run: (*conn).ehlo, between: chunkAborts}
-	t["HELO"] = command{run: (*conn).helo, between: chunkAborts}
+	t["EHLO"] = command{run: (*conn).ehlo, between: chunkAborts, junk: true}
+	t["HELO"] = command{run: (*conn).helo, between: chunkAborts, junk: true}
 	// A browser that was sent here by a hostile page: nothing of what it says may become a command.
 	for _, verb := range []string{"GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT"} {
 		t[verb] = command{run: (*conn).http, between: chunkAborts, stray: true}

@@ -69,7 +69,7 @@ type conn struct {
 
 // tally counts what limits and logs need.
 type tally struct {
-	commands, mails, messages, errors, rcptErrors int
+	commands, mails, messages, errors, rcptErrors, junk int
 }
 
 // spoken is a command as it was read.
@@ -81,6 +81,7 @@ type spoken struct {
 const (
 	maxCommandLine = 2048  // RFC 5321 section 4.5.3.1.4 says 512; ORCPT and ENVID need more
 	maxAuthLine    = 12288 // RFC 4954 section 4
+	maxJunk        = 1000  // a connection kept open with NOOP all night is closed some time
 )
 
 // Handle serves one connection.
@@ -142,6 +143,12 @@ func (c *conn) read() *spoken {
 		return nil
 	}
 	cmd.count.Inc()
+	if cmd.junk {
+		if c.tally.junk++; c.tally.junk > maxJunk {
+			c.farewell("too much junk", 421, code(4, 7, 0), "Too many commands without a message, closing")
+			return nil
+		}
+	}
 	return &spoken{cmd, strings.Trim(args, " \t")}
 }
 

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	gosmtp "github.com/emersion/go-smtp"
+
 	"github.com/posthouse-mail/posthouse/internal/serve"
 	"github.com/posthouse-mail/posthouse/internal/wire"
 )
@@ -102,6 +104,52 @@ func TestMailsOfOneConnection(t *testing.T) {
 	s := NewServer(Options{Hostname: "mx.test", Desk: &notebook{}, MaxMails: 3})
 	out := talk(t, s, "EHLO c\r\n"+strings.Repeat("MAIL FROM:<a@x.test>\r\nRSET\r\n", 5))
 	if strings.Count(out, "250 2.1.0") != 3 || !strings.HasSuffix(out, "421 4.7.0 Too many messages in one connection, open another\r\n") {
+		t.Errorf("%q", out)
+	}
+}
+
+func TestJunk(t *testing.T) {
+	s := NewServer(Options{Hostname: "mx.test", Desk: &notebook{}})
+	out := talk(t, s, strings.Repeat("NOOP\r\nHELP\r\n", maxJunk))
+	if strings.Count(out, "250 2.0.0 OK") != maxJunk/2 || !strings.HasSuffix(out, "421 4.7.0 Too many commands without a message, closing\r\n") {
+		t.Errorf("end %q", out[len(out)-100:])
+	}
+}
+
+// perRecipient is a desk that says something else to each recipient.
+type perRecipient struct{ *notebook }
+
+func (d perRecipient) NewSession(ctx context.Context, p Peer) (gosmtp.Session, error) {
+	s, err := d.notebook.NewSession(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	return &lmtpPage{s.(*page)}, nil
+}
+
+type lmtpPage struct{ *page }
+
+func (s *lmtpPage) LMTPData(r io.Reader, status gosmtp.StatusCollector) error {
+	if _, err := io.Copy(io.Discard, r); err != nil {
+		return err
+	}
+	status.SetStatus("b@y.test", nil)
+	status.SetStatus("b@y.test", Refuse(452, code(4, 2, 2), "full"))
+	status.SetStatus("stranger@y.test", nil)
+	return Refuse(451, code(4, 3, 0), "the others later")
+}
+
+// TestStatusOfEachRecipient: LMTP answers for each recipient in order, one named twice too (RFC 2033 section 4.2).
+func TestStatusOfEachRecipient(t *testing.T) {
+	s := NewServer(Options{Hostname: "mx.test", Desk: perRecipient{&notebook{}}, LMTP: true})
+	open := "LHLO c\r\nMAIL FROM:<a@x.test>\r\nRCPT TO:<b@y.test>\r\nRCPT TO:<c@y.test>\r\nRCPT TO:<b@y.test>\r\n"
+	for _, in := range []string{"DATA\r\nhi\r\n.\r\n", "BDAT 2\r\nhiBDAT 2 LAST\r\n\r\n"} {
+		out := talk(t, s, open+in+"QUIT\r\n")
+		if !strings.Contains(out, "250 2.0.0 OK, queued as 1A2B\r\n451 4.3.0 the others later\r\n452 4.2.2 full\r\n221") {
+			t.Errorf("%q", out)
+		}
+	}
+	if out := talk(t, s, open+"DATA\r\nh\ri\r\n.\r\nQUIT\r\n"); strings.Count(out, "550 5.6.0") != 3 {
 		t.Errorf("%q", out)
 	}
 }

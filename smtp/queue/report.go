@@ -279,6 +279,18 @@ func ascii[S ~string | ~[]byte](s S) bool {
 	return true
 }
 
+// plainLines reports whether b can travel as it is: ASCII, whole lines of up to 998 octets, no NUL (RFC 5322 section 2.1.1).
+func plainLines(b []byte) bool {
+	for len(b) > 0 {
+		line, rest, ok := bytes.Cut(b, []byte("\r\n"))
+		if !ok || len(line) > 998 || bytes.ContainsAny(line, "\r\n\x00") || !ascii(line) {
+			return false
+		}
+		b = rest
+	}
+	return true
+}
+
 var errNoOriginal = errors.New("the original cannot be read")
 
 // writeOriginal gives the message or its header back (RFC 6522 section 3, RFC 6533 section 4). What is not ASCII is
@@ -295,7 +307,7 @@ func (r *report) writeOriginal(m *lines) {
 		}
 		m.line("Content-Type: " + kind)
 		m.line("Content-Description: " + description)
-		r.encoded(m, bytes.NewReader(o.header), ascii(o.header))
+		r.encoded(m, bytes.NewReader(o.header), plainLines(o.header))
 		return
 	}
 	seven, err := o.seven()
@@ -348,7 +360,7 @@ func (r *report) encoded(m *lines, content io.Reader, plain bool) {
 		m.line("Content-Transfer-Encoding: 7bit")
 		m.line("")
 		r.copy(m, content)
-	case r.utf8:
+	case r.utf8 && r.original.global:
 		m.line("Content-Transfer-Encoding: 8bit")
 		m.line("")
 		r.copy(m, content)

@@ -205,3 +205,31 @@ func TestReportBoundsTheHeader(t *testing.T) {
 		t.Errorf("cut %v, %d octets", r.original.cut, len(r.original.header))
 	}
 }
+
+// Whatever a sender wrote and a host answered, the report is a message that others can read.
+func FuzzReport(f *testing.F) {
+	f.Add([]byte(sample), "5.1.1 no such user", "mx.beta.test", "5.1.1", "carol", false)
+	f.Add([]byte("Subject: x\x01\xff\nMessage-ID: <a b>\rX: \xfc\r\n"), "a\r\n\r\nb\x00\x1b[31m \xff", "mx\r\nBcc: x", "nonsense", "j\u00fcrgen", true)
+	f.Add([]byte("Subject: "+strings.Repeat("x", 2000)+"\r\n\r\n"), strings.Repeat("\u00fc", 2000), "", "4.4.7", "a b\"c", true)
+	f.Fuzz(func(t *testing.T, content []byte, text, remote, code, local string, utf8 bool) {
+		to, err := mail.ParseAddress(mail.Address{Local: local, Domain: "beta.test"}.String())
+		if err != nil {
+			return // no such recipient gets into the queue
+		}
+		r := sampleReport(t, "")
+		r.original.content = io.NewSectionReader(bytes.NewReader(content), 0, int64(len(content)))
+		r.original.readHeader()
+		r.utf8, r.envelopeID, r.kind = utf8, text, actionFailed
+		r.recipients = []reported{{recipient{Recipient: mail.Recipient{Address: to, OriginalType: "RFC822", Original: text},
+			result: Result{Verdict: Never, Code: 550, Status: code, Text: text, Remote: remote}}, actionFailed}}
+		var b bytes.Buffer
+		eight, err := r.write(&b)
+		if err != nil || eight && !utf8 {
+			t.Fatalf("8-bit %v, %v", eight, err)
+		}
+		p := parseReport(t, b.Bytes())
+		if len(p.kinds) != 3 || len(p.header) != 11 && len(p.header) != 9 || strings.Count(p.bodies[1], "\r\n\r\n") != 1 {
+			t.Errorf("parts %q, %d fields, status:\n%.500q", p.kinds, len(p.header), p.bodies[1])
+		}
+	})
+}
