@@ -1,14 +1,10 @@
 package message
 
 import (
-	"bytes"
 	"crypto/rand"
 	"encoding/base64"
-	"fmt"
 	"io"
-	"mime/quotedprintable"
 	"strings"
-	"unicode/utf8"
 )
 
 // HeaderWriter makes a header: folded at 78 columns (RFC 5322 section 2.1.1), and no value can end its field.
@@ -124,152 +120,6 @@ func NewMessageID(domain string) string {
 
 // randomToken is 24 letters and digits.
 func randomToken() string { return strings.ToLower(rand.Text()[:24]) }
-
-// Entity is a body part that is being composed: Parts of a multipart, else Body.
-type Entity struct {
-	Header   HeaderWriter // Content fields; for the outermost entity the message's own fields before them
-	Boundary string       // of a multipart
-	Body     io.Reader    // written as it is: the transfer encoding is done already
-	Parts    []*Entity
-}
-
-// WriteTo writes the entity with its parts (RFC 2046 section 5.1.1).
-func (e *Entity) WriteTo(w io.Writer) (int64, error) {
-	c := &countingWriter{w: w}
-	e.write(c)
-	return c.n, c.err
-}
-
-func (e *Entity) write(w *countingWriter) {
-	w.Write(e.Header.b)
-	w.Write([]byte("\r\n"))
-	for _, p := range e.Parts {
-		fmt.Fprintf(w, "--%s\r\n", e.Boundary)
-		p.write(w)
-		w.Write([]byte("\r\n"))
-	}
-	if e.Parts != nil {
-		fmt.Fprintf(w, "--%s--\r\n", e.Boundary)
-	}
-	if e.Body != nil {
-		if _, err := io.Copy(w, e.Body); err != nil && w.err == nil {
-			w.err = err
-		}
-	}
-}
-
-// countingWriter keeps the first error and writes nothing after it.
-type countingWriter struct {
-	w   io.Writer
-	n   int64
-	err error
-}
-
-func (c *countingWriter) Write(p []byte) (int, error) {
-	if c.err != nil {
-		return 0, c.err
-	}
-	n, err := c.w.Write(p)
-	c.n += int64(n)
-	c.err = err
-	return n, err
-}
-
-// NewMultipart makes an entity of parts; typ is "mixed", or with parameters "report; report-type=delivery-status".
-// The Content-Type is added to header, after what is there.
-func NewMultipart(header HeaderWriter, typ string, parts ...*Entity) *Entity {
-	e := &Entity{Header: header, Boundary: "=_" + randomToken(), Parts: parts}
-	e.Header.Field("MIME-Version", "1.0")
-	e.Header.Field("Content-Type", "multipart/"+typ+`; boundary="`+e.Boundary+`"`)
-	return e
-}
-
-// NewText makes a text/plain part; text has LF or CRLF line ends. It is written 7-bit clean.
-func NewText(text string) *Entity {
-	e := &Entity{}
-	text = strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\n", "\r\n")
-	if isASCII(text) && !hasLongLine(text) {
-		e.Header.Field("Content-Type", "text/plain; charset=us-ascii")
-		e.Body = strings.NewReader(text)
-		return e
-	}
-	e.Header.Field("Content-Type", "text/plain; charset=utf-8")
-	e.Header.Field("Content-Transfer-Encoding", "quoted-printable")
-	var b bytes.Buffer
-	q := quotedprintable.NewWriter(&b)
-	io.WriteString(q, strings.ToValidUTF8(text, "\uFFFD"))
-	q.Close()
-	e.Body = &b
-	return e
-}
-
-func hasLongLine(text string) bool {
-	for line := range strings.SplitSeq(text, "\n") {
-		if len(line) > maxLine {
-			return true
-		}
-	}
-	return false
-}
-
-// NewStatus makes a message/delivery-status part of groups of fields, the message's own first (RFC 3464 section 2.1);
-// with UTF-8 in it message/global-delivery-status (RFC 6533 section 3).
-func NewStatus(groups ...HeaderWriter) *Entity {
-	var b []byte
-	for i, g := range groups {
-		if i > 0 {
-			b = append(b, "\r\n"...)
-		}
-		b = append(b, g.b...)
-	}
-	e := &Entity{Body: bytes.NewReader(b)}
-	if has8Bit(b) {
-		e.Header.Field("Content-Type", "message/global-delivery-status")
-		e.Header.Field("Content-Transfer-Encoding", "8bit")
-	} else {
-		e.Header.Field("Content-Type", "message/delivery-status")
-	}
-	return e
-}
-
-// NewHeaders makes the returned header of a message (RFC 6522 section 4, RFC 6533 section 5); its empty line is dropped.
-func NewHeaders(header []byte) *Entity {
-	header = FieldFilter{Not: true}.Append(nil, header)
-	header = bytes.TrimSuffix(header, []byte("\r\n\r\n"))
-	e := &Entity{}
-	switch {
-	case !has8Bit(header):
-		e.Header.Field("Content-Type", "text/rfc822-headers")
-		e.Body = bytes.NewReader(header)
-	case utf8.Valid(header):
-		e.Header.Field("Content-Type", "message/global-headers")
-		e.Header.Field("Content-Transfer-Encoding", "8bit")
-		e.Body = bytes.NewReader(header)
-	default: // octets of no known charset survive as they are
-		e.Header.Field("Content-Type", "text/rfc822-headers")
-		e.Header.Field("Content-Transfer-Encoding", "base64")
-		e.Body = strings.NewReader(wrapBase64(header))
-	}
-	return e
-}
-
-// NewEnclosed makes a message/rfc822 part of a whole message (RFC 2046 section 5.2.1).
-func NewEnclosed(body io.Reader, eightBit bool) *Entity {
-	e := &Entity{Body: body}
-	e.Header.Field("Content-Type", "message/rfc822")
-	if eightBit {
-		e.Header.Field("Content-Transfer-Encoding", "8bit")
-	}
-	return e
-}
-
-func wrapBase64(b []byte) string {
-	var out strings.Builder
-	w := newBase64Writer(&out)
-	w.Write(b)
-	w.Close()
-	return out.String()
-}
 
 // newBase64Writer encodes in lines of 76 (RFC 2045 section 6.8); the last line has no line end.
 func newBase64Writer(w io.Writer) io.WriteCloser {

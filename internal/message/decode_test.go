@@ -162,7 +162,7 @@ func TestFieldFilter(t *testing.T) {
 			t.Errorf("Copy %v: %.60q %v", c.filter, b.String(), err)
 		}
 	}
-	if got := HeaderText([]byte("A: b\r\nSubject:\r\n =?utf-8?q?=C3=BC?=\r\n\tx\r\n"), "SUBJECT"); got != "ü x" {
+	if got := DecodeWords(HeaderValue([]byte("A: b\r\nSubject:\r\n =?utf-8?q?=C3=BC?=\r\n\tx\r\n"), "SUBJECT")); got != "ü x" {
 		t.Errorf("%q", got)
 	}
 }

@@ -81,11 +81,6 @@ func HeaderValue(header []byte, name string) string {
 	return ""
 }
 
-// HeaderText is the decoded value of the first field of that name, or "".
-func HeaderText(header []byte, name string) string {
-	return DecodeWords(HeaderValue(header, name))
-}
-
 func equalFold(b []byte, s string) bool {
 	if len(b) != len(s) {
 		return false

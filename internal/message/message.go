@@ -1,11 +1,11 @@
 // Package message knows RFC 5322 and MIME: a one-pass scanner with byte offsets
 // (it never fails and never holds a body), the structure it finds, decoding for
-// search and people, building for bounces and submission.
+// search and people, and what submission writes.
 //
 // Start at Scanner: it is fed a message while it arrives and gives a Summary,
 // whose Root is the tree of Parts. AppendPart stores the tree, ParsePart reads it
-// back. Fields walks a header, TextReader reads a part as UTF-8 text, Builder
-// composes, Downgrade turns 8-bit mail into 7-bit mail.
+// back. Fields walks a header, TextReader reads a part as UTF-8 text, HeaderWriter
+// writes a header, Downgrade turns 8-bit mail into 7-bit mail.
 package message
 
 import (
@@ -68,14 +68,6 @@ func (p *Part) Size() int64 { return p.End - p.Body }
 
 // Param is the value of a Content-Type parameter as text (RFC 2231 decoded), or "".
 func (p *Part) Param(name string) string { return paramValue(p.Params, name) }
-
-// Filename is the name the sender gave the part, decoded, or "".
-func (p *Part) Filename() string {
-	if v := paramValue(p.DispositionParams, "filename"); v != "" {
-		return DecodeWords(v)
-	}
-	return DecodeWords(p.Param("name"))
-}
 
 // Charset is the charset parameter in lower case, "us-ascii" when there is none (RFC 2045 section 5.2).
 func (p *Part) Charset() string {

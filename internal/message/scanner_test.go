@@ -30,7 +30,7 @@ func dump(b *strings.Builder, raw []byte, p *Part, indent string) {
 	for _, q := range p.DispositionParams {
 		fmt.Fprintf(b, "%s  disposition %s=%q\n", indent, q.Name, q.Value)
 	}
-	line("filename", p.Filename())
+	line("filename", paramValue(p.DispositionParams, "filename"))
 	line("language", p.Language)
 	if e := p.Envelope; e != nil {
 		line("date", e.Date)

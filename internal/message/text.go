@@ -7,11 +7,6 @@ func RawReader(src io.ReaderAt, p *Part) *io.SectionReader {
 	return io.NewSectionReader(src, p.Body, p.End-p.Body)
 }
 
-// HeaderReader reads the header of a part, its empty line included.
-func HeaderReader(src io.ReaderAt, p *Part) *io.SectionReader {
-	return io.NewSectionReader(src, p.Header, p.Body-p.Header)
-}
-
 // ContentReader reads the decoded content of a part; ok is false when its encoding is unknown.
 func ContentReader(src io.ReaderAt, p *Part) (_ io.Reader, ok bool) {
 	return TransferReader(p.Encoding, RawReader(src, p))

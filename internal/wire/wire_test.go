@@ -397,6 +397,37 @@ func TestStalledAndSteady(t *testing.T) {
 	})
 }
 
+func TestSlowReaderIsNotCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := net.Pipe()
+		c := New(a, Options{WriteTimeout: time.Minute})
+		done := make(chan bool)
+		go func() {
+			defer close(done)
+			p := make([]byte, 100)
+			for range 500 {
+				if n, err := b.Read(p); err != nil || n != 100 {
+					t.Error(n, err)
+				}
+				time.Sleep(10 * time.Second)
+			}
+			time.Sleep(time.Hour) // and now it has stopped
+			b.Close()
+		}()
+		c.Write(make([]byte, 50000))
+		if err := c.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		c.WriteString("more")
+		if err := c.Flush(); err != ErrTimeout || time.Since(begin) != time.Minute {
+			t.Fatal(err, time.Since(begin))
+		}
+		c.Close()
+		<-done
+	})
+}
+
 func TestLineHasOneTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := net.Pipe()

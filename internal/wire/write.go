@@ -28,24 +28,29 @@ func (out *writer) release() {
 	out.pooled, out.n = nil, 0
 }
 
-// send writes p to the network, a piece at a time, each with a deadline of its own.
+// send writes p to the network, a piece at a time, each with a deadline of its own. In clear a piece that is on its way at the
+// deadline goes on as long as it moves; TLS cannot go on after a timeout, so its pieces are small.
 func (c *Conn) send(p []byte) error {
-	const piece = 64 << 10
+	piece := 64 << 10
+	if c.state != nil {
+		piece = bufferSize
+	}
 	for len(p) > 0 && c.out.err == nil {
-		b := p[:min(len(p), piece)]
 		if c.out.timeout > 0 {
 			c.out.err = c.nc.SetWriteDeadline(time.Now().Add(c.out.timeout))
 			if c.out.err != nil {
 				break
 			}
 		}
-		if _, err := c.nc.Write(b); err != nil {
-			if errors.Is(err, os.ErrDeadlineExceeded) {
-				err = ErrTimeout
-			}
+		n, err := c.nc.Write(p[:min(len(p), piece)])
+		p = p[n:]
+		switch {
+		case err == nil:
+		case !errors.Is(err, os.ErrDeadlineExceeded):
 			c.out.err = err
+		case n == 0 || c.state != nil:
+			c.out.err = ErrTimeout
 		}
-		p = p[len(b):]
 	}
 	return c.out.err
 }
