@@ -53,12 +53,12 @@ func (s *session) begin(w io.Writer, header []byte) error {
 		if !s.envelope.From.IsNull() {
 			from = s.envelope.From
 		}
-		add.Addresses("From", message.Address{Name: message.EncodeWords(s.fullName), Mailbox: from.QuotedLocal(), Host: string(from.Domain)})
+		add.Addresses("From", message.Address{Name: s.fullName, Mailbox: from.Local, Host: string(from.Domain)})
 	} else if len(m.from) > 0 {
 		from = m.from[0]
 	}
 	if len(m.from) > 1 && !m.sender { // RFC 5322 section 3.6.2
-		add.Addresses("Sender", message.Address{Mailbox: s.who.main.QuotedLocal(), Host: string(s.who.main.Domain)})
+		add.Addresses("Sender", message.Address{Mailbox: s.who.main.Local, Host: string(s.who.main.Domain)})
 	}
 	if !m.date {
 		add.Field("Date", message.FormatDate(now))
