@@ -81,6 +81,10 @@ func TestDamagedMessage(t *testing.T) {
 	undo := damage(t, dir, "unique-marker-of-the-damaged")
 	io.WriteString(c.c, "b FETCH 1:2 (UID BODY.PEEK[TEXT])\r\n")
 	answer := c.lines("b ")
+	io.WriteString(c.c, "s SEARCH TEXT subject NOT BODY nothing\r\n")
+	if got := c.lines("s "); !strings.HasPrefix(got, "* SEARCH 1 3\r\ns OK ") { // the damaged one matches nothing, whatever is asked
+		t.Errorf("%q", got)
+	}
 	undo()
 	if want := "* 1 FETCH (UID 1 BODY[TEXT] {8}\r\nintact\r\n)\r\nb NO [SERVERBUG] "; !strings.HasPrefix(answer, want) {
 		t.Errorf("%q", answer)

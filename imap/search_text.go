@@ -3,7 +3,6 @@ package imap
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"strings"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"golang.org/x/text/cases"
 	"golang.org/x/text/unicode/norm"
 
+	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/internal/message"
 	"github.com/posthouse-mail/posthouse/store"
 )
@@ -26,8 +26,9 @@ type candidate struct {
 	root   *message.Part
 	header []byte
 	buf    []byte // header's memory
-	gone   bool   // expunged and given up: it matches nothing
-	err    error  // what ends the search
+	gone   bool   // it cannot be read: it matches nothing
+	logged bool
+	err    error // what ends the search
 	finder finder
 }
 
@@ -62,11 +63,12 @@ func (m *candidate) load() bool {
 	return err == nil || m.fail(err)
 }
 
-// fail notes why a message cannot be read; a message that is gone is no reason to end the search.
+// fail passes over a message that cannot be read: it must not hide the others. The log learns of the first.
 func (m *candidate) fail(err error) bool {
 	m.gone = true
-	if !errors.Is(err, store.ErrNoMessage) {
-		m.err = err
+	if m.err = m.ctx.Err(); m.err == nil && !m.logged {
+		m.logged = true
+		m.c.log.ErrorContext(m.ctx, logx.IMAPError, "conn", m.c.peer.ID, "command", "search", "uid", m.row.UID, "error", err)
 	}
 	return false
 }
