@@ -10,6 +10,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 
@@ -350,6 +351,19 @@ func TestManyReaders(t *testing.T) {
 	defer l.segments.mu.Unlock()
 	if n := l.segments.idle.Len(); n > idleFiles {
 		t.Fatalf("%d idle files", n)
+	}
+}
+
+func TestNumbersRunOut(t *testing.T) {
+	l, _ := openLog(t, testOptions(memFS(t)))
+	defer l.Close()
+	l.spares.mu.Lock()
+	l.spares.next = 1 << (64 - segmentShift)
+	l.spares.remove(l.spares.ready)
+	l.spares.ready = nil
+	l.spares.mu.Unlock()
+	if err := l.Append(t.Context(), &Item{}); err == nil || !strings.Contains(err.Error(), "used up") {
+		t.Fatal(err)
 	}
 }
 

@@ -192,6 +192,12 @@ func TestEveryOperationFails(t *testing.T) {
 				if err == nil {
 					m.work(l, "a", 12)
 					l.Close()
+					if got := l.budget.left.Load(); got != l.o.Memory {
+						t.Errorf("budget is %d at the end, %d at the start", got, l.o.Memory)
+					}
+					if open := fs.Counts().Open; open != 0 {
+						t.Errorf("%d files are open at the end", open)
+					}
 				}
 				fs.SetFail(nil)
 				if power {

@@ -33,6 +33,7 @@ func engines(t *testing.T) map[string]engine {
 	if err != nil {
 		t.Fatal(err)
 	}
+	b.db.NoSync = true // nothing is lost here
 	return map[string]engine{"bolt": b, "memory": newMemory()}
 }
 

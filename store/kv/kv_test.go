@@ -125,12 +125,12 @@ func TestLogSettleReopen(t *testing.T) {
 }
 
 func TestManyLoggersAndUpdates(t *testing.T) {
-	db := openTest(t, Options{Dir: t.TempDir(), SegmentSize: 1 << 20})
+	db := openTest(t, Options{Dir: t.TempDir(), SegmentSize: 1 << 18})
 	var wg sync.WaitGroup
 	text := bytes.Repeat([]byte("body "), 800)
 	for g := range 20 {
 		wg.Go(func() {
-			for i := range 100 {
+			for i := range 30 {
 				key := fmt.Sprintf("%d/%d", g, i)
 				w, err := db.NewBody(t.Context(), 0)
 				if err != nil {

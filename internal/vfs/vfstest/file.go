@@ -2,6 +2,7 @@ package vfstest
 
 import (
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"slices"
 )
@@ -143,6 +144,7 @@ type file struct {
 	fs   *FS
 	node *inode
 	name string
+	over bool // closed; guarded by fs.mu
 }
 
 func (f *file) ReadAt(p []byte, off int64) (int, error) {
@@ -243,7 +245,16 @@ func (f *file) Size() (int64, error) {
 	return int64(len(f.node.data)), nil
 }
 
-func (f *file) Close() error { return nil }
+func (f *file) Close() error {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	if f.over {
+		return fs.ErrClosed
+	}
+	f.over = true
+	f.fs.counts.Open--
+	return nil
+}
 
 // Kill returns the file system as the next process finds it when this one was killed: nothing is lost that was written, and what was
 // not durable still is not. It ends all work on this one.

@@ -31,6 +31,7 @@ type Op struct {
 type Counts struct {
 	Ops, Writes, Syncs, DirSyncs int
 	Bytes                        int64 // written
+	Open                         int   // files open now
 }
 
 // FS is the file system. The zero value is not ready; call New.
@@ -133,6 +134,7 @@ func (f *FS) OpenFile(name string, flag int, _ fs.FileMode) (vfs.File, error) {
 	if flag&os.O_TRUNC != 0 {
 		n.truncate(0)
 	}
+	f.counts.Open++
 	return &file{fs: f, node: n, name: name}, nil
 }
 
