@@ -151,7 +151,7 @@ func appendResult(b []byte, r, prev Result) []byte {
 	b = append(b, 2, byte(r.Verdict), byte(r.Handoff))
 	b = binary.AppendUvarint(b, uint64(r.Code))
 	b = appendString(b, r.Status)
-	b = appendString(b, r.Text[:min(len(r.Text), maxText)])
+	b = appendString(b, r.Text)
 	b = appendString(b, r.Remote)
 	return appendString(b, r.Detail)
 }

@@ -77,6 +77,18 @@ func (r Result) Error() string {
 	return b.String()
 }
 
+// bounded is the Result with its texts cut to what is kept of them.
+func (r Result) bounded() Result {
+	cut := func(s string, n int) string {
+		if len(s) <= n {
+			return s
+		}
+		return strings.ToValidUTF8(s[:n], "")
+	}
+	r.Status, r.Text, r.Remote, r.Detail = cut(r.Status, 16), cut(r.Text, maxText), cut(r.Remote, 255), cut(r.Detail, 255)
+	return r
+}
+
 // Stream is what a Route may depend on: items of one stream go the same way.
 type Stream struct {
 	From  mail.Domain // the sender's; empty for <>

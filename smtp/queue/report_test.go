@@ -148,7 +148,7 @@ func TestReports(t *testing.T) {
 		{"hostile.eml", func(r *report) {
 			r.original.header = []byte("Subject: x\x01\xff\r\nMessage-ID: <a b>\r\nX: \xfc\r\n")
 			r.recipients = []reported{to(t, "carol@beta.test", actionFailed, Result{Verdict: Never, Code: 554, Status: "nonsense", Remote: "mx\r\nBcc: x",
-				Text: "a\r\n\r\nb\x00\x1b[31m \xff " + strings.Repeat("x", 3000)})}
+				Text: "a\r\n\r\nb\x00\x1b[31m \xff " + strings.Repeat("x", 3000)}.bounded())}
 		}, []string{"text/plain; charset=utf-8", "message/delivery-status", "text/rfc822-headers"}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -221,7 +221,7 @@ func FuzzReport(f *testing.F) {
 		r.original.readHeader()
 		r.utf8, r.envelopeID, r.kind = utf8, text, actionFailed
 		r.recipients = []reported{{recipient{Recipient: mail.Recipient{Address: to, OriginalType: "RFC822", Original: text},
-			result: Result{Verdict: Never, Code: 550, Status: code, Text: text, Remote: remote}}, actionFailed}}
+			result: Result{Verdict: Never, Code: 550, Status: code, Text: text, Remote: remote}.bounded()}, actionFailed}}
 		var b bytes.Buffer
 		eight, err := r.write(&b)
 		if err != nil || eight && !utf8 {

@@ -120,7 +120,7 @@ func (q *Queue) judge(a *attempt) {
 	next := 0
 	for _, r := range e.recipients {
 		if r.state == waiting {
-			r.result = a.results[next]
+			r.result = a.results[next].bounded()
 			next++
 			if expired && r.result.Verdict == Later {
 				r.result = tooOld(r.result)

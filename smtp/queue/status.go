@@ -47,7 +47,7 @@ func (r *report) writeRecipient(m *lines, to reported) {
 	m.line("Action: " + to.action)
 	m.line("Status: " + status(to.result))
 	if to.result.Remote != "" {
-		m.line("Remote-MTA: dns; " + r.text(to.result.Remote))
+		m.line(fold("Remote-MTA: dns; " + r.text(to.result.Remote)))
 	}
 	if to.result.Code != 0 {
 		m.line(fold("Diagnostic-Code: smtp; " + strconv.Itoa(to.result.Code) + " " + r.text(oneLine(to.result.Text))))
