@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -59,6 +60,9 @@ func (p *program) demo(ctx context.Context, o demo.Options) (err error) {
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	h, err := demo.New(ctx, o)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w; --port-offset N moves every port of the demo", err)
+	}
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -189,12 +190,15 @@ func secretOf(path string) (string, error) {
 	return line, nil
 }
 
-// listen binds a TCP address; "localhost" is 127.0.0.1.
+// listen binds a TCP address.
 func listen(ctx context.Context, address string) (net.Listener, error) {
 	c := serve.ListenConfig()
 	l, err := c.Listen(ctx, "tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("%w; another program may have the port, and ports below 1024 need the right CAP_NET_BIND_SERVICE", err)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("%w: another program has the port", err)
+	case errors.Is(err, syscall.EACCES):
+		return nil, fmt.Errorf("%w: ports below 1024 need the capability CAP_NET_BIND_SERVICE, which the systemd unit gives", err)
 	}
-	return l, nil
+	return l, err
 }

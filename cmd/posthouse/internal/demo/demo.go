@@ -22,6 +22,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/config"
 	"github.com/posthouse-mail/posthouse/internal/dns"
 	"github.com/posthouse-mail/posthouse/web/admin"
+	"github.com/posthouse-mail/posthouse/web/api"
 )
 
 // What is in the demo.
@@ -77,6 +78,10 @@ func New(ctx context.Context, o Options) (_ *House, err error) {
 	}
 	if err := os.MkdirAll(o.Data, 0o700); err != nil {
 		return nil, err
+	}
+	// Before the files of a running demo are overwritten.
+	if _, err := api.Dial(ctx, o.Data); !errors.Is(err, api.ErrNotRunning) {
+		return nil, errors.Join(fmt.Errorf("a house runs on %s already: name another folder with --data", o.Data), err)
 	}
 	h := &House{o: o}
 	if h.names, err = serveNames(); err != nil {

@@ -70,6 +70,9 @@ func TestDemo(t *testing.T) {
 		} else {
 			a.Body.Close()
 		}
+		if _, err := demo.New(t.Context(), demo.Options{Data: data, Offset: offset}); err == nil || !strings.Contains(err.Error(), "runs on") {
+			t.Errorf("a second demo on the same folder: %v", err)
+		}
 		stop()
 		if err := <-done; err != nil {
 			t.Errorf("run %d ended with %v", run, err)
