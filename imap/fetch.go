@@ -189,15 +189,16 @@ func newFetcher(c *conn, ctx context.Context, r *request, p *fetchParser) *fetch
 
 func (f *fetcher) close() { f.open.close() }
 
-// rows answers for the messages that exist in ranges.
+// rows answers for the messages that exist in ranges, and have changed where CHANGEDSINCE asks so.
 func (f *fetcher) rows(ranges []store.UIDRange) error {
-	if f.since != nil {
-		return f.changed(ranges)
-	}
 	if len(ranges) == 0 {
 		return nil
 	}
-	for page, err := range f.c.s.store.Messages(f.ctx, f.c.box.id, ranges) {
+	since := store.ModSeq(0)
+	if f.since != nil {
+		since = *f.since
+	}
+	for page, err := range f.c.s.store.MessagesSince(f.ctx, f.c.box.id, ranges, since) {
 		if err != nil {
 			return err
 		}
@@ -206,24 +207,6 @@ func (f *fetcher) rows(ranges []store.UIDRange) error {
 		}
 	}
 	return nil
-}
-
-// changed answers for what changed after a ModSeq; the store finds it without reading the rest.
-func (f *fetcher) changed(ranges []store.UIDRange) error {
-	ch, err := f.c.s.store.Changes(f.ctx, f.c.box.id, *f.since)
-	if err != nil {
-		return err
-	}
-	rows := ch.Messages[:0]
-	for _, m := range ch.Messages {
-		for len(ranges) > 0 && ranges[0].Last < m.UID {
-			ranges = ranges[1:]
-		}
-		if len(ranges) > 0 && ranges[0].First <= m.UID && m.ModSeq > *f.since {
-			rows = append(rows, m)
-		}
-	}
-	return f.page(rows)
 }
 
 // page answers for some rows.

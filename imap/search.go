@@ -87,7 +87,7 @@ func (s *searcher) run(p *searchParser) error {
 	}
 	m := candidate{c: c, ctx: s.ctx}
 	defer m.close()
-	for page, err := range c.s.store.Messages(s.ctx, c.box.id, ranges) {
+	for page, err := range c.s.store.MessagesSince(s.ctx, c.box.id, ranges, key.since()) {
 		if err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/posthouse-mail/posthouse/imap/internal/syntax"
+	"github.com/posthouse-mail/posthouse/store"
 )
 
 // searchOp is how the parts of a key go together.
@@ -38,7 +39,8 @@ type searchKey struct {
 	set  syntax.Set // of opSet
 	uids bool       // its numbers are uids
 	in   []syntax.Span
-	text string // of opKeyword
+	text string       // of opKeyword
+	from store.ModSeq // of MODSEQ: what is older cannot match
 	not  bool
 }
 
@@ -114,6 +116,20 @@ func intersect(a, b []syntax.Span) []syntax.Span {
 		}
 	}
 	return out
+}
+
+// since is the ModSeq up to which nothing matches: only later rows are read.
+func (k *searchKey) since() store.ModSeq {
+	since := store.ModSeq(0)
+	if k.from > 0 {
+		since = k.from - 1
+	}
+	if k.op == opAnd {
+		for i := range k.kids {
+			since = max(since, k.kids[i].since())
+		}
+	}
+	return since
 }
 
 // always tells whether the sets decide alone, so that no row has to be read.

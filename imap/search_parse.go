@@ -273,7 +273,7 @@ func (p *searchParser) numberKey(word string) (searchKey, bool) {
 		p.modSeqEntry()
 		n := d.Number64()
 		p.modseq = true
-		return rowKey(func(m *candidate) bool { return m.row.ModSeq >= n }), true
+		return searchKey{from: n, test: func(m *candidate) bool { return m.row.ModSeq >= n }}, true
 	}
 	return searchKey{}, false
 }

@@ -102,29 +102,26 @@ const snapshotPages = 16
 // Messages yields the rows of the uids that exist in ranges (sorted, disjoint), a page at a time (up to 64 rows; the slice is
 // reused for the next page). Every 16 pages come from a snapshot of their own, so a small mailbox is one snapshot.
 func (s *Store) Messages(ctx context.Context, id MailboxID, ranges []UIDRange) iter.Seq2[[]Message, error] {
+	return s.MessagesSince(ctx, id, ranges, 0)
+}
+
+// MessagesSince is Messages for those rows that are new or changed after a ModSeq; pages without such rows are not looked into.
+func (s *Store) MessagesSince(ctx context.Context, id MailboxID, ranges []UIDRange, since ModSeq) iter.Seq2[[]Message, error] {
 	return func(yield func([]Message, error) bool) {
-		rest := normal(ranges, 0xffffffff)
-		buf := make([]Message, 0, min(countUIDs(rest), snapshotPages*pageRows))
-		var ends []int
-		for first := true; first || len(rest) > 0; first = false {
-			if err := ctx.Err(); err != nil {
-				yield(nil, err)
-				return
+		c := rowCopy{id: id, since: since, rest: normal(ranges, 0xffffffff)}
+		c.rows = make([]Message, 0, min(countUIDs(c.rest), snapshotPages*pageRows))
+		for first := true; first || len(c.rest) > 0; first = false {
+			err := ctx.Err()
+			if err == nil {
+				err = s.db.View(ctx, c.fill)
 			}
-			err := s.db.View(ctx, func(tx *kv.Tx) error {
-				if tx.Get(tabMail, stateKey(id)) == nil {
-					return ErrNoMailbox
-				}
-				buf, ends, rest = copyOut(tx, id, rest, buf[:0], ends[:0])
-				return nil
-			})
 			if err != nil {
 				yield(nil, err)
 				return
 			}
 			at := 0
-			for _, end := range ends {
-				if !yield(buf[at:end:end], nil) {
+			for _, end := range c.ends {
+				if !yield(c.rows[at:end:end], nil) {
 					return
 				}
 				at = end
@@ -133,25 +130,50 @@ func (s *Store) Messages(ctx context.Context, id MailboxID, ranges []UIDRange) i
 	}
 }
 
-// copyOut appends the rows of the next pages to buf, and to ends where each page ends in it.
-func copyOut(tx *kv.Tx, id MailboxID, rest []UIDRange, buf []Message, ends []int) ([]Message, []int, []UIDRange) {
-	for p, rr := range pages(tx, id, rest) {
-		if len(ends) == snapshotPages {
-			return buf, ends, behind(rest, p.index()<<pageShift-1)
+// rowCopy takes rows out of one snapshot after another.
+type rowCopy struct {
+	id    MailboxID
+	since ModSeq
+	rest  []UIDRange // not looked at yet
+	rows  []Message
+	ends  []int // where each page ends in rows
+}
+
+// fill copies out the rows of the next pages.
+func (c *rowCopy) fill(tx *kv.Tx) error {
+	if tx.Get(tabMail, stateKey(c.id)) == nil {
+		return ErrNoMailbox
+	}
+	c.rows, c.ends = c.rows[:0], c.ends[:0]
+	for p, rr := range pages(tx, c.id, c.rest) {
+		if len(c.ends) == snapshotPages {
+			c.rest = behind(c.rest, p.index()<<pageShift-1)
+			return nil
 		}
-		before := len(buf)
-		if len(rr) == 1 && rr[0].First <= p.row(0).uid() && rr[0].Last >= p.row(p.len()-1).uid() {
-			for i := range p.len() {
-				buf = append(buf, p.row(i).message())
-			}
-		} else {
-			for i := range p.hits(rr) {
-				buf = append(buf, p.row(i).message())
-			}
+		if p.highest() <= c.since {
+			continue
 		}
-		if len(buf) > before {
-			ends = append(ends, len(buf))
+		before := len(c.rows)
+		c.page(p, rr)
+		if len(c.rows) > before {
+			c.ends = append(c.ends, len(c.rows))
 		}
 	}
-	return buf, ends, nil
+	c.rest = nil
+	return nil
+}
+
+func (c *rowCopy) page(p page, ranges []UIDRange) {
+	whole := len(ranges) == 1 && ranges[0].First <= p.row(0).uid() && ranges[0].Last >= p.row(p.len()-1).uid()
+	if whole && c.since == 0 {
+		for i := range p.len() {
+			c.rows = append(c.rows, p.row(i).message())
+		}
+		return
+	}
+	for i := range p.hits(ranges) {
+		if m := p.row(i).message(); m.ModSeq > c.since {
+			c.rows = append(c.rows, m)
+		}
+	}
 }
