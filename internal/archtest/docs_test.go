@@ -75,6 +75,11 @@ func TestRFCsAreListed(t *testing.T) {
 	for _, m := range regexp.MustCompile(`(?m)^\| (\d{3,5}) \|`).FindAllStringSubmatch(string(list), -1) {
 		listed[m[1]] = true
 	}
+	for _, m := range regexp.MustCompile("`([\\w./-]+)`").FindAllStringSubmatch(string(list), -1) {
+		if _, err := os.Stat(filepath.Join(root, m[1])); err != nil {
+			t.Errorf("docs/rfc.md names %s, which does not exist", m[1])
+		}
+	}
 	missing := map[string]string{}
 	for _, s := range sources(t) {
 		for _, m := range cited.FindAllStringSubmatch(s.text, -1) {
