@@ -435,3 +435,19 @@ func TestClosed(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestNotStarted(t *testing.T) {
+	db, err := Open(t.Context(), Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Update(t.Context(), func(*Tx) error { return nil }); !errors.Is(err, ErrClosed) {
+		t.Error(err)
+	}
+	if _, err := db.Log(t.Context(), Record{}); !errors.Is(err, ErrClosed) {
+		t.Error(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -14,6 +14,7 @@ import (
 	"iter"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/posthouse-mail/posthouse/internal/metrics"
@@ -36,6 +37,8 @@ var (
 	ErrDamaged = blob.ErrDamaged
 	// ErrBadKey: a key or value that the tables cannot hold.
 	ErrBadKey = errors.New("kv: key or value out of range")
+
+	errNotStarted = fmt.Errorf("%w: not started yet", ErrClosed)
 )
 
 // Table is the one-letter name of a table.
@@ -75,7 +78,7 @@ type DB struct {
 	known     map[uint32]bool // segments in table g; the committer's after Start
 	uuid      [16]byte
 	secret    [32]byte
-	started   bool
+	started   atomic.Bool
 
 	mu     sync.Mutex
 	closed bool
@@ -108,7 +111,7 @@ type Kind struct {
 
 // Register names the owner of a part kind; before Start. Registering a kind twice is a bug and panics.
 func (db *DB) Register(kind byte, k Kind) {
-	if _, ok := db.kinds[kind]; ok || db.started || k.Apply == nil {
+	if _, ok := db.kinds[kind]; ok || db.started.Load() || k.Apply == nil {
 		panic(fmt.Sprintf("kv: part kind %q registered twice, late or without Apply", kind))
 	}
 	db.kinds[kind] = k
@@ -128,6 +131,9 @@ func (db *DB) View(ctx context.Context, fn func(tx *Tx) error) error {
 // more than once, has no side effects but on tx, and runs on the committer's goroutine. Its error is returned as it is, and
 // nothing of it is kept; the others of the batch are not touched by it. When ctx ends before the committer has taken fn it does not run.
 func (db *DB) Update(ctx context.Context, fn func(tx *Tx) error) error {
+	if !db.started.Load() {
+		return errNotStarted
+	}
 	return db.committer.update(ctx, fn)
 }
 
@@ -168,6 +174,14 @@ func (db *DB) Keep(ctx context.Context, bodies ...*blob.Body) ([]Entry, error) {
 }
 
 func (db *DB) append(ctx context.Context, items ...*blob.Item) error {
+	if !db.started.Load() {
+		for _, it := range items {
+			if it.Body != nil {
+				it.Body.Discard()
+			}
+		}
+		return errNotStarted
+	}
 	err := db.log.Append(ctx, items...)
 	if errors.Is(err, blob.ErrClosed) {
 		return fmt.Errorf("%w: %w", ErrClosed, err)

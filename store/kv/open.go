@@ -229,7 +229,7 @@ func (db *DB) settings() (key [32]byte, err error) {
 
 // Start replays the log into the tables and starts logger and committer.
 func (db *DB) Start(ctx context.Context) error {
-	if db.started {
+	if db.started.Load() {
 		return errors.New("kv: started twice")
 	}
 	if err := db.reserve.take(); err != nil {
@@ -248,7 +248,7 @@ func (db *DB) Start(ctx context.Context) error {
 	if err := db.log.Start(); err != nil {
 		return err
 	}
-	db.started = true
+	db.started.Store(true)
 	go db.committer.run()
 	return nil
 }
@@ -323,7 +323,7 @@ func (db *DB) Close() error {
 		return ErrClosed
 	}
 	err := db.log.Close()
-	if db.started {
+	if db.started.Load() {
 		err = errors.Join(err, db.committer.close())
 	}
 	if b, ok := db.engine.(*bolt); ok && db.committer.isFailed() {
