@@ -17,7 +17,7 @@ const MaxHeader = 256 << 10
 
 // Head is a writer that holds the header of a message until it is whole, hands it to Begin, and passes all that
 // follows on to W. Begin writes to W what the message shall begin with and the empty line behind it,
-// which the message itself may lack.
+// which the message itself may lack. The header is Begin's during the call only.
 type Head struct {
 	W     io.Writer
 	Begin func(header []byte) error
@@ -36,25 +36,32 @@ func (h *Head) Reset(w io.Writer, begin func(header []byte) error) {
 	*h = Head{W: w, Begin: begin, held: held}
 }
 
-// Write takes the next octets; after the header they are not copied.
+// Write takes the next octets; a header that comes in one piece is not copied, and neither is anything behind it.
 func (h *Head) Write(p []byte) (int, error) {
 	if h.done {
 		return h.W.Write(p)
 	}
-	h.held = append(h.held, p...)
+	text := p
+	if len(h.held) > 0 {
+		h.held = append(h.held, p...)
+		text = h.held
+	}
 	for {
-		n := bytes.IndexByte(h.held[h.line:], '\n')
+		n := bytes.IndexByte(text[h.line:], '\n')
 		if n < 0 {
 			break
 		}
-		line := h.held[h.line : h.line+n]
+		line := text[h.line : h.line+n]
 		switch {
 		case len(bytes.TrimRight(line, "\r")) == 0:
-			return len(p), h.begin(h.line, h.line+n+1)
+			return len(p), h.begin(text[:h.line], text[h.line+n+1:])
 		case !headerLine(line, h.line == 0):
-			return len(p), h.begin(h.line, h.line)
+			return len(p), h.begin(text[:h.line], text[h.line:])
 		}
 		h.line += n + 1
+	}
+	if len(h.held) == 0 {
+		h.held = append(h.held, p...)
 	}
 	if len(h.held) > MaxHeader {
 		return 0, Refuse(552, code(5, 3, 4), "The header of the message is too large")
@@ -62,16 +69,13 @@ func (h *Head) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// begin ends the header at end; the body starts at body.
-func (h *Head) begin(end, body int) error {
+// begin hands the header over and passes on what of the body has come with it.
+func (h *Head) begin(header, body []byte) error {
 	h.done = true
-	if err := h.Begin(h.held[:end]); err != nil {
+	if err := h.Begin(header); err != nil || len(body) == 0 {
 		return err
 	}
-	if body == len(h.held) {
-		return nil
-	}
-	_, err := h.W.Write(h.held[body:])
+	_, err := h.W.Write(body)
 	return err
 }
 
@@ -81,12 +85,12 @@ func (h *Head) Close() error {
 		return nil
 	}
 	if h.line < len(h.held) && !headerLine(h.held[h.line:], h.line == 0) {
-		return h.begin(h.line, h.line)
+		return h.begin(h.held[:h.line], h.held[h.line:])
 	}
 	if n := len(h.held); n > 0 && h.held[n-1] != '\n' {
 		h.held = append(h.held, '\r', '\n')
 	}
-	return h.begin(len(h.held), len(h.held))
+	return h.begin(h.held, nil)
 }
 
 // headerLine reports whether a line can belong to a header: a field (RFC 5322 section 2.2), or the continuation of one.
