@@ -104,6 +104,11 @@ func (c *conn) await(ctx context.Context) error {
 			return bye("", "no login in time")
 		}
 	}
+	return c.wait(ctx, limit)
+}
+
+// wait waits for an octet, holding no buffer.
+func (c *conn) wait(ctx context.Context, limit time.Duration) error {
 	for {
 		err := c.w.WaitReadable(ctx, limit)
 		switch {
@@ -115,7 +120,7 @@ func (c *conn) await(ctx context.Context) error {
 		case errors.Is(err, wire.ErrTimeout):
 			return bye("", "no command for too long")
 		default:
-			return err
+			return broken{err}
 		}
 	}
 }
@@ -146,9 +151,9 @@ func (c *conn) step(ctx context.Context) error {
 	return nil
 }
 
-// waiting is the context of a command: only IDLE has to hear of a shutdown.
+// waiting is the context of a command: those that wait for the client in their middle have to hear of a shutdown.
 func (c *conn) waiting(ctx, working context.Context, r *request) context.Context {
-	if r.name == "IDLE" {
+	if r.waits {
 		return ctx
 	}
 	return working

@@ -45,7 +45,13 @@ func newHouse(t testing.TB, o Options) *house {
 // newHouseIn is newHouse with its data in dir.
 func newHouseIn(t testing.TB, dir string, o Options) *house {
 	t.Helper()
-	h := &house{House: storetest.Start(t, storetest.Options{KV: kv.Options{Dir: dir}}), t: t}
+	return newHouseOn(t, kv.Options{Dir: dir}, o)
+}
+
+// newHouseOn is newHouse on a database of the caller's choice.
+func newHouseOn(t testing.TB, on kv.Options, o Options) *house {
+	t.Helper()
+	h := &house{House: storetest.Start(t, storetest.Options{KV: on}), t: t}
 	h.ctx, h.stop = context.WithCancelCause(context.Background())
 	h.accounts(&o)
 	ca, err := cert.NewAuthority("test CA", nil)

@@ -104,7 +104,7 @@ func (c *conn) authenticate(ctx context.Context, r *request) error {
 		return err
 	}
 	var id auth.Identity
-	server, err := c.s.auth.SASL(ctx, c.client(), mechanism, func(who auth.Identity) { id = who })
+	server, err := c.s.auth.SASL(context.WithoutCancel(ctx), c.client(), mechanism, func(who auth.Identity) { id = who })
 	if err != nil {
 		return c.refused(err)
 	}
@@ -116,7 +116,7 @@ func (c *conn) authenticate(ctx context.Context, r *request) error {
 		if done && len(challenge) == 0 {
 			break
 		}
-		if response, err = c.ask(challenge); err != nil {
+		if response, err = c.ask(ctx, challenge); err != nil {
 			return err
 		}
 		if done { // RFC 9051 has no place for data in its OK: the client answers the last challenge with nothing
@@ -130,11 +130,14 @@ func (c *conn) authenticate(ctx context.Context, r *request) error {
 }
 
 // ask sends a challenge and reads the response; "*" gives the exchange up.
-func (c *conn) ask(challenge []byte) ([]byte, error) {
+func (c *conn) ask(ctx context.Context, challenge []byte) ([]byte, error) {
 	b := append(c.w.AvailableBuffer(), "+ "...)
 	b = base64.StdEncoding.AppendEncode(b, challenge)
 	c.w.Write(append(b, "\r\n"...))
 	if err := c.flush(); err != nil {
+		return nil, err
+	}
+	if err := c.wait(ctx, c.s.o.LoginTimeout); err != nil {
 		return nil, err
 	}
 	line, err := c.readLine()

@@ -32,6 +32,7 @@ type command struct {
 	states  states
 	uid     bool // has a UID form
 	writes  bool // refused in a mailbox opened by EXAMINE
+	waits   bool // for the client in its middle; its context ends at a shutdown
 	updates updates
 	run     func(c *conn, ctx context.Context, r *request) error
 }
@@ -55,7 +56,7 @@ func commandTable() map[string]*command {
 		{name: "ID", states: anyState, run: (*conn).id},
 
 		{name: "STARTTLS", states: notAuthenticated, run: (*conn).startTLS},
-		{name: "AUTHENTICATE", states: notAuthenticated, run: (*conn).authenticate},
+		{name: "AUTHENTICATE", states: notAuthenticated, waits: true, run: (*conn).authenticate},
 		{name: "LOGIN", states: notAuthenticated, run: (*conn).login},
 
 		{name: "UNAUTHENTICATE", states: loggedIn, updates: tellNothing, run: (*conn).unauthenticate},
@@ -72,7 +73,7 @@ func commandTable() map[string]*command {
 		{name: "NAMESPACE", states: loggedIn, run: (*conn).namespace},
 		{name: "STATUS", states: loggedIn, run: (*conn).status},
 		{name: "APPEND", states: loggedIn, run: (*conn).append},
-		{name: "IDLE", states: loggedIn, run: (*conn).idle},
+		{name: "IDLE", states: loggedIn, waits: true, run: (*conn).idle},
 
 		{name: "CHECK", states: selected, run: (*conn).check},
 		{name: "CLOSE", states: selected, updates: tellNothing, run: (*conn).closeMailbox},
