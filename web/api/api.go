@@ -45,8 +45,9 @@ type Options struct {
 
 // Server answers the verbs.
 type Server struct {
-	o   Options
-	mux *http.ServeMux
+	o         Options
+	mux       *http.ServeMux
+	everybody bool // callers may be anybody: who they say they are is not believed
 }
 
 // New returns a Server; it is an http.Handler.
@@ -67,7 +68,7 @@ func NewMailbox(o Options) *Server {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{o: o, mux: http.NewServeMux()}
+	s := &Server{o: o, mux: http.NewServeMux(), everybody: true}
 	s.mux.HandleFunc("POST /v1/messages", s.submit)
 	return s
 }
@@ -225,8 +226,11 @@ func (s *Server) submit(w http.ResponseWriter, r *http.Request) {
 	m := Message{
 		From: q.Get("from"), Recipients: q["to"], FromHeader: q.Get("header") == "1", Name: q.Get("name"), User: q.Get("user"),
 	}
-	if user, ok := r.Context().Value(peerKey{}).(string); ok {
-		m.User = user
+	if s.everybody {
+		m.User = unknownUser
+		if user, ok := r.Context().Value(peerKey{}).(string); ok {
+			m.User = user
+		}
 	}
 	if s.o.Submit == nil {
 		s.answer(w, r, nil, &admin.Error{Class: admin.Unavailable, Message: "this house takes no messages here"})

@@ -9,6 +9,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -36,8 +37,9 @@ func Listen(folder string) (net.Listener, error) {
 	return ownerOnly{Listener: l, path: path}, nil
 }
 
-// ListenMailbox makes the socket at path for every user of the machine. One that a dead house left is replaced.
-func ListenMailbox(path string) (net.Listener, error) {
+// ListenMailbox makes the socket at path for every user of the machine, for so many of them at once. One that a
+// dead house left is replaced.
+func ListenMailbox(path string, conns int) (net.Listener, error) {
 	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == os.ModeSocket {
 		if err := os.Remove(path); err != nil {
 			return nil, err
@@ -50,27 +52,76 @@ func ListenMailbox(path string) (net.Listener, error) {
 	if err := os.Chmod(path, 0o666); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
-	return l, nil
+	return &everybody{Listener: l, slots: make(chan struct{}, conns), closed: make(chan struct{})}, nil
 }
+
+// everybody notes of each connection who is at its other end, and bounds their number.
+type everybody struct {
+	net.Listener
+	slots  chan struct{}
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (l *everybody) Accept() (net.Conn, error) {
+	select {
+	case l.slots <- struct{}{}:
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+	c, err := l.Listener.Accept()
+	if err != nil {
+		<-l.slots
+		return nil, err
+	}
+	return &peerConn{Conn: c, user: userAt(c), release: sync.OnceFunc(func() { <-l.slots })}, nil
+}
+
+func (l *everybody) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return l.Listener.Close()
+}
+
+// peerConn is a connection whose other end is known.
+type peerConn struct {
+	net.Conn
+	user    string
+	release func()
+}
+
+func (c *peerConn) Close() error {
+	defer c.release()
+	return c.Conn.Close()
+}
+
+// userAt is the name of the user at the other end, as far as the system tells.
+func userAt(c net.Conn) string {
+	u, ok := c.(*net.UnixConn)
+	if !ok {
+		return unknownUser
+	}
+	id, ok := peerID(u)
+	if !ok {
+		return unknownUser
+	}
+	name := strconv.Itoa(id)
+	if who, err := user.LookupId(name); err == nil {
+		return who.Username
+	}
+	return name
+}
+
+const unknownUser = "unknown"
 
 // peerKey is the key of the user's name in a connection's context.
 type peerKey struct{}
 
-// ConnContext notes who is at the other end of a connection, for NewMailbox; it is http.Server's ConnContext.
+// ConnContext hands what ListenMailbox noted to the requests of a connection; it is http.Server's ConnContext.
 func ConnContext(ctx context.Context, c net.Conn) context.Context {
-	u, ok := c.(*net.UnixConn)
-	if !ok {
-		return ctx
+	if p, ok := c.(*peerConn); ok {
+		return context.WithValue(ctx, peerKey{}, p.user)
 	}
-	id, ok := peerID(u)
-	if !ok {
-		return context.WithValue(ctx, peerKey{}, "unknown")
-	}
-	name := strconv.Itoa(id)
-	if who, err := user.LookupId(name); err == nil {
-		name = who.Username
-	}
-	return context.WithValue(ctx, peerKey{}, name)
+	return ctx
 }
 
 // reachable calls fn with a name of path that is short enough: where the folder's is too long, the one it has in /proc.

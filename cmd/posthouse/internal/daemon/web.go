@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/net/netutil"
 
 	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/internal/serve"
@@ -47,12 +48,12 @@ func (d *Daemon) openWeb(ctx context.Context) error {
 		Logger: d.log, House: d.house, Status: d.Status, Reload: d.Reload, Submit: d.submit,
 	}))
 	if path := d.o.Config.Submission.Socket; path != "" {
-		l, err := api.ListenMailbox(path)
+		l, err := api.ListenMailbox(path, openConns)
 		if err != nil {
 			return fmt.Errorf("submission.socket: %w", err)
 		}
 		d.opened(quiet(l))
-		d.web.add(l, api.NewMailbox(api.Options{Logger: d.log, Submit: d.submit}))
+		d.web.addOpen(l, api.NewMailbox(api.Options{Logger: d.log, Submit: d.submit}))
 	}
 	m := d.o.Config.Metrics
 	token, err := secretOf(m.TokenFile)
@@ -72,7 +73,7 @@ func (d *Daemon) openWeb(ctx context.Context) error {
 			}
 			l = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}})
 		}
-		d.web.add(l, d.observed(token))
+		d.web.addOpen(netutil.LimitListener(l, openConns), d.observed(token))
 	}
 	return nil
 }
@@ -95,6 +96,19 @@ func (w *web) add(l net.Listener, h http.Handler) {
 		MaxHeaderBytes:    1 << 16,
 		ConnContext:       api.ConnContext,
 	}})
+}
+
+// Bounds of the listeners that others than the operator reach.
+const (
+	openConns = 64
+	openWait  = 10 * time.Minute // for a request and its answer; a message may be large
+)
+
+// addOpen is add for those.
+func (w *web) addOpen(l net.Listener, h http.Handler) {
+	w.add(l, h)
+	s := w.servers[len(w.servers)-1].server
+	s.ReadTimeout, s.WriteTimeout = openWait, openWait
 }
 
 // start accepts; the listeners are bound already.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/user"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -143,7 +144,14 @@ func TestOpenSocket(t *testing.T) {
 	if _, err := c.Submit(t.Context(), api.Message{From: "alice@one.test", Recipients: []string{"alice@one.test"}, User: "somebody else"}, strings.NewReader("Subject: open\n\nx\n")); err != nil {
 		t.Error(err)
 	}
-	h.reader("alice@one.test").awaits(1, "open")
+	me, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := h.reader("alice@one.test")
+	if text := r.body(r.awaits(1, "open")[0]); strings.Contains(text, "somebody else") || !strings.Contains(text, "Received: from "+me.Username) {
+		t.Errorf("the system knows that it was %s:\n%s", me.Username, text)
+	}
 	if list, err := c.Accounts(t.Context()); err == nil {
 		t.Errorf("accounts are shown to everybody: %v", list)
 	}
