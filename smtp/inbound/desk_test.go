@@ -1,0 +1,92 @@
+package inbound
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+
+	gosmtp "github.com/emersion/go-smtp"
+
+	"github.com/posthouse-mail/posthouse/smtp"
+	"github.com/posthouse-mail/posthouse/store"
+	"github.com/posthouse-mail/posthouse/store/kv"
+	"github.com/posthouse-mail/posthouse/store/storetest"
+)
+
+func TestFullDiskIsTemporary(t *testing.T) {
+	var e *gosmtp.SMTPError
+	if err := fullDisk(fmt.Errorf("append: %w", kv.ErrFull)); !errors.As(err, &e) || e.Code != 452 || e.EnhancedCode != (gosmtp.EnhancedCode{4, 3, 1}) {
+		t.Error(err)
+	}
+	if err := fullDisk(io.ErrUnexpectedEOF); err != io.ErrUnexpectedEOF {
+		t.Error(err)
+	}
+}
+
+// begin opens a transaction of a new session.
+func (r *rig) begin(t *testing.T, size int64, to string) (gosmtp.Session, error) {
+	t.Helper()
+	s, err := r.desk.NewSession(t.Context(), smtp.Peer{Hello: "c", Extended: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Mail("a@away.test", &gosmtp.MailOptions{Size: size}); err != nil {
+		t.Fatal(err)
+	}
+	return s, s.Rcpt(to, &gosmtp.RcptOptions{})
+}
+
+// TestReservations: a transaction holds room in bob's mailbox of 5000 octets until it ends, however it ends.
+func TestReservations(t *testing.T) {
+	r := newRig(t)
+	one, err := r.begin(t, 3000, "bob@alpha.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := one.Rcpt("bob@alpha.test", &gosmtp.RcptOptions{}); err != nil {
+		t.Error("the same account twice is one copy:", err)
+	}
+	full := func(want int) {
+		t.Helper()
+		s, err := r.begin(t, 3000, "bob@alpha.test")
+		var e *gosmtp.SMTPError
+		if errors.As(err, &e); (e == nil) != (want == 0) || (e != nil && e.Code != want) {
+			t.Errorf("%v, want %d", err, want)
+		}
+		s.Logout()
+	}
+	full(452)
+	one.Reset()
+	full(0)
+	if two, err := r.begin(t, 6000, "bob@alpha.test"); !strings.Contains(fmt.Sprint(err), "552") {
+		t.Error(two, err)
+	}
+	three, _ := r.begin(t, 3000, "bob@alpha.test")
+	if err := three.Data(strings.NewReader("Subject: x\r\n\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	three.Reset()
+	full(0)
+}
+
+// TestCutMessage: what did not come to its end is not delivered.
+func TestCutMessage(t *testing.T) {
+	r := newRig(t)
+	s, err := r.begin(t, 0, "alice@alpha.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cut := errors.New("cut")
+	if err := s.Data(io.MultiReader(strings.NewReader("Subject: x\r\n\r\nhalf"), failing{cut})); err != cut {
+		t.Error(err)
+	}
+	if rows := storetest.Rows(t, r.store, r.ids["alice"], store.Inbox); len(rows) != 0 {
+		t.Error("half a message was delivered")
+	}
+}
+
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }
