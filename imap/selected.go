@@ -28,15 +28,12 @@ type mailbox struct {
 	recent []syntax.Span // uids that are \Recent in this session (RFC 3501 section 2.3.2)
 
 	gone  []syntax.Span // uids whose EXPUNGE waits for a command that may tell it
-	told  []toldFlags   // what this command's answers said already
+	told  toldFlags     // what this command's answers said already
 	saved []syntax.Span // "$" (RFC 5182)
 }
 
-// toldFlags are messages whose flags at a ModSeq the client knows.
-type toldFlags struct {
-	modseq store.ModSeq
-	uids   []syntax.Span
-}
+// toldFlags are messages whose flags the client knows, by the ModSeq of those flags.
+type toldFlags map[store.ModSeq][]syntax.Span
 
 var errViewLost = errors.New("imap: the view of the mailbox cannot be made")
 
@@ -163,12 +160,7 @@ func (c *conn) writeChanged(rows []store.Message, next store.UID) {
 
 // knows reports whether this command's answers said the flags of m already.
 func (b *mailbox) knows(m *store.Message) bool {
-	for _, t := range b.told {
-		if t.modseq == m.ModSeq && contains(t.uids, m.UID) {
-			return true
-		}
-	}
-	return false
+	return contains(b.told[m.ModSeq], m.UID)
 }
 
 func contains(s []syntax.Span, n uint32) bool {
@@ -191,16 +183,14 @@ func (b *mailbox) remember(rows []store.Message) {
 		if m.ModSeq <= b.modseq {
 			continue // told before, Changes will not name it
 		}
-		at := slices.IndexFunc(b.told, func(t toldFlags) bool { return t.modseq == m.ModSeq })
-		if at < 0 {
-			at = len(b.told)
-			b.told = append(b.told, toldFlags{modseq: m.ModSeq})
+		if b.told == nil {
+			b.told = toldFlags{}
 		}
-		t := &b.told[at]
-		if n := len(t.uids); n > 0 && t.uids[n-1].Last+1 == m.UID {
-			t.uids[n-1].Last++
+		uids := b.told[m.ModSeq]
+		if n := len(uids); n > 0 && uids[n-1].Last+1 == m.UID {
+			uids[n-1].Last++
 		} else {
-			t.uids = append(t.uids, syntax.Span{First: m.UID, Last: m.UID})
+			b.told[m.ModSeq] = append(uids, syntax.Span{First: m.UID, Last: m.UID})
 		}
 	}
 }
