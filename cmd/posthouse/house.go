@@ -67,7 +67,7 @@ func (p *program) with(ctx context.Context, o *options, fn func(verbs) error) er
 		return fn(running)
 	}
 	if !errors.Is(err, api.ErrNotRunning) {
-		return err
+		return notAllowed(c.Data, err)
 	}
 	if err := mayOpen(c.Data, o.data != ""); err != nil {
 		return err
@@ -90,9 +90,17 @@ func (p *program) running(ctx context.Context, o *options, fn func(*api.Client) 
 		return fmt.Errorf("no house runs on %s", c.Data)
 	}
 	if err != nil {
-		return err
+		return notAllowed(c.Data, err)
 	}
 	return fn(client)
+}
+
+// notAllowed says who may, when the system said that we may not.
+func notAllowed(folder string, err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("only root and the user that owns %s may give its house commands", folder)
+	}
+	return err
 }
 
 // mayOpen refuses to work on files of another user: what we would make there, the house could not read.
@@ -108,7 +116,7 @@ func mayOpen(folder string, mustExist bool) error {
 		return err
 	}
 	if owner, ok := ownerOf(info); ok && owner != os.Geteuid() {
-		return fmt.Errorf("%s belongs to another user (uid %d): run this as that user, or while the house runs as root", folder, owner)
+		return fmt.Errorf("%s belongs to the user with id %d: run this as that user", folder, owner)
 	}
 	return nil
 }

@@ -148,11 +148,11 @@ func (d *Daemon) submit(ctx context.Context, m api.Message, body io.Reader) (str
 		from = m.User
 	}
 	var err error
-	if local.From, err = d.qualified(ctx, from); err != nil {
+	if local.From, err = d.qualified(from); err != nil {
 		return "", err
 	}
 	for _, r := range m.Recipients {
-		a, err := d.qualified(ctx, r)
+		a, err := d.recipient(ctx, r)
 		if err != nil {
 			return "", err
 		}
@@ -191,38 +191,37 @@ func (b *bounded) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// qualified reads an address. A bare name, as cron writes it, gets the default domain, else the host's
-// name where that is a domain of ours; the postmaster gets what has neither.
-func (d *Daemon) qualified(ctx context.Context, text string) (mail.Address, error) {
+// qualified reads an address. A bare name, as cron writes it, gets the default domain, else the host's name.
+func (d *Daemon) qualified(text string) (mail.Address, error) {
 	text = strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(text), "<"), ">")
-	var a mail.Address
-	var err error
 	if strings.Contains(text, "@") {
-		a, err = mail.ParseAddress(text)
-	} else {
-		a, err = mail.ParseLocal(text)
+		a, err := mail.ParseAddress(text)
+		if err != nil {
+			return a, &admin.Error{Class: admin.Invalid, Message: err.Error()}
+		}
+		return a, nil
 	}
+	a, err := mail.ParseLocal(text)
 	if err != nil {
 		return a, &admin.Error{Class: admin.Invalid, Message: err.Error()}
 	}
-	if a.Domain != "" {
-		return a, nil
-	}
 	c := d.settings.Load()
-	if a.Domain = c.Auth.DefaultDomain.Domain; a.Domain != "" {
-		return a, nil
+	if a.Domain = c.Auth.DefaultDomain.Domain; a.Domain == "" {
+		a.Domain, err = mail.ParseDomain(c.Hostname)
 	}
-	host, err := mail.ParseDomain(c.Hostname)
-	if err != nil {
+	return a, err
+}
+
+// recipient is qualified for one who gets mail: where the bare name would be at this host and the host's name is no
+// domain of ours, the postmaster gets it.
+func (d *Daemon) recipient(ctx context.Context, text string) (mail.Address, error) {
+	a, err := d.qualified(text)
+	if err != nil || strings.Contains(text, "@") {
 		return a, err
 	}
-	ours, err := d.keepers.directory.IsLocal(ctx, host)
-	if err != nil {
-		return a, err
+	ours, err := d.keepers.directory.IsLocal(ctx, a.Domain)
+	if err == nil && !ours {
+		a = mail.Address{Local: "postmaster"}
 	}
-	if ours {
-		a.Domain = host
-		return a, nil
-	}
-	return mail.Address{Local: "postmaster"}, nil
+	return a, err
 }
