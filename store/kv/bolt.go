@@ -26,6 +26,7 @@ type bolt struct {
 	db            *bbolt.DB
 	octets, syncs atomic.Uint64
 	pageSize      int64
+	arena         arena // of the one update
 }
 
 const (
@@ -145,8 +146,9 @@ func (b *bolt) update(fn func(pages) error) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errFatal, err)
 	}
+	defer b.arena.reset()
 	defer tx.Rollback() // when fn fails, or anything panics; after a commit it does nothing
-	if err := fn(&boltPages{tx: tx}); err != nil {
+	if err := fn(&boltPages{tx: tx, arena: &b.arena}); err != nil {
 		return err
 	}
 	err = tx.Commit()
@@ -182,6 +184,7 @@ func (b *bolt) abort() error { return b.db.Close() }
 // boltPages remembers the buckets of its transaction.
 type boltPages struct {
 	tx      *bbolt.Tx
+	arena   *arena // of an update
 	buckets [128]*bbolt.Bucket
 }
 
@@ -213,7 +216,7 @@ func (p *boltPages) put(t Table, key, value []byte) error {
 		}
 		p.buckets[int(t[0])&127] = b
 	}
-	return b.Put(key, append([]byte{}, value...)) // bbolt keeps the slice until the commit
+	return b.Put(key, p.arena.clone(value)) // bbolt keeps the slice until the commit
 }
 
 func (p *boltPages) delete(t Table, key []byte) error {
