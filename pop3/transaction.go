@@ -146,7 +146,7 @@ func (c *session) stream(out io.Writer, body *store.Body) error {
 		}
 		rest := piece
 		if at == 0 && !c.utf8 {
-			head := headerEnd(piece)
+			head := headerEnd(piece, int64(len(piece)) == body.Size())
 			if _, err := out.Write(surrogate(piece[:head])); err != nil {
 				return err
 			}
@@ -161,15 +161,19 @@ func (c *session) stream(out io.Writer, body *store.Body) error {
 	return nil
 }
 
-// headerEnd is where the empty line begins, or the end of the piece.
-func headerEnd(piece []byte) int {
-	if bytes.HasPrefix(piece, []byte("\r\n")) {
-		return 0
+// headerEnd is where the empty line begins, whichever line ends the message has. A header that is longer than the
+// piece is taken up to its last whole line.
+func headerEnd(piece []byte, whole bool) int {
+	for at := 0; ; {
+		end := bytes.IndexByte(piece[at:], '\n')
+		switch {
+		case end < 0 && whole:
+			return len(piece)
+		case end < 0, end == 0, end == 1 && piece[at] == '\r':
+			return at
+		}
+		at += end + 1
 	}
-	if i := bytes.Index(piece, []byte("\r\n\r\n")); i >= 0 {
-		return i + 2
-	}
-	return len(piece)
 }
 
 // broken ends a connection in the middle of an answer: there is no other way to tell that it is not whole.
