@@ -12,6 +12,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/internal/serve"
 	"github.com/posthouse-mail/posthouse/internal/wire"
+	"github.com/posthouse-mail/posthouse/store"
 )
 
 // session is one connection.
@@ -94,7 +95,10 @@ func (c *session) answer(ctx context.Context, err error) (ends bool) {
 	if internal {
 		c.s.log.ErrorContext(ctx, logx.POP3Error, "account", uint32(c.who.Account), "error", err)
 	}
-	if c.errors++; c.errors >= maxErrors {
+	if !errors.Is(err, store.ErrNoMessage) { // that one is the doing of another program
+		c.errors++
+	}
+	if c.errors >= maxErrors {
 		r = &refusal{text: "too many errors", last: true}
 	}
 	if r.code != "" {
