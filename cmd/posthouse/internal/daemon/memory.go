@@ -10,14 +10,15 @@ import (
 // Go's collector runs again only when the heap has grown, and in a house at rest it does not: 19 MiB of a password hash
 // would stay with the process for minutes. On a machine of 512 MB they are better given back.
 const (
-	tidyEvery  = 10 * time.Second
-	quietBelow = 1 << 20 // octets allocated between two looks: the house rests
-	worthIt    = 8 << 20 // octets allocated since memory was given back
+	look       = time.Second
+	lookApart  = 2         // looks between two times that memory is given back
+	quietBelow = 256 << 10 // octets allocated between two looks: the house rests
+	worthIt    = 8 << 20   // octets allocated since memory was given back
 )
 
 // tidy gives memory back whenever the house comes to rest, until ctx ends.
 func tidy(ctx context.Context) {
-	tick := time.NewTicker(tidyEvery)
+	tick := time.NewTicker(look)
 	defer tick.Stop()
 	var r rest
 	for {
@@ -33,15 +34,19 @@ func tidy(ctx context.Context) {
 }
 
 // rest sees from the octets allocated so far when the house has been busy and is no longer.
-type rest struct{ last, freed uint64 }
+type rest struct {
+	last, freed uint64
+	apart       int // looks since memory was given back
+}
 
 func (r *rest) worthwhile(now uint64) bool {
 	quiet := now-r.last < quietBelow
 	r.last = now
-	if !quiet || now-r.freed < worthIt {
+	r.apart++
+	if !quiet || now-r.freed < worthIt || r.apart <= lookApart && r.freed > 0 {
 		return false
 	}
-	r.freed = now
+	r.freed, r.apart = now, 0
 	return true
 }
 

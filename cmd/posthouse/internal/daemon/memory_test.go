@@ -17,6 +17,9 @@ func TestRest(t *testing.T) {
 		{40 * mb, false},
 		{60 * mb, false},
 		{60*mb + 1, true},
+		{80 * mb, false},
+		{80*mb + 1, false}, // at rest, and too soon after the last time
+		{80*mb + 2, true},
 	} {
 		if got := r.worthwhile(s.allocated); got != s.want {
 			t.Errorf("look %d: %v, want %v", i, got, s.want)
