@@ -2,6 +2,7 @@ package pop3
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -107,8 +108,7 @@ func (d *maildrop) ids(ctx context.Context, rows []row) ([]string, error) {
 	return d.store.UIDLs(ctx, d.box, messages)
 }
 
-// update removes the marked messages in one transaction; above 16,000 the store needs more,
-// and deleted tells how far it came.
+// update removes the marked messages in one commit. Above 200,000 the store needs several, and deleted tells how far it came.
 func (d *maildrop) update(ctx context.Context) error {
 	var ranges []store.UIDRange
 	for _, r := range d.rows {
@@ -124,7 +124,10 @@ func (d *maildrop) update(ctx context.Context) error {
 	if len(ranges) == 0 {
 		return nil
 	}
-	removed, _, err := d.store.Expunge(ctx, d.box, ranges, false)
+	removed, err := d.store.ExpungeAtOnce(ctx, d.box, ranges)
+	if errors.Is(err, store.ErrLimit) {
+		removed, _, err = d.store.Expunge(ctx, d.box, ranges, false)
+	}
 	d.deleted = len(removed)
 	return err
 }

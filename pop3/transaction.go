@@ -256,7 +256,7 @@ func (c *session) quit(ctx context.Context, _ []string) error {
 		}
 		c.s.log.ErrorContext(ctx, logx.POP3Error, "account", uint32(c.who.Account), "error", err)
 		text := "deleted messages were not removed"
-		if c.drop.deleted > 0 { // above 16,000 it takes several commits
+		if c.drop.deleted > 0 { // above 200,000 it takes several commits
 			text = "some deleted messages were not removed"
 		}
 		return &refusal{code: "SYS/TEMP", text: text, last: true}

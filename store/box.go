@@ -151,6 +151,14 @@ type removal struct {
 func (r *removal) len() int      { return len(r.raw) / rowSize }
 func (r *removal) row(i int) row { return row(r.raw[i*rowSize : (i+1)*rowSize]) }
 
+func (r *removal) appendUIDs(uids []UID) []UID {
+	uids = slices.Grow(uids, r.len())
+	for i := range r.len() {
+		uids = append(uids, r.row(i).uid())
+	}
+	return uids
+}
+
 // gather finds about limit messages of the ranges: those that pick accepts. It writes nothing, so that whatever speaks against
 // the removal can still be found out.
 func (b *box) gather(ranges []UIDRange, limit int, pick func(row) bool) removal {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/posthouse-mail/posthouse/store/kv"
 )
@@ -9,40 +10,54 @@ import (
 // Expunge removes the messages in ranges; onlyDeleted: those with Deleted set. It returns the removed uids and the ModSeq of the removal (0: nothing was removed).
 // Above 16,000 messages it is several commits; after an error, the uids tell what was done.
 func (s *Store) Expunge(ctx context.Context, id MailboxID, ranges []UIDRange, onlyDeleted bool) ([]UID, ModSeq, error) {
-	pick := func(row) bool { return true }
-	if onlyDeleted {
-		pick = func(r row) bool { return r.flags()&Deleted != 0 }
-	}
 	var uids []UID
 	var last ModSeq
-	rest := normal(ranges, 0xffffffff)
-	for {
-		var gone removal
-		var seq ModSeq
-		err := s.db.Update(ctx, func(tx *kv.Tx) error {
-			m := s.begin(tx)
-			b, err := m.box(id)
-			if err != nil {
-				return err
-			}
-			gone, seq = removal{}, 0
-			if onlyDeleted && b.st.deleted == 0 {
-				return nil
-			}
-			gone = b.gather(rest, stepRows, pick)
-			b.remove(&gone)
-			seq = m.seq
-			return m.end()
-		})
+	for rest := normal(ranges, 0xffffffff); ; {
+		step := expunge{id: id, onlyDeleted: onlyDeleted, limit: stepRows}
+		err := s.db.Update(ctx, func(tx *kv.Tx) error { return step.run(s.begin(tx), rest) })
 		if err != nil {
 			return uids, last, err
 		}
-		for i := range gone.len() {
-			uids = append(uids, gone.row(i).uid())
-		}
-		last = max(last, seq)
-		if rest = gone.rest; len(rest) == 0 {
+		uids = step.gone.appendUIDs(uids)
+		last = max(last, step.seq)
+		if rest = step.gone.rest; len(rest) == 0 {
 			return uids, last, nil
 		}
 	}
+}
+
+// ExpungeAtOnce removes the messages in ranges in one commit: all of them, or after an error none. ErrLimit above 200,000.
+func (s *Store) ExpungeAtOnce(ctx context.Context, id MailboxID, ranges []UIDRange) ([]UID, error) {
+	step := expunge{id: id, limit: 2 * maxCopy, most: maxCopy} // gather's limit counts a little more than messages
+	err := s.db.Update(ctx, func(tx *kv.Tx) error { return step.run(s.begin(tx), normal(ranges, 0xffffffff)) })
+	if err != nil {
+		return nil, err
+	}
+	return step.gone.appendUIDs(nil), nil
+}
+
+// expunge is one commit of a removal; run may be called again.
+type expunge struct {
+	id          MailboxID
+	onlyDeleted bool
+	limit       int // stop after about so many and leave the rest to another commit
+	most        int // or refuse all; 0: never
+
+	gone removal
+	seq  ModSeq
+}
+
+func (e *expunge) run(m *mutation, ranges []UIDRange) error {
+	e.gone, e.seq = removal{}, 0
+	b, err := m.box(e.id)
+	if err != nil || e.onlyDeleted && b.st.deleted == 0 {
+		return err
+	}
+	gone := b.gather(ranges, e.limit, func(r row) bool { return !e.onlyDeleted || r.flags()&Deleted != 0 })
+	if e.most > 0 && (len(gone.rest) > 0 || gone.len() > e.most) {
+		return fmt.Errorf("%w: one removal takes at most %d messages", ErrLimit, e.most)
+	}
+	b.remove(&gone)
+	e.gone, e.seq = gone, m.seq
+	return m.end()
 }

@@ -81,6 +81,35 @@ func TestCopyLimit(t *testing.T) {
 	if st, _ := s.State(t.Context(), trash); st.Exists != 200_000 {
 		t.Errorf("after the refused copy: %+v", st)
 	}
+	_, err = s.ExpungeAtOnce(t.Context(), inbox, everything())
+	wantErr(t, "removal of 200,001 at once", err, store.ErrLimit)
+	if st, _ := s.State(t.Context(), inbox); st.Exists != 200_001 {
+		t.Errorf("after the refused removal: %+v", st)
+	}
+}
+
+func TestExpungeAtOnce(t *testing.T) {
+	const n = 60_000
+	h, inbox := large(t, n, nil)
+	s := h.Store
+	before, err := s.State(t.Context(), inbox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var odd []store.UIDRange
+	for u := store.UID(1); u <= n; u += 2 {
+		odd = append(odd, store.UIDRange{First: u, Last: u})
+	}
+	gone, err := s.ExpungeAtOnce(t.Context(), inbox, odd)
+	if err != nil || len(gone) != n/2 || gone[0] != 1 || gone[n/2-1] != n-1 {
+		t.Fatalf("removed %d, %v", len(gone), err)
+	}
+	st, err := s.State(t.Context(), inbox)
+	if err != nil || st.Exists != n/2 || st.HighestModSeq != before.HighestModSeq+1 {
+		t.Errorf("%d messages, ModSeq %d after %d: more than one commit? %v", st.Exists, st.HighestModSeq, before.HighestModSeq, err)
+	}
+	_, err = s.ExpungeAtOnce(t.Context(), 4711, odd)
+	wantErr(t, "no mailbox", err, store.ErrNoMailbox)
 }
 
 func TestTombstonesArePruned(t *testing.T) {
