@@ -168,12 +168,12 @@ func (c *session) loginFailed(err error) error {
 
 // enter opens the maildrop of who has logged in.
 func (c *session) enter(ctx context.Context, id auth.Identity) error {
-	if err := c.s.enter(id.Account); err != nil {
+	if err := c.s.o.Sessions.enter(id.Account, &c.s.o); err != nil {
 		return err
 	}
 	drop, err := openMaildrop(ctx, c.s.o.Store, id.Account)
 	if err != nil {
-		c.s.leave(id.Account)
+		c.s.o.Sessions.leave(id.Account)
 		return err
 	}
 	c.who, c.drop, c.state = id, drop, transaction

@@ -17,7 +17,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/posthouse-mail/posthouse/auth"
-	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/internal/metrics"
 	"github.com/posthouse-mail/posthouse/internal/serve"
 	"github.com/posthouse-mail/posthouse/store"
@@ -49,6 +48,8 @@ type Options struct {
 	PerAccount   int           // sessions of one account at once; 20
 	Exclusive    bool          // one session of an account at once, the next gets [IN-USE]
 	LoginDelay   time.Duration // between two logins of an account (LOGIN-DELAY); 0: none
+
+	Sessions *Sessions // that this server shares with one before it; nil: its own
 }
 
 // Server is the POP3 door.
@@ -59,10 +60,6 @@ type Server struct {
 	commands *prometheus.CounterVec
 	octets   prometheus.Counter
 	messages *prometheus.CounterVec
-
-	mu     sync.Mutex // guards what follows
-	open   map[mail.AccountID]int
-	logins map[mail.AccountID]time.Time // only while LoginDelay is set
 }
 
 // NewServer returns a Server; its Handle is the handler of a serve.Service.
@@ -76,49 +73,19 @@ func NewServer(o Options) *Server {
 	if o.Exclusive {
 		o.PerAccount = 1
 	}
+	if o.Sessions == nil {
+		o.Sessions = NewSessions()
+	}
 	return &Server{
 		o: o, log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)),
 		buffers:  sync.Pool{New: func() any { return new([copySize]byte) }},
 		commands: o.Metrics.Counters("pop3_commands_total", "POP3 commands, by name and answer.", "command", "answer"),
 		octets:   o.Metrics.Counter("pop3_sent_bytes_total", "Octets of messages sent over POP3."),
 		messages: o.Metrics.Counters("pop3_messages_total", "Messages sent to or deleted by POP3 clients.", "what"),
-		open:     make(map[mail.AccountID]int),
-		logins:   make(map[mail.AccountID]time.Time),
 	}
 }
 
 // Handle serves one connection until it ends. When ctx ends, the command that runs is finished, then the client is told.
 func (s *Server) Handle(ctx context.Context, c *serve.Conn) {
 	newSession(s, c).run(ctx)
-}
-
-// enter counts a session of an account, or says why there is no room for it.
-func (s *Server) enter(id mail.AccountID) error {
-	now := s.o.Now()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.open[id] >= s.o.PerAccount {
-		return errInUse
-	}
-	if s.o.LoginDelay > 0 {
-		if now.Sub(s.logins[id]) < s.o.LoginDelay {
-			return errTooSoon
-		}
-		for other, at := range s.logins {
-			if now.Sub(at) >= s.o.LoginDelay {
-				delete(s.logins, other)
-			}
-		}
-		s.logins[id] = now
-	}
-	s.open[id]++
-	return nil
-}
-
-func (s *Server) leave(id mail.AccountID) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.open[id]--; s.open[id] <= 0 {
-		delete(s.open, id)
-	}
 }

@@ -206,9 +206,31 @@ func TestBooks(t *testing.T) {
 		}
 		h.conns.Wait()
 	}
-	if len(h.server.open) != 0 {
-		t.Errorf("accounts still open: %v", h.server.open)
+	if open := h.server.o.Sessions.open; len(open) != 0 {
+		t.Errorf("accounts still open: %v", open)
 	}
+}
+
+// A server made for new settings knows the sessions of the one before.
+func TestNewSettings(t *testing.T) {
+	sessions := NewSessions()
+	h := newHouse(t, Options{Sessions: sessions}, inClear)
+	old := newClient(t, must(h.dial("")))
+	defer old.Close()
+	old.login()
+	o := h.server.o
+	o.Exclusive = true
+	h.server = NewServer(o)
+	c := newClient(t, must(h.dial("")))
+	defer c.Close()
+	c.do("USER alice", "+OK")
+	c.do("PASS secret", "-ERR [IN-USE]")
+	old.do("QUIT", "+OK")
+	if _, err := old.ReadLine(); !errors.Is(err, io.EOF) {
+		t.Errorf("after QUIT: %v", err)
+	}
+	c.login()
+	c.do("QUIT", "+OK")
 }
 
 func must(c net.Conn, err error) net.Conn {

@@ -162,7 +162,7 @@ func (c *session) leave(ctx context.Context) {
 	if c.drop == nil {
 		return
 	}
-	c.s.leave(c.who.Account)
+	c.s.o.Sessions.leave(c.who.Account)
 	c.s.log.InfoContext(ctx, logx.POP3Session, "account", uint32(c.who.Account), "messages", len(c.drop.rows),
 		"sent", c.sent, "deleted", c.drop.deleted, slog.Duration("took", c.s.o.Now().Sub(c.began)))
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/internal/metrics"
 	"github.com/posthouse-mail/posthouse/internal/serve"
+	"github.com/posthouse-mail/posthouse/pop3"
 	"github.com/posthouse-mail/posthouse/smtp/local"
 	"github.com/posthouse-mail/posthouse/smtp/remote"
 	"github.com/posthouse-mail/posthouse/smtp/submission"
@@ -57,6 +58,7 @@ type Daemon struct {
 	house    *admin.House
 	group    *serve.Group
 	current  current // handlers of new connections
+	fetching *pop3.Sessions
 	doors    []door
 	web      *web
 
@@ -71,7 +73,7 @@ func New(ctx context.Context, o Options) (_ *Daemon, err error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	d := &Daemon{o: o, log: o.Logger, metrics: metrics.New(), started: o.Now()}
+	d := &Daemon{o: o, log: o.Logger, metrics: metrics.New(), started: o.Now(), fetching: pop3.NewSessions()}
 	d.settings.Store(o.Config)
 	defer func() {
 		if err != nil {

@@ -187,7 +187,7 @@ func (d *Daemon) handlers(c *config.Config) (handlers, error) {
 	h[serviceIMAP], h[serviceIMAPS] = readers.Handle, readers.Handle
 	fetchers := pop3.NewServer(pop3.Options{
 		Store: d.keepers.store, Auth: d.keepers.directory, Logger: d.log, Metrics: d.metrics, TLS: d.clientTLS(), Hostname: c.Hostname,
-		Idle: c.Limits.POP3Idle.Duration, Exclusive: c.POP3.Exclusive,
+		Idle: c.Limits.POP3Idle.Duration, Exclusive: c.POP3.Exclusive, Sessions: d.fetching,
 	})
 	h[servicePOP3], h[servicePOP3S] = fetchers.Handle, fetchers.Handle
 	return h, d.mailHandlers(c, h)
