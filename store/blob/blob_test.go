@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"math"
 	"math/rand/v2"
 	"os"
 	"strings"
@@ -358,7 +359,7 @@ func TestNumbersRunOut(t *testing.T) {
 	l, _ := openLog(t, testOptions(memFS(t)))
 	defer l.Close()
 	l.spares.mu.Lock()
-	l.spares.next = 1 << (64 - segmentShift)
+	l.spares.next = math.MaxUint32
 	l.spares.remove(l.spares.ready)
 	l.spares.ready = nil
 	l.spares.mu.Unlock()

@@ -29,10 +29,11 @@ var (
 	ErrForeign = errors.New("blob: segment of another store")
 )
 
-// segmentShift parts an LSN into segment and offset.
-const segmentShift = 40
+// segmentShift parts an LSN into segment and offset: 32 bits each. A long body has a segment of its own, so numbers go faster than
+// log segments fill; 4 billion outlast any folder.
+const segmentShift = 32
 
-// LSN is the place of a record: segment<<40 | offset. It names the record for ever.
+// LSN is the place of a record: segment<<32 | offset. It names the record for ever.
 type LSN uint64
 
 // Segment is the number of the segment.

@@ -34,7 +34,8 @@ const (
 	frameEntry    = 16
 	alignment     = 8
 
-	maxMeta = 16 << 20 // more is no record of ours
+	maxMeta   = 16 << 20 // more is no record of ours
+	maxRecord = 1 << 40  // nor is this
 )
 
 // Kind of a segment.
@@ -117,7 +118,7 @@ func parseHeader(p []byte, at LSN, limit int64) (header, error) {
 	switch {
 	case h.at != at:
 		return h, fmt.Errorf("record at %s says it stands at %s: %w", at, h.at, ErrDamaged)
-	case h.meta > maxMeta || h.stored > 1<<segmentShift || at.Offset()+h.length() > limit:
+	case h.meta > maxMeta || h.stored > maxRecord || at.Offset()+h.length() > limit:
 		return h, fmt.Errorf("record at %s is longer than its segment: %w", at, ErrDamaged)
 	case h.flags&flagElsewhere != 0 && h.meta < elsewhereLen:
 		return h, fmt.Errorf("record at %s names no place: %w", at, ErrDamaged)

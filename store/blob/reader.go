@@ -63,7 +63,7 @@ func (r *Reader) open(at LSN) error {
 	if n < recordHeader {
 		return fmt.Errorf("the segment ends before it: %w", ErrDamaged)
 	}
-	h, err := parseHeader(r.first, at, 1<<segmentShift)
+	h, err := parseHeader(r.first, at, maxRecord)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package blob
 import (
 	"container/list"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -199,9 +200,11 @@ func (s *spares) create(n int) ([]spare, error) {
 	for range n {
 		s.mu.Lock()
 		number := s.next
-		s.next++
+		if number < math.MaxUint32 {
+			s.next++
+		}
 		s.mu.Unlock()
-		if number >= 1<<(64-segmentShift) {
+		if number == math.MaxUint32 {
 			err = fmt.Errorf("all %d segment numbers are used up; move the mail into a new data folder", number-1)
 			break
 		}

@@ -28,6 +28,7 @@ func main() {
 	only := flag.String("run", "", "regular expression of the measures to take")
 	source := flag.Int("nsource", 10000, "messages of the smtp-source measure")
 	sc := load.DefaultScale
+	sc.Idle = 1000 // so many that what the process pays once does not count
 	sc.Flags()
 	flag.Parse()
 	if err := run(options{binary: *binary, rounds: *rounds, only: *only, source: *source, scale: sc}); err != nil {
