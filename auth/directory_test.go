@@ -3,6 +3,7 @@ package auth_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -276,7 +277,42 @@ func TestAliasVerbs(t *testing.T) {
 	}
 	removed := h.update(func(tx *kv.Tx) error { return h.RemoveAlias(tx, addr(t, "bob@alpha.test")) })
 	wants(t, "an account is no alias", removed, auth.ErrNoAddress)
-	wants(t, "used", h.update(func(tx *kv.Tx) error { return h.RemoveAlias(tx, addr(t, "b@alpha.test")) }), nil)
+	remove := func(a string) error {
+		return h.update(func(tx *kv.Tx) error { return h.RemoveAlias(tx, addr(t, a)) })
+	}
+	wants(t, "used by a subaddress in an alias domain", remove("b@alpha.test"), auth.ErrInUse, "c@alpha.test")
+	wants(t, "not used", remove("c@alpha.test"), nil)
+	wants(t, "not used any more", remove("b@alpha.test"), nil)
+}
+
+// Who gets an address that was somebody else's does not get the mail of the aliases that other was a member of, however the
+// member was written.
+func TestForgottenMembers(t *testing.T) {
+	h := newHouse(t, auth.Options{})
+	h.people("")
+	for _, err := range []error{
+		h.alias(false, "team@alpha.test", "bob@alpha.test", "alice@alpha.test", "Alice+team@alpha.test", "alice@one.test", "alice+x@one.test", "alice@outside.test"),
+		h.alias(false, "only@alpha.test", "alice+only@one.test"),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	remove := func() error { return h.update(func(tx *kv.Tx) error { return h.RemoveAccount(tx, 1) }) }
+	wants(t, "the only member", remove(), auth.ErrInUse, "only@alpha.test")
+	h.must(func(tx *kv.Tx) error { return h.RemoveAlias(tx, addr(t, "only@alpha.test")) })
+	if err := h.domain("alpha.test", "", "alice+rest@alpha.test"); err != nil {
+		t.Fatal(err)
+	}
+	wants(t, "the catch-all", remove(), auth.ErrInUse, "catch-all")
+	if err := h.domain("alpha.test", "", ""); err != nil {
+		t.Fatal(err)
+	}
+	wants(t, "a member", remove(), nil)
+	aliases, err := h.Aliases(t.Context())
+	if want := addrs(t, "bob@alpha.test", "alice@outside.test"); err != nil || !slices.Equal(aliases[0].Members, want) {
+		t.Errorf("members %v, want %v; %v", aliases[0].Members, want, err)
+	}
 }
 
 // What a verb checks it sees in its own transaction; what fails leaves nothing.

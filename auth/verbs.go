@@ -166,7 +166,7 @@ func (d *Directory) claim(tx *kv.Tx, a Account, before *record) error {
 			return err
 		}
 	}
-	if err := release(tx, before, wanted); err != nil {
+	if err := d.release(tx, before, wanted); err != nil {
 		return err
 	}
 	for _, address := range a.Addresses {
@@ -179,7 +179,7 @@ func (d *Directory) claim(tx *kv.Tx, a Account, before *record) error {
 }
 
 // release frees the names of before that are not wanted any more.
-func release(tx *kv.Tx, before *record, wanted map[string]bool) error {
+func (d *Directory) release(tx *kv.Tx, before *record, wanted map[string]bool) error {
 	if before == nil {
 		return nil
 	}
@@ -190,7 +190,7 @@ func release(tx *kv.Tx, before *record, wanted map[string]bool) error {
 		}
 	}
 	if len(dropped) > 0 {
-		if err := forget(tx, dropped); err != nil {
+		if err := d.forget(tx, dropped); err != nil {
 			return err
 		}
 	}
@@ -261,7 +261,7 @@ func (d *Directory) RemoveAccount(tx *kv.Tx, id mail.AccountID) error {
 	if err != nil {
 		return err
 	}
-	if err := forget(tx, r.Addresses); err != nil {
+	if err := d.forget(tx, r.Addresses); err != nil {
 		return err
 	}
 	for _, key := range r.names() {
@@ -275,10 +275,10 @@ func (d *Directory) RemoveAccount(tx *kv.Tx, id mail.AccountID) error {
 // forget takes addresses that go away out of the aliases they are members of, so that
 // who gets such an address later does not get the mail of a group he was never put into.
 // An alias left without a member, or a catch-all that leads there, is ErrInUse.
-func forget(tx *kv.Tx, going []mail.Address) error {
-	gone := map[string]bool{}
-	for _, a := range going {
-		gone[a.Key()] = true
+func (d *Directory) forget(tx *kv.Tx, addresses []mail.Address) error {
+	g := going{d: d, tx: tx, keys: map[string]bool{}}
+	for _, a := range addresses {
+		g.keys[a.Key()] = true
 	}
 	var changed []Alias
 	for key, value := range tx.Scan(tableNames, nil, nil) {
@@ -286,14 +286,16 @@ func forget(tx *kv.Tx, going []mail.Address) error {
 		if err != nil {
 			return err
 		}
-		if found.kind == rowDomain && gone[found.domain.CatchAll.Key()] {
+		if found.kind == rowDomain && g.has(found.domain.CatchAll) {
 			return fmt.Errorf("%w: %s is the catch-all of %s", ErrInUse, found.domain.CatchAll, found.domain.Name)
 		}
-		if found.kind != rowAlias || gone[found.alias.Address.Key()] {
+		if found.kind != rowAlias || g.keys[found.alias.Address.Key()] {
 			continue
 		}
-		left := slices.DeleteFunc(slices.Clone(found.alias.Members), func(m mail.Address) bool { return gone[m.Key()] })
+		left := slices.DeleteFunc(slices.Clone(found.alias.Members), g.has)
 		switch {
+		case g.err != nil:
+			return g.err
 		case len(left) == 0:
 			return fmt.Errorf("%w: the alias %s has no other member: remove it first", ErrInUse, found.alias.Address)
 		case len(left) < len(found.alias.Members):
@@ -304,7 +306,27 @@ func forget(tx *kv.Tx, going []mail.Address) error {
 	for _, alias := range changed {
 		tx.Put(tableNames, addressKey(alias.Address), alias.encode())
 	}
-	return nil
+	return g.err
+}
+
+// going is addresses that are still there and go away.
+type going struct {
+	d    *Directory
+	tx   *kv.Tx
+	keys map[string]bool
+	err  error // the first
+}
+
+// has tells whether mail for a goes to one of them, also as a subaddress or by the name of an alias domain.
+func (g *going) has(a mail.Address) bool {
+	if a.IsNull() || g.keys[a.Key()] {
+		return !a.IsNull()
+	}
+	_, at, err := g.d.lead(g.tx, a)
+	if err != nil && g.err == nil {
+		g.err = err
+	}
+	return err == nil && g.keys[at.Key()]
 }
 
 // SetSecret changes the password; logins remembered with the old one are forgotten with the commit.
@@ -358,11 +380,11 @@ func (d *Directory) checkMember(tx *kv.Tx, a mail.Address) error {
 	if a.Local == "" || a.Domain == "" {
 		return fmt.Errorf("%w: %q is no address", ErrInvalid, a)
 	}
-	r, ours, err := d.lead(tx, a)
+	r, at, err := d.lead(tx, a)
 	if err != nil {
 		return err
 	}
-	if ours && r.kind == 0 && !isRole(a.Local) {
+	if !at.IsNull() && r.kind == 0 && !isRole(a.Local) {
 		return fmt.Errorf("%w: %s", ErrNoAddress, a)
 	}
 	return nil
@@ -377,8 +399,8 @@ type loop struct {
 }
 
 func (l *loop) check(member mail.Address) error {
-	r, ours, err := l.d.lead(l.tx, member)
-	if err != nil || !ours {
+	r, at, err := l.d.lead(l.tx, member)
+	if err != nil || at.IsNull() {
 		return err
 	}
 	home, err := homeOf(l.tx, member) // the alias itself may not be stored yet
@@ -400,21 +422,23 @@ func (l *loop) check(member mail.Address) error {
 	return nil
 }
 
-// lead finds the row an address leads to, subaddresses taken off.
-func (d *Directory) lead(tx *kv.Tx, a mail.Address) (r row, ours bool, err error) {
+// lead finds the row an address leads to, subaddresses taken off, and the address of that row; it is zero when the
+// domain is not ours.
+func (d *Directory) lead(tx *kv.Tx, a mail.Address) (r row, at mail.Address, err error) {
 	home, err := homeOf(tx, a)
 	if err != nil || home.Domain == "" {
-		return row{}, false, err
+		return row{}, mail.Address{}, err
 	}
 	if r, err = findRow(tx, addressKey(home)); err != nil || r.kind != 0 {
-		return r, true, err
+		return r, home, err
 	}
 	base, _, ok := strings.Cut(home.Local, d.separator)
 	if !ok || base == "" {
-		return row{}, true, nil
+		return row{}, home, nil
 	}
-	r, err = findRow(tx, addressKey(mail.Address{Local: base, Domain: home.Domain}))
-	return r, true, err
+	at = mail.Address{Local: base, Domain: home.Domain}
+	r, err = findRow(tx, addressKey(at))
+	return r, at, err
 }
 
 // homeOf is the address in its real domain; the zero Address when the domain is not ours.
@@ -438,7 +462,7 @@ func (d *Directory) RemoveAlias(tx *kv.Tx, a mail.Address) error {
 	if found.kind != rowAlias {
 		return fmt.Errorf("%w: %s is no alias", ErrNoAddress, a)
 	}
-	if err := forget(tx, []mail.Address{found.alias.Address}); err != nil {
+	if err := d.forget(tx, []mail.Address{found.alias.Address}); err != nil {
 		return err
 	}
 	tx.Delete(tableNames, addressKey(a))
