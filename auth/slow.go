@@ -12,11 +12,13 @@ import (
 // Guessing is slowed down twice. An address that fails often has to wait longer and
 // longer, up to being refused. An account that many addresses try is only
 // answered later, and never by more than a client bears, so that nobody can lock
-// its owner out. An address from which the owner has logged in lately waits for neither.
+// its owner out. An address from which the owner has logged in lately waits for neither:
+// it has its own count for this account, free for longer, and is never refused either.
 // Loopback is no address in this: all users of a webmail on this machine come from there.
 const (
 	freeByAddress  = 5 // failures that cost nothing: people mistype
 	freeByAccount  = 10
+	freeByPair     = 20
 	firstDelay     = time.Second // doubled with every further failure
 	maxByAddress   = 15 * time.Minute
 	maxByAccount   = 5 * time.Second
@@ -43,15 +45,29 @@ type knownPair struct {
 	account mail.AccountID
 }
 
+// acquaintance is what is remembered of a known pair.
+type acquaintance struct {
+	ends     time.Time
+	failures failures // since; others may come from the same address
+}
+
 type slowdown struct {
 	mu        sync.Mutex
 	byAddress map[netip.Prefix]*failures
 	byAccount map[digest]*failures
-	known     map[knownPair]time.Time // until
+	known     map[knownPair]*acquaintance
 }
 
 func newSlowdown() *slowdown {
-	return &slowdown{byAddress: make(map[netip.Prefix]*failures), byAccount: make(map[digest]*failures), known: make(map[knownPair]time.Time)}
+	return &slowdown{byAddress: make(map[netip.Prefix]*failures), byAccount: make(map[digest]*failures), known: make(map[knownPair]*acquaintance)}
+}
+
+// acquainted is what is known of the attempt's pair; nil: nothing. Called with mu held.
+func (s *slowdown) acquainted(a attempt, now time.Time) *acquaintance {
+	if k := s.known[knownPair{a.address, a.account}]; k != nil && a.account != 0 && now.Before(k.ends) {
+		return k
+	}
+	return nil
 }
 
 // attempt is one login as the slow-down sees it.
@@ -85,8 +101,8 @@ func network(a netip.Addr) netip.Prefix {
 func (s *slowdown) wait(a attempt, now time.Time) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if a.account != 0 && now.Before(s.known[knownPair{a.address, a.account}]) {
-		return 0
+	if k := s.acquainted(a, now); k != nil {
+		return max(k.failures.until.Sub(now), 0)
 	}
 	var wait time.Duration
 	if f := s.byAddress[a.address]; f != nil && a.counts() {
@@ -116,6 +132,12 @@ func (s *slowdown) failed(a attempt, password digest, now time.Time) {
 		account.wrong[0] = password
 	}
 	account.fail(now, freeByAccount, maxByAccount)
+	if k := s.acquainted(a, now); k != nil {
+		if k.failures.stale(now) {
+			k.failures = failures{}
+		}
+		k.failures.fail(now, freeByPair, maxByAccount)
+	}
 	if a.counts() {
 		entry(s.byAddress, a.address, now).fail(now, freeByAddress, maxByAddress)
 	}
@@ -151,8 +173,12 @@ func (s *slowdown) succeeded(a attempt, now time.Time) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	makeRoom(s.known, maxSlowEntries, func(until time.Time) bool { return !now.Before(until) })
-	s.known[knownPair{a.address, a.account}] = now.Add(knownFor)
+	if k := s.acquainted(a, now); k != nil {
+		k.ends = now.Add(knownFor) // what failed stays: each login of the owner's would wipe it out for whoever guesses
+		return
+	}
+	makeRoom(s.known, maxSlowEntries, func(k *acquaintance) bool { return !now.Before(k.ends) })
+	s.known[knownPair{a.address, a.account}] = &acquaintance{ends: now.Add(knownFor)}
 }
 
 // hold waits as long as the attempt has to, or refuses it with ErrSlowDown when that is too long.
