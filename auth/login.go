@@ -30,6 +30,7 @@ type Directory struct {
 	digests   *digests
 	good      *remembered
 	slow      *slowdown
+	watchers  watchers
 	logins    *prometheus.CounterVec
 }
 
@@ -153,7 +154,7 @@ func (d *Directory) admit(s *snapshot, c Client, who *record, m claim) (Identity
 	case who.Doors&c.Door == 0:
 		return Identity{}, ErrDoorClosed
 	}
-	return Identity{Account: who.ID, Main: who.Addresses[0], Mechanism: m.mechanism}, nil
+	return Identity{Account: who.ID, Main: who.Addresses[0], Mechanism: m.mechanism, proof: d.proof(who)}, nil
 }
 
 // find takes any address of an account, its login name, or a local part of the default domain.
@@ -270,6 +271,9 @@ type exchange struct {
 
 // Next brings the errors of a mechanism to those of a login.
 func (x *exchange) Next(response []byte) ([]byte, bool, error) {
+	if err := x.late(); err != nil {
+		return nil, false, err
+	}
 	challenge, done, err := x.Server.Next(response)
 	if errors.Is(err, sasl.ErrFailed) {
 		try := x.d.attempt(x.client, x.user, x.who)
@@ -281,6 +285,16 @@ func (x *exchange) Next(response []byte) ([]byte, bool, error) {
 		x.done(x.identity)
 	}
 	return challenge, done, err
+}
+
+// late ends an exchange before its proof is looked at: many that were begun together passed hold together, and those that failed
+// meanwhile count for this one.
+func (x *exchange) late() error {
+	if x.shot == nil || x.identity.Account != 0 || x.d.slow.wait(x.d.attempt(x.client, x.user, x.who), x.d.options.Now()) <= maxHeld {
+		return nil
+	}
+	x.d.report(x.ctx, x.client, claim{user: x.user, mechanism: x.mechanism}, Identity{}, ErrSlowDown)
+	return ErrSlowDown
 }
 
 // lookup finds the SCRAM keys of a user; who has none gets keys that fit nothing.

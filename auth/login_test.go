@@ -3,6 +3,7 @@ package auth_test
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net/netip"
 	"runtime"
 	"slices"
@@ -331,6 +332,58 @@ func TestSASL(t *testing.T) {
 	off := newHouse(t, auth.Options{})
 	if _, err := off.SASL(t.Context(), client, "SCRAM-SHA-256", nil); !errors.Is(err, auth.ErrMechanism) {
 		t.Errorf("SCRAM without its setting: %v", err)
+	}
+}
+
+// Many exchanges that were begun together count one after the other, and a right proof among those that are too many looks
+// like a wrong one.
+func TestGuessingBySCRAM(t *testing.T) {
+	h := newHouse(t, auth.Options{SCRAM: true})
+	h.people("secret")
+	client := over(auth.DoorIMAP, "192.0.2.66")
+	const many = 30
+	var servers [many]gosasl.Server
+	var proofs [many][]byte
+	for i := range many {
+		password := fmt.Sprint("guess ", i)
+		if i == many-1 {
+			password = "secret"
+		}
+		c, err := scram.SHA256.NewClient("alice@alpha.test", password, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if servers[i], err = h.SASL(t.Context(), client, "SCRAM-SHA-256", func(auth.Identity) { t.Error("logged in") }); err != nil {
+			t.Fatal(err)
+		}
+		talk := scramClient{c.NewConversation()}
+		_, first, err := talk.Start()
+		if err != nil {
+			t.Fatal(err)
+		}
+		challenge, _, err := servers[i].Next(first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if proofs[i], err = talk.Next(challenge); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tried := 0
+	for i := range many {
+		_, _, err := servers[i].Next(proofs[i])
+		switch {
+		case errors.Is(err, auth.ErrCredentials):
+			tried++
+		case !errors.Is(err, auth.ErrSlowDown):
+			t.Errorf("exchange %d: %v", i, err)
+		}
+		if _, done, err := servers[i].Next(nil); done || err == nil {
+			t.Errorf("exchange %d goes on: %v", i, err)
+		}
+	}
+	if tried > 10 {
+		t.Errorf("%d guesses at once", tried)
 	}
 }
 
