@@ -103,12 +103,19 @@ func (d *Directory) prove(ctx context.Context, c Client, m claim) (Identity, err
 		m.password = m.password[:maxPassword] + "\x00" // fits nothing
 	}
 	prepared := sasl.Prepare(m.password)
-	right, err := d.right(ctx, try, who, prepared)
-	if err != nil {
-		return Identity{}, err
+	hash := ""
+	if who != nil {
+		hash = who.phc
+	}
+	wrong := d.digests.of("wrong", string(try.user[:]), hash, prepared)
+	right := false
+	if !d.slow.repeated(try, wrong, d.options.Now()) { // it costs no hash: that would be the cheapest way to keep the house busy
+		if right, err = d.right(ctx, try, who, prepared); err != nil {
+			return Identity{}, err
+		}
 	}
 	if !right {
-		d.slow.failed(try, d.digests.of("wrong", string(try.user[:]), prepared), d.options.Now())
+		d.slow.failed(try, wrong, d.options.Now())
 		return Identity{}, ErrCredentials
 	}
 	d.slow.succeeded(try, d.options.Now())

@@ -387,6 +387,36 @@ func TestGuessingBySCRAM(t *testing.T) {
 	}
 }
 
+// The same wrong password again costs no hash: a forgotten phone, or somebody who wants to keep the house busy, is answered from
+// memory. It is forgotten when the password changes.
+func TestWrongAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, auth.Options{})
+		h.people("secret")
+		try := func(user string) error {
+			_, err := h.Login(t.Context(), over(auth.DoorIMAP, "192.0.2.1"), user, "next secret")
+			return err
+		}
+		for _, user := range []string{"alice@alpha.test", "nobody@alpha.test"} {
+			wants(t, user, try(user), auth.ErrCredentials)
+		}
+		free := h.Busy()
+		start := time.Now()
+		for range 100 {
+			wants(t, "again", try("Alice@alpha.test"), auth.ErrCredentials)
+			wants(t, "again", try("NOBODY@alpha.test"), auth.ErrCredentials)
+		}
+		if took := time.Since(start); took > 0 {
+			t.Errorf("waited %v for a core", took)
+		}
+		free()
+		if err := h.SetPassword(t.Context(), 1, "next secret"); err != nil {
+			t.Fatal(err)
+		}
+		wants(t, "the new password", try("alice@alpha.test"), nil)
+	})
+}
+
 // When the setting is turned on later, the first plain login makes the keys.
 func TestLateSCRAM(t *testing.T) {
 	h := newHouse(t, auth.Options{})

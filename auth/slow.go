@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -120,13 +121,10 @@ func (s *slowdown) failed(a attempt, password digest, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	account := entry(s.byAccount, a.user, now)
-	var none digest
-	if password != none {
-		for _, w := range account.wrong {
-			if w == password {
-				account.last = now
-				return
-			}
+	if password != (digest{}) {
+		if slices.Contains(account.wrong[:], password) {
+			account.last = now
+			return
 		}
 		copy(account.wrong[1:], account.wrong[:])
 		account.wrong[0] = password
@@ -141,6 +139,14 @@ func (s *slowdown) failed(a attempt, password digest, now time.Time) {
 	if a.counts() {
 		entry(s.byAddress, a.address, now).fail(now, freeByAddress, maxByAddress)
 	}
+}
+
+// repeated tells that the password was wrong before, and still is: the digest is of the stored hash too.
+func (s *slowdown) repeated(a attempt, password digest, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.byAccount[a.user]
+	return f != nil && !f.stale(now) && slices.Contains(f.wrong[:], password)
 }
 
 func (f *failures) fail(now time.Time, free int, most time.Duration) {
