@@ -48,7 +48,21 @@ func Handshake(ctx context.Context, t *tls.Conn) error {
 	if err := t.SetDeadline(time.Now().Add(HandshakeTimeout)); err != nil {
 		return fmt.Errorf("TLS handshake: %w", err)
 	}
-	if err := t.HandshakeContext(ctx); err != nil {
+	// In a goroutine of its own: its calls go deep, and the stack they need would stay with a connection that idles for hours.
+	// A panic (of a certificate callback) comes back to the caller, who has the recover.
+	var err error
+	var fault any
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer func() { fault = recover() }()
+		err = t.HandshakeContext(ctx)
+	}()
+	<-done
+	if fault != nil {
+		panic(fault)
+	}
+	if err != nil {
 		return fmt.Errorf("TLS handshake: %w", readError(err))
 	}
 	if err := t.SetDeadline(time.Time{}); err != nil {

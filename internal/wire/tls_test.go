@@ -90,6 +90,23 @@ func TestStartTLSBadHandshake(t *testing.T) {
 	b.Close()
 }
 
+// TestPanicInHandshake comes back to the goroutine that has the recover.
+func TestPanicInHandshake(t *testing.T) {
+	a, b := net.Pipe()
+	defer b.Close()
+	c := New(a, Options{})
+	defer c.Close()
+	_, client := configs(t)
+	go tls.Client(b, client).Handshake()
+	defer func() {
+		if p := recover(); p != "callback" {
+			t.Errorf("recovered %v", p)
+		}
+	}()
+	c.StartTLS(t.Context(), &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { panic("callback") }})
+	t.Error("no panic")
+}
+
 func TestSilentHandshake(t *testing.T) {
 	server, _ := configs(t)
 	synctest.Test(t, func(t *testing.T) {
