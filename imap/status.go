@@ -53,6 +53,9 @@ func (c *conn) writeStatus(ctx context.Context, m store.Mailbox, items []string)
 	if err != nil {
 		return err
 	}
+	if slices.Contains(items, "HIGHESTMODSEQ") {
+		c.enableCondstore() // RFC 7162 section 3.1; it may say so, before this answer has begun
+	}
 	b := append(c.w.AvailableBuffer(), "* STATUS "...)
 	b = syntax.AppendMailbox(b, m.Name, c.enabled.names())
 	b = append(b, " ("...)
@@ -85,7 +88,6 @@ func (c *conn) statusValue(m store.Mailbox, st store.State, item string) uint64 
 	case "SIZE":
 		return st.Bytes
 	case "HIGHESTMODSEQ":
-		c.enableCondstore()
 		return max(st.HighestModSeq, 1)
 	}
 	return uint64(c.s.o.MaxMessage)
