@@ -241,6 +241,7 @@ func (c *conn) readLine() ([]byte, error) {
 	line, err := c.w.ReadLine(maxLoginLine)
 	switch {
 	case errors.Is(err, wire.ErrLineTooLong):
+		c.d.Refuse(line)
 		return nil, bad("line too long")
 	case err != nil:
 		return nil, broken{err}

@@ -49,6 +49,7 @@ func (c *conn) idle(ctx context.Context, _ *request) error {
 func (c *conn) endIdle() error {
 	line, err := c.readLine()
 	if err == nil && !strings.EqualFold(string(line), "DONE") {
+		c.d.Refuse(line) // a client that forgot DONE may have begun a command with a literal
 		return bad("IDLE ends with DONE")
 	}
 	return err

@@ -102,9 +102,7 @@ func def[T comparable](v *T, value T) {
 func (s *Server) Handle(ctx context.Context, sc *serve.Conn) {
 	c := newConn(s, sc, wire.New(sc, wire.Options{ReadTimeout: s.o.IODeadline, WriteTimeout: s.o.IODeadline}))
 	defer c.close()
-	if err := c.serve(ctx); err != nil {
-		c.farewell(ctx, err)
-	}
+	c.farewell(ctx, c.serve(ctx))
 }
 
 var errTooMany = errors.New("imap: too many connections of this account")

@@ -149,6 +149,7 @@ func (c *conn) ask(ctx context.Context, challenge []byte) ([]byte, error) {
 	}
 	response, err := base64.StdEncoding.DecodeString(string(line))
 	if err != nil {
+		c.d.Refuse(line)
 		return nil, bad("the response is not base64")
 	}
 	return response, nil

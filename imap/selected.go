@@ -35,8 +35,6 @@ type mailbox struct {
 // toldFlags are messages whose flags the client knows, by the ModSeq of those flags.
 type toldFlags map[store.ModSeq][]syntax.Span
 
-var errViewLost = errors.New("imap: the view of the mailbox cannot be made")
-
 // tell sends what the client has to learn of its mailbox before the answer to r (RFC 9051 section 5.2).
 func (c *conn) tell(ctx context.Context, r *request) error {
 	b := c.box

@@ -29,6 +29,7 @@ type Decoder struct {
 	pos   int
 	err   error // the first thing that was wrong
 	used  int64 // octets of the command so far
+	lost  int64 // octets that Finish has thrown away
 	depth int
 	cut   bool // line has lost its end, and with it the literal that may follow
 }
@@ -39,7 +40,7 @@ func NewDecoder(src Source, l Limits) Decoder { return Decoder{src: src, Limits:
 // Next reads the beginning of a command: its tag, and its name in upper case. An *Error leaves tag
 // empty when there was none; the caller answers and calls Finish in every case but another error.
 func (d *Decoder) Next() (tag, name string, err error) {
-	d.err, d.used, d.depth, d.cut = nil, 0, 0, false
+	d.err, d.used, d.lost, d.depth, d.cut = nil, 0, 0, 0, false
 	d.nextLine()
 	if d.err != nil {
 		return "", "", d.err
@@ -52,7 +53,6 @@ func (d *Decoder) Next() (tag, name string, err error) {
 	case d.pos == len(d.line):
 		d.fail(badf("a command follows the tag"))
 	default:
-		tag = string(raw)
 		d.SP()
 		name = d.Keyword()
 	}
@@ -83,6 +83,10 @@ func (d *Decoder) Finish() error {
 	return ErrLost
 }
 
+// Refuse takes a line that was read in the middle of a command and is not what the command waits for, or the end of one that
+// was too long: when it announces a literal, Finish throws that away.
+func (d *Decoder) Refuse(line []byte) { d.line, d.pos, d.cut = line, 0, len(line) == 0 }
+
 // rest reads the line behind a literal without a look at the command's bounds.
 func (d *Decoder) rest() error {
 	line, err := d.src.ReadLine(d.Limits.Line)
@@ -90,13 +94,16 @@ func (d *Decoder) rest() error {
 		d.cut, err = len(line) == 0, nil
 	}
 	d.line, d.pos = line, 0
+	d.lost += int64(len(line))
 	return err
 }
 
+// drain throws a literal away. All of a command together are bounded: one that never ends would never be answered.
 func (d *Decoder) drain(n int64) error {
-	if n > d.Limits.Skip {
+	if n > d.Limits.Skip-d.lost {
 		return ErrLost
 	}
+	d.lost += n
 	_, err := d.src.CopyTo(io.Discard, n)
 	return err
 }
