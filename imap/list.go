@@ -17,12 +17,14 @@ import (
 const (
 	maxPatterns = 16
 	maxPattern  = 1024
+	maxWild     = 32 // runs of wildcards in all patterns: each costs time for every name
 )
 
 // listing is one LIST (RFC 9051 section 6.3.9, RFC 5258, RFC 5819, RFC 6154) or LSUB.
 type listing struct {
 	reference string
 	patterns  []string
+	wild      int // runs of wildcards in them
 	extended  bool
 
 	// Which names.
@@ -117,11 +119,31 @@ func (c *conn) parseList() (listing, error) {
 // pattern takes one pattern and puts the reference before it.
 func (l *listing) pattern(d *syntax.Decoder) {
 	p := norm.NFC.String(l.reference + d.ListMailbox())
-	if len(p) > maxPattern || len(l.patterns) == maxPatterns {
-		d.Fail("too many patterns, or one too long")
+	p, wild := squeeze(p)
+	l.wild += wild
+	if len(p) > maxPattern || len(l.patterns) == maxPatterns || l.wild > maxWild {
+		d.Fail("too many patterns or wildcards, or a pattern too long")
 		return
 	}
 	l.patterns = append(l.patterns, p)
+}
+
+// squeeze makes one wildcard of each run of them, and counts the runs.
+func squeeze(pattern string) (_ string, wild int) {
+	b := make([]byte, 0, len(pattern))
+	for i := range len(pattern) {
+		n := len(b) - 1
+		switch c := pattern[i]; {
+		case c != '*' && c != '%':
+			b = append(b, c)
+		case n < 0 || b[n] != '*' && b[n] != '%':
+			wild++
+			b = append(b, c)
+		case c == '*':
+			b[n] = c
+		}
+	}
+	return string(b), wild
 }
 
 func (c *conn) listSelection(l *listing) {
@@ -197,7 +219,8 @@ func (l *listing) selects(n *node) bool {
 	case l.specialUse && n.Use == 0:
 		return false
 	case l.subscribed:
-		return n.Subscribed || l.recursive && n.subscribedBelow
+		// RFC 5258 section 3.5: what is named itself needs no parent that points to it.
+		return n.Subscribed || l.recursive && n.unmatchedSubscribed
 	}
 	// A level above a mailbox that is none itself is named when the pattern shows it alone, as "%" does.
 	return n.ID != 0 || n.unmatched
@@ -274,15 +297,24 @@ func (c *conn) lsub(ctx context.Context, _ *request) error {
 }
 
 // matchName matches a name with a pattern: "*" is anything, "%" anything within a level (RFC 9051 section 6.3.9), INBOX
-// has no case. It takes time pattern x name at most, whatever they are.
+// has no case, above its children neither. It takes time pattern x name at most, whatever they are.
 func matchName(pattern, name string) bool {
-	if name == "INBOX" {
-		pattern = foldInbox(pattern)
+	free := 0 // octets of the name that have no case
+	if name == store.Inbox || strings.HasPrefix(name, store.Inbox+"/") {
+		free = len(store.Inbox)
+	}
+	// Most patterns are told from most names by what stands before the first wildcard.
+	plain := strings.IndexAny(pattern, "*%")
+	if plain < 0 {
+		return len(pattern) == len(name) && sameName(pattern, name, free)
+	}
+	if len(name) < plain || !sameName(pattern[:plain], name[:plain], free) {
+		return false
 	}
 	// reach[i]: the pattern so far matches name[:i].
 	reach := make([]bool, len(name)+1)
-	reach[0] = true
-	for i := 0; i < len(pattern); i++ {
+	reach[plain] = true
+	for i := plain; i < len(pattern); i++ {
 		alive := false
 		switch p := pattern[i]; p {
 		case '*', '%':
@@ -296,7 +328,7 @@ func matchName(pattern, name string) bool {
 			}
 		default:
 			for j := len(name); j > 0; j-- {
-				reach[j] = reach[j-1] && name[j-1] == p
+				reach[j] = reach[j-1] && (name[j-1] == p || j <= free && name[j-1] == upper(p))
 				alive = alive || reach[j]
 			}
 			reach[0] = false
@@ -308,7 +340,19 @@ func matchName(pattern, name string) bool {
 	return reach[len(name)]
 }
 
-// foldInbox writes the pattern's letters as INBOX has them.
-func foldInbox(pattern string) string {
-	return strings.ToUpper(pattern)
+// sameName compares two texts of one length, the first octets of name without case.
+func sameName(text, name string, free int) bool {
+	for i := range len(name) {
+		if name[i] != text[i] && (i >= free || name[i] != upper(text[i])) {
+			return false
+		}
+	}
+	return true
+}
+
+func upper(c byte) byte {
+	if 'a' <= c && c <= 'z' {
+		c -= 'a' - 'A'
+	}
+	return c
 }
