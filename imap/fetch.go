@@ -36,7 +36,7 @@ func (c *conn) fetch(ctx context.Context, r *request) error {
 		return err
 	}
 	f.markSeen()
-	return f.result(ranges)
+	return f.result(ranges, r.byUID)
 }
 
 // fetchParser takes the arguments of FETCH behind the set.
@@ -350,15 +350,16 @@ func (f *fetcher) markSeen() {
 }
 
 // result is the answer to the command. Messages that another session has expunged are left out; the client is told so
-// where it named them by sequence number and may not see the EXPUNGE yet (RFC 2180 section 4.1, RFC 5530).
-func (f *fetcher) result(ranges []store.UIDRange) error {
+// where it named them by sequence number and may not see the EXPUNGE yet (RFC 2180 section 4.1, RFC 5530). A uid that is not
+// there is no error (RFC 9051 section 6.4.9).
+func (f *fetcher) result(ranges []store.UIDRange, byUID bool) error {
 	const gone = goimap.ResponseCode("EXPUNGEISSUED")
 	switch {
 	case f.unknown:
 		return no("UNKNOWN-CTE", "a part has a transfer encoding that is not known here")
 	case f.failed:
 		return no(goimap.ResponseCodeServerBug, "some messages could not be read, the log of the server says why")
-	case f.since != nil || f.c.box == nil:
+	case byUID || f.since != nil || f.c.box == nil:
 		return nil
 	}
 	asked := 0
