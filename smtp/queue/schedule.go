@@ -214,15 +214,16 @@ func (s *schedule) next(now int64) (jobs []job, wake int64) {
 		s.line(t.stream, now)
 	}
 	s.wakeHosts(now)
-	for s.asking < s.limits.askers && s.askers.len() > 0 {
-		st := s.askers.pop()
-		s.asking++
-		s.jobs = append(s.jobs, job{kind: jobRoute, stream: st})
-	}
 	for s.active < s.workers && s.runnable.len() > 0 {
 		h := s.runnable.pop()
 		h.queued = false
 		s.serve(h, now)
+	}
+	// Behind serve, which finds the streams whose way has to be asked for anew.
+	for s.asking < s.limits.askers && s.askers.len() > 0 {
+		st := s.askers.pop()
+		s.asking++
+		s.jobs = append(s.jobs, job{kind: jobRoute, stream: st})
 	}
 	wake = math.MaxInt64
 	if s.timed.len() > 0 {

@@ -322,3 +322,21 @@ func TestRetryTimes(t *testing.T) {
 		t.Errorf("no attempt at the time of the delay notice: %v", at)
 	}
 }
+
+// A host has rested for longer than a route holds: its items are routed anew at once, though nothing else happens in the queue.
+func TestRouteOutlivedByARest(t *testing.T) {
+	l := testLimits()
+	l.perHost = 1
+	d := newDesk(t, l)
+	d.add(1, 3, "slow.test", 0)
+	d.step(0)
+	d.end("mx.slow.test", Result{Verdict: Later, Host: HostSlow, Code: 421, Text: "421"}, 0)
+	d.schedule.hosts[hostKey{name: "mx.slow.test"}].start = 8 * minute
+	jobs, wake := d.next(minute)
+	if len(jobs) != 0 || wake != 8*minute {
+		t.Fatalf("%d jobs in the rest, wake %d", len(jobs), wake)
+	}
+	if jobs, _ = d.next(wake); len(jobs) != 1 || jobs[0].kind != jobRoute {
+		t.Fatalf("after the rest: %+v", jobs)
+	}
+}
