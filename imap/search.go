@@ -25,6 +25,9 @@ func (c *conn) search(ctx context.Context, r *request) error {
 		err = s.run(&p)
 	}
 	if err != nil {
+		if ctx.Err() != nil { // over a large mailbox it takes longer than a shutdown waits
+			return bye(goimap.ResponseCodeUnavailable, "the server is going down")
+		}
 		if p.result.save && !isBad(err) {
 			c.box.saved = nil // RFC 5182 section 2.1: what fails with NO leaves an empty result, what is BAD changes nothing
 		}

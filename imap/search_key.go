@@ -36,11 +36,11 @@ type searchKey struct {
 	kids []searchKey
 	test func(*candidate) bool
 
-	set  syntax.Set // of opSet
-	uids bool       // its numbers are uids
-	in   []syntax.Span
-	text string       // of opKeyword
-	from store.ModSeq // of MODSEQ: what is older cannot match
+	set  syntax.Set    // of opSet
+	uids bool          // its numbers are uids
+	in   []syntax.Span // set, resolved: numbers stay numbers, since their uids may be many more spans
+	text string        // of opKeyword
+	from store.ModSeq  // of MODSEQ: what is older cannot match
 	not  bool
 }
 
@@ -76,6 +76,9 @@ func (k *searchKey) narrow(c *conn, within []syntax.Span) []syntax.Span {
 	switch k.op {
 	case opSet:
 		k.in = k.resolve(c)
+		if k.byNumber() && len(within) > 0 {
+			return intersect(within, syntax.Merge(spans(c.box.view.bySeq(k.in))))
+		}
 		return intersect(within, k.in)
 	case opAnd:
 		for i := range k.kids {
@@ -89,7 +92,10 @@ func (k *searchKey) narrow(c *conn, within []syntax.Span) []syntax.Span {
 	return within
 }
 
-// resolve turns a set into uids. Numbers that no message has match nothing.
+// byNumber tells whether in is of sequence numbers, not of uids.
+func (k *searchKey) byNumber() bool { return !k.uids && !k.set.Saved }
+
+// resolve turns a set into spans. Numbers that no message has match nothing.
 func (k *searchKey) resolve(c *conn) []syntax.Span {
 	view := &c.box.view
 	switch {
@@ -98,8 +104,7 @@ func (k *searchKey) resolve(c *conn) []syntax.Span {
 	case k.uids:
 		return k.set.Spans(view.last())
 	}
-	numbers := k.set.Spans(view.total)
-	return syntax.Merge(spans(view.bySeq(intersect(numbers, []syntax.Span{{First: 1, Last: view.total}}))))
+	return intersect(k.set.Spans(view.total), []syntax.Span{{First: 1, Last: view.total}})
 }
 
 // intersect returns what two sorted, disjoint lists share.
@@ -151,7 +156,11 @@ func (k *searchKey) matches(m *candidate) bool {
 	case opTest:
 		return k.test(m)
 	case opSet:
-		return contains(k.in, m.row.UID)
+		n := m.row.UID
+		if k.byNumber() {
+			n = m.c.box.view.seq(n)
+		}
+		return contains(k.in, n)
 	case opNot:
 		return !k.kids[0].matches(m)
 	case opOr:

@@ -12,8 +12,12 @@ import (
 	"github.com/posthouse-mail/posthouse/store"
 )
 
-// maxKeys bounds the keys of one SEARCH.
-const maxKeys = 1000
+// The bounds of one SEARCH. A key that reads the text or the header costs that for every message of the mailbox.
+const (
+	maxKeys       = 1000
+	maxTextKeys   = 32
+	maxHeaderKeys = 128
+)
 
 // searchParser takes the arguments of SEARCH apart.
 type searchParser struct {
@@ -56,6 +60,21 @@ func (p *searchParser) arguments() {
 		d.SP()
 	}
 	p.key.plan()
+	if p.refused == nil && (p.dear(costBody) > maxTextKeys || p.dear(costHeader)+p.dear(costRoot) > maxHeaderKeys) {
+		p.refused = no(goimap.ResponseCodeLimit, "too many texts to look for in one SEARCH")
+	}
+}
+
+// dear counts the keys of a cost.
+func (p *searchParser) dear(cost searchCost) int {
+	n := 0
+	p.key.any(func(k *searchKey) bool {
+		if k.op == opTest && k.cost == cost {
+			n++
+		}
+		return false
+	})
+	return n
 }
 
 // option takes the first word where it may be RETURN or CHARSET, or the name of a key.

@@ -32,7 +32,7 @@ type command struct {
 	states  states
 	uid     bool // has a UID form
 	writes  bool // refused in a mailbox opened by EXAMINE
-	waits   bool // for the client in its middle; its context ends at a shutdown
+	waits   bool // for the client in its middle, or takes long; its context ends at a shutdown
 	updates updates
 	run     func(c *conn, ctx context.Context, r *request) error
 }
@@ -83,7 +83,7 @@ func commandTable() map[string]*command {
 		{name: "COPY", states: selected, uid: true, run: (*conn).copy},
 		{name: "MOVE", states: selected, uid: true, writes: true, run: (*conn).move},
 		{name: "FETCH", states: selected, uid: true, updates: tellNoGone, run: (*conn).fetch},
-		{name: "SEARCH", states: selected, uid: true, updates: tellNoGone, run: (*conn).search},
+		{name: "SEARCH", states: selected, uid: true, waits: true, updates: tellNoGone, run: (*conn).search},
 	}
 	table := make(map[string]*command, len(all)*2)
 	for i := range all {
