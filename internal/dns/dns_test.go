@@ -202,6 +202,59 @@ func TestForged(t *testing.T) {
 	}
 }
 
+// A server that does not look names up for us sends us on (RFC 1034 section 4.3.1): that says nothing about the name, so a
+// domain must not be taken for one without mail.
+func TestReferral(t *testing.T) {
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wait sync.WaitGroup
+	defer wait.Wait()
+	defer conn.Close()
+	wait.Go(func() {
+		buffer := make([]byte, 2048)
+		for {
+			n, from, err := conn.ReadFrom(buffer)
+			if err != nil {
+				return
+			}
+			var m miekg.Msg
+			if m.Unpack(buffer[:n]) != nil {
+				continue
+			}
+			reply := new(miekg.Msg).SetReply(&m)
+			lines := []string{"test. 60 IN NS ns.test."}
+			if strings.HasPrefix(m.Question[0].Name, "nodata.") { // RFC 2308 section 2.2: type 1, with both
+				lines = append(lines, "test. 60 IN SOA ns.test. a.test. 1 60 60 60 60")
+			}
+			for _, line := range lines {
+				rr, err := miekg.NewRR(line)
+				if err != nil {
+					return
+				}
+				reply.Ns = append(reply.Ns, rr)
+			}
+			packed, err := reply.Pack()
+			if err != nil {
+				return
+			}
+			conn.WriteTo(packed, from)
+		}
+	})
+	client, err := dns.New(dns.Options{Servers: []netip.AddrPort{netip.MustParseAddrPort(conn.LocalAddr().String())}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if mx, _, err := client.MX(t.Context(), "domain.test"); err == nil || errors.Is(err, dns.ErrNotFound) {
+		t.Errorf("referral: %v %v", mx, err)
+	}
+	if mx, _, err := client.MX(t.Context(), "nodata.test"); !errors.Is(err, dns.ErrNotFound) {
+		t.Errorf("no data: %v %v", mx, err)
+	}
+}
+
 func TestCache(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		zone, err := dns.NewZone("alpha.test. 100 IN MX 10 mx.alpha.test.", "beta.test. 0 IN MX 10 mx.beta.test.")

@@ -72,7 +72,28 @@ func (n *network) askServer(ctx context.Context, server netip.AddrPort, q questi
 	if reply.Rcode != miekg.RcodeSuccess && reply.Rcode != miekg.RcodeNameError {
 		return nil, errors.New(miekg.RcodeToString[reply.Rcode])
 	}
+	if isReferral(reply) {
+		return nil, errors.New("it refers to other servers: name one that looks names up itself")
+	}
 	return reply, nil
+}
+
+// isReferral tells an answer that only names other servers from one that there is nothing (RFC 2308 section 2.2: that one has an
+// SOA, or no authority at all).
+func isReferral(reply *miekg.Msg) bool {
+	if reply.Authoritative || reply.Rcode != miekg.RcodeSuccess || len(reply.Answer) > 0 {
+		return false
+	}
+	refers := false
+	for _, rr := range reply.Ns {
+		switch rr.(type) {
+		case *miekg.SOA:
+			return false
+		case *miekg.NS:
+			refers = true
+		}
+	}
+	return refers
 }
 
 func (n *network) compose(q question, edns bool) *miekg.Msg {
