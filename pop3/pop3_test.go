@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
+	"net/netip"
 	"net/textproto"
 	"runtime"
 	"strings"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/posthouse-mail/posthouse/auth"
 	"github.com/posthouse-mail/posthouse/internal/transcript"
+	"github.com/posthouse-mail/posthouse/store/kv"
 	"github.com/posthouse-mail/posthouse/store/storetest"
 )
 
@@ -134,6 +137,54 @@ func TestShutdownDuringRetr(t *testing.T) {
 		h.conns.Wait()
 		c.Close()
 	})
+}
+
+// A login that is held back does not hold the shutdown, which is no error of ours.
+func TestShutdownDuringLogin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		h := newHouse(t, Options{Logger: slog.New(slog.NewTextHandler(&log, nil))}, inClear)
+		for i := range 12 {
+			h.directory.Login(h.ctx, auth.Client{Door: auth.DoorPOP3, Remote: netip.MustParseAddr("127.0.0.1")}, "alice", fmt.Sprint("guess", i))
+		}
+		c := newClient(t, h.pipe())
+		c.do("USER alice", "+OK")
+		c.PrintfLine("PASS secret")
+		synctest.Wait()
+		h.hooks()["shutdown"](t, "")
+		c.line("-ERR [SYS/TEMP] server is shutting down")
+		if _, err := c.ReadLine(); !errors.Is(err, io.EOF) {
+			t.Errorf("after the farewell: %v", err)
+		}
+		h.conns.Wait()
+		c.Close()
+		if log.Len() > 0 {
+			t.Errorf("log: %s", log.String())
+		}
+	})
+}
+
+// The end of an account ends its sessions at the next command that needs its mail.
+func TestAccountRemoved(t *testing.T) {
+	h := newHouse(t, Options{}, inClear)
+	h.hooks()["mail"](t, "2")
+	commands := []string{"RETR 1", "TOP 2 0", "QUIT"}
+	clients := make([]*client, len(commands))
+	for i := range commands {
+		clients[i] = newClient(t, must(h.dial("")))
+		defer clients[i].Close()
+		clients[i].login()
+	}
+	clients[2].do("DELE 1", "+OK")
+	if err := h.DB.Update(t.Context(), func(tx *kv.Tx) error { return h.Store.DeleteAccount(tx, 1) }); err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range clients {
+		c.do(commands[i], "-ERR [SYS/PERM] the maildrop is gone")
+		if line, err := c.ReadLine(); !errors.Is(err, io.EOF) {
+			t.Errorf("after %s: %q %v", commands[i], line, err)
+		}
+	}
 }
 
 // Many sessions on one maildrop, each with numbers of its own, while mail arrives and goes.

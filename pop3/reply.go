@@ -6,6 +6,7 @@ import (
 
 	"github.com/posthouse-mail/posthouse/auth"
 	"github.com/posthouse-mail/posthouse/auth/sasl"
+	"github.com/posthouse-mail/posthouse/internal/serve"
 	"github.com/posthouse-mail/posthouse/store"
 )
 
@@ -32,6 +33,8 @@ var answers = [...]struct {
 	err        error
 	code, text string
 }{
+	{serve.ErrShutdown, "SYS/TEMP", "server is shutting down"},
+	{store.ErrNoMailbox, "SYS/PERM", "the maildrop is gone"},
 	{auth.ErrCredentials, "AUTH", "wrong user name or password"}, // RFC 3206
 	{auth.ErrDoorClosed, "SYS/PERM", "this account may not use POP3"},
 	{auth.ErrSlowDown, "SYS/TEMP", "too many failed logins, try again later"},
@@ -51,7 +54,8 @@ func translate(err error) (r *refusal, internal bool) {
 	}
 	for _, a := range answers {
 		if errors.Is(err, a.err) {
-			return &refusal{code: a.code, text: a.text}, false
+			last := a.err == serve.ErrShutdown || a.err == store.ErrNoMailbox
+			return &refusal{code: a.code, text: a.text, last: last}, false
 		}
 	}
 	return &refusal{code: "SYS/TEMP", text: "internal error, try again later"}, true

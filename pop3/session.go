@@ -49,14 +49,10 @@ func (c *session) run(ctx context.Context) {
 		case errors.Is(err, wire.ErrLineTooLong):
 			c.count("other", false)
 			err = refuse("line too long")
-		case errors.Is(err, serve.ErrShutdown):
-			c.say("-ERR [SYS/TEMP] server is shutting down")
-			c.w.Flush()
-			return
-		case err != nil: // gone, or silent too long: RFC 1939 section 3 closes without a word and deletes nothing
-			return
-		default:
+		case err == nil:
 			err = c.command(ctx, line)
+		case !errors.Is(err, serve.ErrShutdown): // gone, or silent too long: RFC 1939 section 3 closes without a word and deletes nothing
+			return
 		}
 		if c.answer(ctx, err) {
 			c.w.Flush()

@@ -252,7 +252,7 @@ func (c *session) quit(ctx context.Context, _ []string) error {
 	}
 	if err := c.drop.update(context.WithoutCancel(ctx)); err != nil {
 		if errors.Is(err, store.ErrNoMailbox) {
-			return &refusal{code: "SYS/PERM", text: "the maildrop is gone", last: true}
+			return err
 		}
 		c.s.log.ErrorContext(ctx, logx.POP3Error, "account", uint32(c.who.Account), "error", err)
 		text := "deleted messages were not removed"
