@@ -94,16 +94,12 @@ func (q *Queue) compose(ctx context.Context, a *attempt) (*written, error) {
 	r.original.global = e.utf8
 	r.original.full = r.kind == actionFailed && e.ret == mail.ReturnFull && e.body != mail.BodyBinaryMIME && r.original.content != nil &&
 		r.original.content.Size() <= q.o.ReturnMax
-	w, err := q.store.NewMessage(ctx, 0)
-	if err != nil {
-		return nil, err
+	arrival, body8, err := q.writeReport(ctx, r)
+	if errors.Is(err, errNoOriginal) { // it is damaged: the sender hears of the failure all the same
+		q.log.ErrorContext(ctx, logx.QueueBroken, "id", e.id, "number", a.number, "error", err)
+		r.original.content, r.original.full = nil, false
+		arrival, body8, err = q.writeReport(ctx, r)
 	}
-	defer w.Discard()
-	body8, err := r.write(w)
-	if err != nil {
-		return nil, err
-	}
-	arrival, err := w.Finish()
 	if err != nil {
 		return nil, err
 	}
@@ -113,6 +109,22 @@ func (q *Queue) compose(ctx context.Context, a *attempt) (*written, error) {
 		env.Body = mail.Body8BitMIME
 	}
 	return &written{id: r.id, kind: r.kind, envelope: env, arrival: arrival}, nil
+}
+
+// writeReport writes the report into the store. A panic, over whatever strangers wrote into header or answer, is an error:
+// the recipients stay owed, and nothing is sent twice.
+func (q *Queue) writeReport(ctx context.Context, r *report) (arrival *store.Arrival, body8 bool, err error) {
+	defer q.recovered(&err)
+	w, err := q.store.NewMessage(ctx, 0)
+	if err != nil {
+		return nil, false, err
+	}
+	defer w.Discard()
+	if body8, err = r.write(w); err != nil {
+		return nil, false, err
+	}
+	arrival, err = w.Finish()
+	return arrival, body8, err
 }
 
 // gather takes over the recipients that are owed a report, the gravest first.

@@ -1,9 +1,15 @@
 package queue
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -91,6 +97,10 @@ func TestReportThatCannotBeStored(t *testing.T) {
 				if unsettled == 0 || c.count("alice@alpha.test") != 0 {
 					t.Fatalf("the failure was not met: %d, %v", unsettled, c.tried)
 				}
+				// Killed now, it would not deliver to carol once more.
+				if left := h.list(); len(left) != 1 || len(left[0].Envelope.Recipients) != 0 {
+					t.Errorf("what came of the attempt is not kept: %+v", left)
+				}
 				fs.SetFail(nil)
 				settled(5 * time.Minute)
 				if c.count("carol@beta.test") != 1 || c.count("dora@beta.test") != 1 || c.count("alice@alpha.test") != 1 {
@@ -101,6 +111,57 @@ func TestReportThatCannotBeStored(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// The stored message is damaged in its middle: the sender hears of the failure all the same, once.
+func TestReportOnADamagedMessage(t *testing.T) {
+	var content strings.Builder
+	content.WriteString("Subject: x\r\n\r\n")
+	for i := range 30_000 {
+		fmt.Fprintf(&content, "%x\r\n", sha256.Sum256([]byte{byte(i), byte(i >> 8)}))
+	}
+	synctest.Test(t, func(t *testing.T) {
+		h := &house{t: t, dir: t.TempDir(), o: Options{Hostname: "mail.alpha.test", ReturnMax: 10 << 20}, kv: kv.Options{Plain: true}}
+		h.open()
+		defer h.close()
+		c := &carrier{deliver: func(a Attempt) Outcome {
+			damage(t, h.dir, content.String()[1<<20:1<<20+100])
+			return Fail(1, Result{Verdict: Never, Code: 550, Status: "5.1.1", Text: "no"})
+		}}
+		h.run(c)
+		e := envelope(t, "alice@alpha.test", "carol@beta.test")
+		e.Return = mail.ReturnFull
+		h.send(e, content.String())
+		settled(2 * time.Hour)
+		if c.count("alice@alpha.test") != 1 || len(h.list()) != 0 {
+			t.Errorf("tried %v, left %d", c.tried, len(h.list()))
+		}
+	})
+}
+
+// damage spoils the text in the one file below dir that has it.
+func damage(t *testing.T, dir, text string) {
+	found := 0
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if at := bytes.Index(b, []byte(text)); err == nil && at >= 0 {
+			found++
+			f, err := os.OpenFile(path, os.O_WRONLY, 0)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			_, err = f.WriteAt([]byte("damaged"), int64(at))
+			return err
+		}
+		return err
+	})
+	if err != nil || found != 1 {
+		t.Errorf("damaged %d files, %v", found, err)
 	}
 }
 

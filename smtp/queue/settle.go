@@ -45,13 +45,31 @@ func (q *Queue) settle(ctx context.Context, a *attempt) {
 		}
 		a.say(q)
 	}
-	if !reports || q.insist(ctx, a, func() error { return q.settleReport(durable, a) }) {
+	if !reports {
 		a.say(q)
+		return
+	}
+	err := q.settleReport(durable, a)
+	if err == nil {
+		// The lease ends with this call: the entry's new form must be in the tables by then. The record stands in the log
+		// already; a second one would be a second report.
+		q.insist(ctx, a, func() error { return q.db.SettleAll(durable) })
+		a.say(q)
+		return
+	}
+	q.log.ErrorContext(ctx, logx.QueueUnsettled, "id", a.before.id, "number", a.number, "error", err)
+	if errors.Is(err, kv.ErrClosed) {
+		q.end(err)
+		return
+	}
+	if len(a.results) == 0 { // it was owed before: nothing new is to be kept
 		return
 	}
 	// No report can be written now. What came of the attempt is kept at least, with the recipients as owed.
 	a.due, a.apply = max(a.due, q.now()+retryBroken.Milliseconds()), nil
-	if err := q.db.Update(durable, func(tx *kv.Tx) error { return q.settleRow(tx, a) }); err == nil {
+	if q.insist(ctx, a, func() error {
+		return q.db.Update(durable, func(tx *kv.Tx) error { return q.settleRow(tx, a) })
+	}) {
 		a.say(q)
 	}
 }
@@ -275,6 +293,5 @@ func (q *Queue) settleReport(ctx context.Context, a *attempt) error {
 	q.log.InfoContext(ctx, logx.QueueReport, "id", a.before.id, "number", a.number, "report", rep.id, "to", rep.envelope.Recipients[0].Address.String(),
 		"kind", rep.kind)
 	q.count.reports.WithLabelValues(rep.kind).Inc()
-	// The lease ends with this call: the entry's new form must be in the tables by then.
-	return q.db.SettleAll(ctx)
+	return nil
 }
