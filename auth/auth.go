@@ -129,6 +129,8 @@ type Identity struct {
 	Account   mail.AccountID
 	Main      mail.Address
 	Mechanism string
+
+	proof digest // of the password it was proved with: a new one ends the sessions of the old
 }
 
 // Account finds one by its id.

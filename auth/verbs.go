@@ -268,7 +268,7 @@ func (d *Directory) RemoveAccount(tx *kv.Tx, id mail.AccountID) error {
 		tx.Delete(tableNames, key)
 	}
 	tx.Delete(tableAccounts, accountKey(id))
-	tx.OnCommit(d.view.changed)
+	d.told(tx, id)
 	return nil
 }
 
@@ -343,7 +343,7 @@ func (d *Directory) SetSecret(tx *kv.Tx, id mail.AccountID, secret Secret) error
 func (d *Directory) putRecord(tx *kv.Tx, r *record) {
 	r.Created = r.Created.UTC().Truncate(time.Second)
 	tx.Put(tableAccounts, accountKey(r.ID), r.encode())
-	tx.OnCommit(d.view.changed)
+	d.told(tx, r.ID)
 }
 
 // PutAlias makes or changes an alias. Members in our domains must exist; an alias must not lead back to itself.
