@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	goimap "github.com/emersion/go-imap/v2"
@@ -31,6 +32,9 @@ type conn struct {
 	failed  int // logins
 	enabled enabled
 	box     *mailbox // nil: none selected
+
+	stale atomic.Bool // the account has changed; set by the directory's ring
+	limit *time.Timer // closes the connection of who does not log in
 }
 
 // enabled is what ENABLE (RFC 5161) or a CONDSTORE enabling command (RFC 7162 section 3.1) switched on.
@@ -46,6 +50,8 @@ func (e enabled) names() bool { return e.rev2 || e.utf8 }
 func newConn(s *Server, sc *serve.Conn, w *wire.Conn) *conn {
 	c := &conn{s: s, peer: sc, w: w, log: s.log, state: notAuthenticated, began: s.now()}
 	c.d = syntax.NewDecoder(source{c}, c.limits())
+	// await ends the phase with a BYE; this is for who sends one octet a minute in the middle of a command.
+	c.limit = time.AfterFunc(loginPhase+s.o.LoginTimeout, func() { _ = sc.Close() })
 	return c
 }
 
@@ -72,6 +78,7 @@ func (s source) Continue() error {
 
 // close gives up what the connection holds.
 func (c *conn) close() {
+	c.limit.Stop()
 	c.deselect()
 	c.forget()
 	c.w.Close()
@@ -116,7 +123,10 @@ func (c *conn) wait(ctx context.Context, limit time.Duration) error {
 			return nil
 		case ctx.Err() != nil:
 			return bye(goimap.ResponseCodeUnavailable, "the server is going down")
-		case errors.Is(err, wire.ErrInterrupted): // a bell that rang when IDLE had ended
+		case errors.Is(err, wire.ErrInterrupted): // or a bell that rang when IDLE had ended
+			if err := c.standing(ctx); err != nil {
+				return err
+			}
 		case errors.Is(err, wire.ErrTimeout):
 			return bye("", "no command for too long")
 		default:
@@ -128,6 +138,9 @@ func (c *conn) wait(ctx context.Context, limit time.Duration) error {
 // step reads one command, runs it and answers it. A command that has begun is finished even when ctx ends.
 func (c *conn) step(ctx context.Context) error {
 	working := context.WithoutCancel(ctx)
+	if err := c.standing(working); err != nil {
+		return err
+	}
 	c.d.Limits, c.d.UTF8 = c.limits(), c.enabled.names()
 	tag, name, err := c.d.Next()
 	r := &request{tag: tag}

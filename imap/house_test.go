@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/posthouse-mail/posthouse/auth"
 	"github.com/posthouse-mail/posthouse/internal/cert"
@@ -33,6 +34,7 @@ type house struct {
 	ids    int
 	pool   *tls.Config
 	last   net.Conn // the client that connected last
+	dialed []net.Conn
 
 	arrived int // mails of the hook "mail"
 }
@@ -71,6 +73,9 @@ func newHouseOn(t testing.TB, on kv.Options, o Options) *house {
 	h.server = NewServer(o)
 	t.Cleanup(func() {
 		h.stop(serve.ErrShutdown)
+		for _, conn := range h.dialed { // a command that waits for its client hears of no shutdown
+			_ = conn.Close()
+		}
 		h.conns.Wait()
 	})
 	return h
@@ -105,6 +110,9 @@ func (h *house) accounts(o *Options) {
 	}
 }
 
+// patience bounds what a test waits for on one connection, so that none hangs.
+const patience = time.Minute
+
 // dial connects over a loopback socket.
 func (h *house) dial() (net.Conn, error) { return h.dialFrom("127.0.0.1:40000") }
 
@@ -124,13 +132,14 @@ func (h *house) dialFrom(remote string) (net.Conn, error) {
 		return nil, err
 	}
 	h.serve(accepted, remote)
-	h.last = client
-	return client, nil
+	h.last, h.dialed = client, append(h.dialed, client)
+	return client, client.SetDeadline(time.Now().Add(patience))
 }
 
 // pipe connects without a network, for synctest.
 func (h *house) pipe() net.Conn {
 	client, end := net.Pipe()
+	h.dialed = append(h.dialed, client)
 	h.serve(end, "127.0.0.1:40000")
 	return client
 }
@@ -156,7 +165,44 @@ func (h *house) hooks() map[string]func(*testing.T, string) {
 		"send":     func(t *testing.T, n string) { h.send(t, "z", n) },
 		"literal":  func(t *testing.T, n string) { h.send(t, "evil LOGOUT\r\n", n) },
 		"mail":     h.mail,
+		"account":  h.account,
 		"shutdown": func(*testing.T, string) { h.stop(serve.ErrShutdown) },
+	}
+}
+
+// account VERB: what an operator does to bob.
+func (h *house) account(t *testing.T, verb string) {
+	const bob = 2
+	d := h.server.auth
+	a, err := d.Account(h.ctx, bob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = nil
+	switch verb {
+	case "password":
+		err = d.SetPassword(h.ctx, bob, "another")
+	case "rename":
+		a.Name = "Robert"
+		err = h.DB.Update(h.ctx, func(tx *kv.Tx) error { return d.UpdateAccount(tx, a) })
+	case "disable":
+		a.Disabled = true
+		err = h.DB.Update(h.ctx, func(tx *kv.Tx) error { return d.UpdateAccount(tx, a) })
+	case "door":
+		a.Doors &^= auth.DoorIMAP
+		err = h.DB.Update(h.ctx, func(tx *kv.Tx) error { return d.UpdateAccount(tx, a) })
+	case "remove":
+		err = h.DB.Update(h.ctx, func(tx *kv.Tx) error {
+			if err := d.RemoveAccount(tx, bob); err != nil {
+				return err
+			}
+			return h.Store.DeleteAccount(tx, bob)
+		})
+	default:
+		t.Fatalf("account does not know %q", verb)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -22,6 +22,9 @@ func (c *conn) idle(ctx context.Context, _ *request) error {
 		defer bell.Close()
 	}
 	for {
+		if err := c.standing(ctx); err != nil {
+			return err
+		}
 		// The bell hangs by now: what came before it is told here, what comes after rings.
 		if c.box != nil {
 			if err := c.update(context.WithoutCancel(ctx), true); err != nil {

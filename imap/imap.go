@@ -65,8 +65,9 @@ type Server struct {
 	counts   *prometheus.CounterVec
 
 	mu     sync.Mutex
-	open   map[mail.AccountID]int        // connections by account
-	recent map[store.MailboxID]store.UID // first uid that no session has been told as \Recent
+	open   map[mail.AccountID]map[*conn]struct{} // connections by account
+	quiet  func()                                // ends the watch of the directory; nil while nobody is logged in
+	recent map[store.MailboxID]store.UID         // first uid that no session has been told as \Recent
 }
 
 // NewServer returns a Server; its Handle is a serve.Handler.
@@ -80,7 +81,7 @@ func NewServer(o Options) *Server {
 	s := &Server{
 		o: o, store: o.Store, auth: o.Auth, log: o.Logger, now: o.Now, commands: commandTable(),
 		counts: o.Metrics.Counters("imap_commands_total", "IMAP commands by name and result.", "command", "result"),
-		open:   map[mail.AccountID]int{}, recent: map[store.MailboxID]store.UID{},
+		open:   map[mail.AccountID]map[*conn]struct{}{}, recent: map[store.MailboxID]store.UID{},
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -107,22 +108,42 @@ func (s *Server) Handle(ctx context.Context, sc *serve.Conn) {
 
 var errTooMany = errors.New("imap: too many connections of this account")
 
-// enter counts a connection of an account.
-func (s *Server) enter(id mail.AccountID) error {
+// enter makes c a connection of an account.
+func (s *Server) enter(id mail.AccountID, c *conn) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.open[id] >= s.o.MaxPerAccount {
+	if len(s.open[id]) >= s.o.MaxPerAccount {
 		return errTooMany
 	}
-	s.open[id]++
+	if s.quiet == nil {
+		s.quiet = s.auth.Watch(s.changed)
+	}
+	if s.open[id] == nil {
+		s.open[id] = map[*conn]struct{}{}
+	}
+	s.open[id][c] = struct{}{}
 	return nil
 }
 
-func (s *Server) leave(id mail.AccountID) {
+func (s *Server) leave(id mail.AccountID, c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.open[id]--; s.open[id] <= 0 {
+	if delete(s.open[id], c); len(s.open[id]) == 0 {
 		delete(s.open, id)
+	}
+	if len(s.open) == 0 && s.quiet != nil {
+		s.quiet()
+		s.quiet = nil
+	}
+}
+
+// changed makes the sessions of an account look whether it still lets them in.
+func (s *Server) changed(id mail.AccountID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.open[id] {
+		c.stale.Store(true)
+		c.w.Interrupt()
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	goimap "github.com/emersion/go-imap/v2"
 
 	"github.com/posthouse-mail/posthouse/auth"
+	"github.com/posthouse-mail/posthouse/internal/logx"
 )
 
 // startTLS answers STARTTLS (RFC 9051 section 6.2.1). What came in clear behind the command is thrown away by the wire.
@@ -53,10 +54,12 @@ func (c *conn) login(ctx context.Context, r *request) error {
 
 // entered makes the connection the account's.
 func (c *conn) entered(r *request, id auth.Identity) error {
-	if err := c.s.enter(id.Account); err != nil {
+	if err := c.s.enter(id.Account, c); err != nil {
 		return err
 	}
 	c.who, c.state, c.failed = id, authenticated, 0
+	c.stale.Store(true) // what changed between the proof and this was not rung for
+	c.limit.Stop()
 	r.code, r.text = "CAPABILITY "+c.capabilities(), "logged in"
 	return nil
 }
@@ -72,9 +75,27 @@ func (c *conn) refused(err error) error {
 // forget takes the account from the connection.
 func (c *conn) forget() {
 	if c.who.Account != 0 {
-		c.s.leave(c.who.Account)
+		c.s.leave(c.who.Account, c)
 	}
 	c.who = auth.Identity{}
+}
+
+// standing ends the session of an account that was disabled, removed or given another password. It is asked at every command
+// and wait, and costs nothing while the account does not change.
+func (c *conn) standing(ctx context.Context) error {
+	if !c.stale.Swap(false) || c.who.Account == 0 {
+		return nil
+	}
+	switch err := c.s.auth.Standing(ctx, c.who, auth.DoorIMAP); {
+	case errors.Is(err, auth.ErrCredentials):
+		return bye(goimap.ResponseCodeAuthenticationFailed, "the password has changed, log in again")
+	case errors.Is(err, auth.ErrDoorClosed), errors.Is(err, auth.ErrNoAccount):
+		return bye(goimap.ResponseCodeAuthorizationFailed, "this account may not use IMAP any more")
+	case err != nil:
+		c.stale.Store(true) // the directory cannot be read now: asked again at the next command
+		c.log.WarnContext(ctx, logx.IMAPError, "command", "standing", "error", err)
+	}
+	return nil
 }
 
 // unauthenticate answers UNAUTHENTICATE (RFC 8437): everything of the account is forgotten, what was enabled too.
@@ -85,6 +106,7 @@ func (c *conn) unauthenticate(_ context.Context, r *request) error {
 	c.deselect()
 	c.forget()
 	c.state, c.enabled, c.began = notAuthenticated, enabled{}, c.s.now()
+	c.limit.Reset(loginPhase + c.s.o.LoginTimeout)
 	r.code = "CAPABILITY " + c.capabilities()
 	return nil
 }
