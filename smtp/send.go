@@ -2,6 +2,7 @@ package smtp
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"strconv"
 	"strings"
@@ -181,6 +182,9 @@ func (k *Client) rcptParams(r mail.Recipient, utf8 bool) string {
 func (k *Client) data(body io.Reader, out *Outcome) error {
 	var err error
 	if out.Data, err = k.command(k.o.Timeouts.Data, "DATA"); err != nil || out.Data.Code != 354 {
+		if out.Data.Class() == 2 { // it is out of step: nothing was sent, so nothing can have been taken
+			err, out.Data = fmt.Errorf("%w: %s to DATA", ErrReply, out.Data), Reply{}
+		}
 		return err
 	}
 	w := k.c.DotWriter()

@@ -24,7 +24,9 @@ func (r *refusals) add(x queue.Result) {
 		r.down++
 	}
 	r.tried++
-	r.last = x
+	if x.Code != 0 || r.last.Code == 0 { // what a host said tells more than another's silence
+		r.last = x
+	}
 }
 
 // result is what all of it comes to: later, and the hosts are judged together.
@@ -52,6 +54,7 @@ func (c *Carrier) Deliver(ctx context.Context, r queue.Route, a queue.Attempt) q
 	}
 	var refused refusals
 	left := c.o.MaxAddresses
+groups:
 	for _, group := range w.groups {
 		found, self := c.candidates(ctx, w, group, &refused)
 		if self {
@@ -68,6 +71,12 @@ func (c *Carrier) Deliver(ctx context.Context, r queue.Route, a queue.Attempt) q
 			if no == nil {
 				c.count.attempt(results)
 				return queue.Outcome{Results: results}
+			}
+			if no.Verdict == queue.Never { // it is this house
+				if refused.tried == 0 {
+					return queue.Fail(n, *no)
+				}
+				break groups // as with self: better hosts are left
 			}
 			refused.add(*no)
 		}
@@ -109,7 +118,8 @@ func (c *Carrier) candidates(ctx context.Context, w *way, group []string, refuse
 	return found, false
 }
 
-// try makes the attempt over one address. The second result is set when it is the next one's turn.
+// try makes the attempt over one address. The second result is set when it is the next one's turn; it is Never when the
+// host turned out to be this one.
 func (c *Carrier) try(ctx context.Context, w *way, to candidate, a queue.Attempt) ([]queue.Result, *queue.Result) {
 	policy, err := c.policy(ctx, w, to.host)
 	if err != nil {
@@ -123,9 +133,6 @@ func (c *Carrier) try(ctx context.Context, w *way, to candidate, a queue.Attempt
 		if !ok {
 			no = failure(queue.Later, "4.4.1", "%s: %v", to.where(), err)
 			no.Host = queue.HostDown
-		}
-		if no.Verdict == queue.Never {
-			return queue.Fail(len(a.Envelope.Recipients), no).Results, nil
 		}
 		return nil, &no
 	}

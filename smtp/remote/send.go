@@ -16,6 +16,9 @@ import (
 // maxRecipients is what every server must take in one transaction (RFC 5321 section 4.5.3.1.8).
 const maxRecipients = 100
 
+// maxText is what is kept of an answer; a hostile one has thousands of recipients' answers filled.
+const maxText = 2048
+
 // send runs the transactions that bring the message to its recipients over one connection, and gives the connection
 // back. The second result is set when it was lost before anybody can have taken the message: the next one's turn.
 func (c *Carrier) send(ctx context.Context, k *conn, a queue.Attempt) ([]queue.Result, *queue.Result) {
@@ -107,7 +110,7 @@ func transaction(ctx context.Context, k *conn, e mail.Envelope, content *io.Sect
 	if body.err != nil {
 		return queue.Fail(len(e.Recipients), failure(queue.Later, "4.3.0", "the stored message cannot be read at the moment")).Results, false
 	}
-	if err != nil && !out.Sent {
+	if err != nil && !out.Sent && !decided(&out) {
 		return nil, false
 	}
 	alive = err == nil
@@ -118,6 +121,10 @@ func transaction(ctx context.Context, k *conn, e mail.Envelope, content *io.Sect
 	}
 	for i := range e.Recipients {
 		reply := out.Recipient(i, false)
+		if reply.Code == 0 && !out.Sent {
+			results = append(results, k.lost("the connection was lost before the message was handed over"))
+			continue
+		}
 		if reply.Code == 0 {
 			results = append(results, k.lost("the connection was lost behind the end of the message; it may have been taken"))
 			continue
@@ -129,13 +136,27 @@ func transaction(ctx context.Context, k *conn, e mail.Envelope, content *io.Sect
 		if r.Verdict == queue.Done && !dsn {
 			r.Handoff = queue.Relayed
 		}
-		alive = alive && reply.Code != 421
+		alive = alive && reply.Code != 421 && reply.Class() != 3 // out of step, a 3xx
 		results = append(results, r)
 	}
 	if alive && out.Data.Code != 0 && out.Data.Class() != 3 {
 		alive = k.Reset(ctx) == nil
 	}
 	return results, alive
+}
+
+// decided reports whether a server that closed the connection had said enough before: a refusal for every recipient, or
+// that it wants us to come later (421, behind which it closes: RFC 5321 section 3.8).
+func decided(out *smtp.Outcome) bool {
+	all := len(out.Recipients) > 0
+	for i := range out.Recipients {
+		code := out.Recipient(i, false).Code
+		if code == 421 {
+			return true
+		}
+		all = all && code != 0
+	}
+	return all
 }
 
 // fits checks the message against what the server offers, before anything is sent. It may leave SMTPUTF8 out of the
@@ -205,6 +226,9 @@ func scanASCII(content *io.SectionReader, header bool) bool {
 // translate makes a Result of a reply.
 func translate(r smtp.Reply, to candidate, detail string) queue.Result {
 	x := queue.Result{Code: r.Code, Text: r.Text(), Remote: to.host, Detail: detail}
+	if len(x.Text) > maxText {
+		x.Text = strings.ToValidUTF8(x.Text[:maxText], "")
+	}
 	if e := r.Enhanced; e[0] != 0 {
 		x.Status = fmt.Sprintf("%d.%d.%d", e[0], e[1], e[2])
 		x.Text = x.Status + " " + x.Text
