@@ -53,7 +53,12 @@ func newHouseIn(t testing.TB, dir string, o Options) *house {
 // newHouseOn is newHouse on a database of the caller's choice.
 func newHouseOn(t testing.TB, on kv.Options, o Options) *house {
 	t.Helper()
-	h := &house{House: storetest.Start(t, storetest.Options{KV: on}), t: t}
+	return newHouseWith(t, storetest.Options{KV: on}, o)
+}
+
+func newHouseWith(t testing.TB, so storetest.Options, o Options) *house {
+	t.Helper()
+	h := &house{House: storetest.Start(t, so), t: t}
 	h.ctx, h.stop = context.WithCancelCause(context.Background())
 	h.accounts(&o)
 	ca, err := cert.NewAuthority("test CA", nil)

@@ -248,8 +248,11 @@ func TestNonSyncLimit(t *testing.T) {
 
 func TestCommandBound(t *testing.T) {
 	one := "{90+}\r\n" + strings.Repeat("x", 90)
-	s := &script{rest: []byte("a X" + strings.Repeat(" "+one, 200) + "\r\nb NEXT\r\n")}
-	d := NewDecoder(s, limits())
+	long := []byte("a X" + strings.Repeat(" "+one, 200) + "\r\nb NEXT\r\n")
+	s := &script{rest: long}
+	l := limits()
+	l.Skip = 20_000
+	d := NewDecoder(s, l)
 	d.Next()
 	n := 0
 	for d.Err() == nil {
@@ -265,6 +268,13 @@ func TestCommandBound(t *testing.T) {
 	}
 	if tag, _, _ := d.Next(); tag != "b" {
 		t.Errorf("next tag %q", tag)
+	}
+	l.Skip = 10_000
+	d = NewDecoder(&script{rest: long}, l)
+	d.Next()
+	d.Fail("refused")
+	if err := d.Finish(); !errors.Is(err, ErrLost) {
+		t.Errorf("%d literals together over Skip: Finish = %v, want ErrLost", 200, err)
 	}
 }
 

@@ -44,7 +44,7 @@ type Limits struct {
 	Literal int64 // octets of one literal that is kept as a string
 	Command int64 // octets of all lines and kept literals of one command
 	NonSync int64 // octets of one non-synchronizing literal; 0: as any other (RFC 7888 section 5)
-	Skip    int64 // a longer literal is not worth reading to its end: ErrLost
+	Skip    int64 // what of one command is read only to be thrown away; more: ErrLost
 }
 
 // maxDepth bounds nesting of parentheses, NOT and OR.
