@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"time"
 
 	"github.com/posthouse-mail/posthouse/smtp/queue"
 )
@@ -43,6 +44,8 @@ func (r *refusals) result() queue.Result {
 	return x
 }
 
+const slowest = 8 << 10 // octets a second that a host must take
+
 // Deliver tries the hosts of the way in their order until one of them has dealt with the message. A refusal at the
 // greeting or EHLO and a connection that is lost before the end of the message are the next one's turn; after the
 // final dot nobody else is asked, since the message may have been taken (RFC 5321 section 4.5.4.2, RFC 1047).
@@ -52,6 +55,11 @@ func (c *Carrier) Deliver(ctx context.Context, r queue.Route, a queue.Attempt) q
 	if !ok {
 		return queue.Fail(n, failure(queue.Later, "4.3.0", "internal error: the route is not one of this carrier"))
 	}
+	// Each step has its own time (RFC 5321 section 4.5.3.2), but a host may come near to it with each of a hundred recipients.
+	bound := c.o.Attempt + time.Duration(a.Content.Size()/slowest)*time.Second
+	parent := ctx
+	ctx, cancel := context.WithTimeout(ctx, bound)
+	defer cancel()
 	var refused refusals
 	left := c.o.MaxAddresses
 groups:
@@ -84,6 +92,7 @@ groups:
 	if refused.tried == 0 {
 		refused.add(failure(queue.Later, "4.4.1", "the attempt was broken off before a host was reached"))
 	}
+	refused.slow = refused.slow || ctx.Err() != nil && parent.Err() == nil
 	return queue.Fail(n, refused.result())
 }
 

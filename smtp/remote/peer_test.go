@@ -28,6 +28,7 @@ import (
 //	BREAK        a handshake that fails here
 //	BREAK2       a handshake that fails there
 //	CLOSE        the connection ends here
+//	CRAWL        one octet is read every five seconds
 //	SILENCE      nothing is said any more
 //
 // Behind the last line the peer answers RSET and QUIT with 250 and 221.
@@ -121,6 +122,12 @@ func (n *net2) play(nc net.Conn, script string) {
 			return
 		case "CLOSE":
 			return
+		case "CRAWL":
+			for b := make([]byte, 1); ; <-time.After(5 * time.Second) {
+				if _, err := nc.Read(b); err != nil {
+					return
+				}
+			}
 		case "SILENCE":
 			io.Copy(io.Discard, r)
 			return

@@ -23,6 +23,7 @@ type pool struct {
 
 	mu     sync.Mutex
 	conns  map[poolKey][]*resting
+	all    int // connections in conns
 	closed bool
 	work   sync.WaitGroup // good-byes being said
 }
@@ -32,7 +33,10 @@ type resting struct {
 	timer *time.Timer
 }
 
-const maxResting = 4 // connections that wait under one key
+const (
+	maxResting    = 4   // connections that wait under one key
+	maxAllResting = 200 // and in all: each is a file that is open
+)
 
 func newPool(o Options) *pool {
 	return &pool{idle: o.Idle, uses: o.MaxUses, conns: map[poolKey][]*resting{}}
@@ -48,6 +52,7 @@ func (p *pool) take(key poolKey) *conn {
 	}
 	r := list[len(list)-1]
 	p.set(key, list[:len(list)-1])
+	p.all--
 	r.timer.Stop()
 	return r.conn
 }
@@ -64,13 +69,14 @@ func (p *pool) set(key poolKey, list []*resting) {
 func (p *pool) give(k *conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || k.uses >= p.uses || len(p.conns[k.key]) >= maxResting {
+	if p.closed || k.uses >= p.uses || len(p.conns[k.key]) >= maxResting || p.all >= maxAllResting {
 		p.quit(k)
 		return
 	}
 	r := &resting{conn: k}
 	r.timer = time.AfterFunc(p.idle, func() { p.expire(r) })
 	p.conns[k.key] = append(p.conns[k.key], r)
+	p.all++
 }
 
 func (p *pool) expire(r *resting) {
@@ -80,6 +86,7 @@ func (p *pool) expire(r *resting) {
 	for i, x := range list {
 		if x == r {
 			p.set(r.key, append(list[:i:i], list[i+1:]...))
+			p.all--
 			p.quit(r.conn)
 			return
 		}

@@ -66,6 +66,7 @@ type Options struct {
 	SmartHosts    []SmartHost   // the first that fits is taken
 	PerHost       int           // connections at once to one host; 0: the queue's
 	Connect       time.Duration // 30 s for one address
+	Attempt       time.Duration // one attempt in all may take 1 h, and a second more for each slowest octets of the message
 	Timeouts      smtp.Timeouts
 	Idle          time.Duration // a connection waits this long for the next message: 15 s
 	MaxUses       int           // transactions over one connection: 100
@@ -95,6 +96,7 @@ func New(o Options) (*Carrier, error) {
 	}
 	o.Port = cmp.Or(o.Port, 25)
 	o.Connect = cmp.Or(o.Connect, 30*time.Second)
+	o.Attempt = cmp.Or(o.Attempt, time.Hour)
 	o.Idle = cmp.Or(o.Idle, 15*time.Second)
 	o.MaxUses = cmp.Or(o.MaxUses, 100)
 	o.MaxAddresses = cmp.Or(o.MaxAddresses, 8)

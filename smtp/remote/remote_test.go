@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -127,14 +128,52 @@ func TestDNSFailureIsTemporary(t *testing.T) {
 	}
 }
 
-// Domains behind one host share its key; the order of equals does not matter for it.
+// Domains behind the same hosts share their limits. One that names a stranger beside them does not: what the stranger does would
+// be held against the others.
 func TestRouteKey(t *testing.T) {
-	o := newOutside(t, Options{}, []string{"a.test. MX 10 z.mx.", "a.test. MX 10 b.mx.", "c.test. MX 5 b.mx.", "c.test. MX 10 a.mx."}, nil)
-	for _, d := range []mail.Domain{"a.test", "c.test"} {
-		if r, err := o.Route(t.Context(), queue.Stream{To: d}); err != nil || r.Host != "b.mx" {
+	o := newOutside(t, Options{}, []string{"a.test. MX 10 z.mx.", "a.test. MX 10 b.mx.", "c.test. MX 5 b.mx.", "c.test. MX 5 z.mx.", "c.test. MX 10 a.mx.",
+		"d.test. MX 10 b.mx."}, nil)
+	for d, want := range map[mail.Domain]string{"a.test": "b.mx z.mx", "c.test": "b.mx z.mx", "d.test": "b.mx"} {
+		if r, err := o.Route(t.Context(), queue.Stream{To: d}); err != nil || r.Host != want {
 			t.Errorf("%s goes by %q, %v", d, r.Host, err)
 		}
 	}
+}
+
+// A host that takes an octet now and then ends nothing and refuses nothing: the attempt ends all the same.
+func TestCrawlingHost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOutside(t, Options{}, oneMX(), map[string][]string{mx: {hello("mx") + "C: MAIL*\nS: 250 ok\nC: RCPT*\nS: 250 ok\nC: DATA\nS: 354 go\nCRAWL\n"}})
+		begin := time.Now()
+		got := o.carry(t, envelopeTo(t, "carol@beta.test"), message+strings.Repeat("Hello, and this is a long one.\r\n", 500))
+		if took := time.Since(begin); took > 65*time.Minute {
+			t.Errorf("it took %v", took)
+		}
+		if !strings.HasPrefix(got[0], "later (slow) 0 4.4.2") {
+			t.Error(got)
+		}
+	})
+}
+
+// Thousands of hosts that took a message do not hold thousands of connections.
+func TestRestingConnectionsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		zone, scripts := []string{}, map[string][]string{}
+		for i := range maxAllResting + 5 {
+			zone = append(zone, fmt.Sprintf("d%d.test. MX 10 mx%d.test.", i, i), fmt.Sprintf("mx%d.test. A 192.0.3.%d", i, i%250+1))
+			addr := fmt.Sprintf("192.0.3.%d:25", i%250+1)
+			scripts[addr] = append(scripts[addr], hello("mx")+strings.ReplaceAll(takes, "beta.test", fmt.Sprintf("d%d.test", i)))
+		}
+		o := newOutside(t, Options{}, zone, scripts)
+		for i := range maxAllResting + 5 {
+			if got := o.carry(t, envelopeTo(t, fmt.Sprintf("carol@d%d.test", i)), message); !strings.HasPrefix(got[0], "done") {
+				t.Fatal(got)
+			}
+		}
+		if n := len(o.pool.conns); n != maxAllResting {
+			t.Errorf("%d connections wait", n)
+		}
+	})
 }
 
 func TestReplies(t *testing.T) {

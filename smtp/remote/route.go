@@ -32,8 +32,10 @@ func (c *Carrier) Route(ctx context.Context, s queue.Stream) (queue.Route, error
 		return queue.Route{}, err
 	}
 	w := &way{domain: s.To, groups: groups}
-	// Domains share the limits of the host that stands first; among equals that is the one that sorts first.
-	return queue.Route{Host: slices.Min(groups[0]), Limit: c.o.PerHost, Way: w}, nil
+	// Domains share the limits of the hosts that stand first, as a whole: a stranger's domain that names a big host beside
+	// one of its own must not bring the big one into disrepute.
+	first := slices.Sorted(slices.Values(groups[0]))
+	return queue.Route{Host: strings.Join(first, " "), Limit: c.o.PerHost, Way: w}, nil
 }
 
 func (c *Carrier) smartFor(s queue.Stream) *SmartHost {
