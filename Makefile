@@ -5,7 +5,7 @@ KILLS ?= 20
 FUZZTIME ?= 30s
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
-.PHONY: help demo build check test race fuzz crash interop bench crash compare cover fmt
+.PHONY: help demo build check test race fuzz interop bench crash compare cover fmt
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -39,8 +39,8 @@ interop: build ## other people's programs against the binary (Debian's packages;
 bench: ## the store's figures, the required ones beside them
 	@$(GO) run ./internal/bench/figures
 
-crash: build ## kill -9 the server under load KILLS times (20) and look for every acknowledged message
-	@$(GO) run ./internal/bench/crash -kills $(KILLS)
+crash: build ## kill -9 the server under a mixed load KILLS times (20) and look for everything it acknowledged
+	@$(GO) run ./internal/bench/crash -kills $(KILLS) $(if $(SEED),-seed $(SEED))
 
 compare: build ## beside Debian's Postfix and Dovecot, as ratios (root; postfix dovecot-imapd dovecot-pop3d dovecot-lmtpd)
 	@$(GO) run ./internal/bench/compare

@@ -1,28 +1,38 @@
-// Crash kills the serving binary with SIGKILL at random moments while mail comes
-// in over SMTP, starts it again, and at the end compares a ledger of every 250 with what is in
-// the mailboxes: each acknowledged message exactly once, each other one at most once per try.
+// Crash kills the serving binary with SIGKILL at random moments under a mixed load (mail in, submission, IMAP, POP3),
+// sometimes leaves a torn tail in its log, starts it again, and compares what is there with ledgers of what was
+// acknowledged: an acknowledged change holds, another one holds wholly or not at all, and nothing is there twice.
+//
+//	main.go     the rounds
+//	ledger.go   mail: what was tried, what was answered, where it must be
+//	smtp.go     mail from other hosts, submission, the queue
+//	pop.go      POP3 sessions that remove mail
+//	imap.go     a small IMAP client and the reading of an account
+//	model.go    what an account must look like
+//	steps.go    the changes that an IMAP client makes
+//	tail.go     torn tails
 package main
 
 import (
-	"bufio"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"net"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/posthouse-mail/posthouse/internal/bench/house"
-	"github.com/posthouse-mail/posthouse/internal/bench/load"
+)
+
+const (
+	second = "second.test"      // a second domain of the house
+	friend = "friend@" + second // its account
+	down   = "down.test"        // a domain of others whose host cannot be reached
 )
 
 func main() {
 	kills := flag.Int("kills", 20, "how often the server is killed")
-	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()), "of the moments and the mail")
+	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()), "of the moments and of the load")
 	binary := flag.String("binary", "bin/posthouse", "the server")
 	base := flag.Int("base", 24000, "first port")
 	flag.Parse()
@@ -38,186 +48,170 @@ func run(binary string, base, kills int, seed uint64) error {
 	if err != nil {
 		return err
 	}
-	h := &house.House{Binary: binary, Dir: dir, Base: base}
-	if err := h.Setup(); err != nil {
-		return err
-	}
-	l := &ledger{answers: map[string]answer{}}
-	rng := rand.New(rand.NewPCG(seed, 1))
-	for k := range kills {
-		if err := round(h, l, k, rng); err != nil {
-			return fmt.Errorf("after kill %d (data kept in %s): %w", k, dir, err)
-		}
-	}
-	if err := h.Start(); err != nil {
-		return err
-	}
-	if err := l.compare(h.Target()); err != nil {
-		h.Stop()
-		return fmt.Errorf("%w (data kept in %s)", err, dir)
-	}
-	if err := h.Stop(); err != nil {
-		return err
-	}
-	if err := h.Check(); err != nil {
-		return err
+	t := newTrial(&house.House{
+		Binary: binary, Dir: dir, Base: base,
+		Extra: "[queue]\nretry = [\"2s\"]\ndelay_notice = \"0s\"\n", // results of attempts are written all the time
+	}, seed)
+	if err := t.rounds(kills); err != nil {
+		return fmt.Errorf("after kill %d (data kept in %s, run again with -seed %d): %w", t.kills, dir, seed, err)
 	}
 	return os.RemoveAll(dir)
 }
 
-// round starts the server, lets 8 senders work for a random while, and kills it.
-func round(h *house.House, l *ledger, k int, rng *rand.Rand) error {
-	if err := h.Start(); err != nil {
+// trial is one run: a house, those who use it, and what they were told.
+type trial struct {
+	house   *house.House
+	rng     *rand.Rand
+	mail    *ledger
+	readers []*reader
+	popper  *popper
+	kills   int
+	tails   int
+	early   int // kills during the start
+}
+
+func newTrial(h *house.House, seed uint64) *trial {
+	t := &trial{house: h, rng: rand.New(rand.NewPCG(seed, 1)), mail: newLedger()}
+	for n := 6; n <= 8; n++ {
+		t.readers = append(t.readers, newReader(account(n), rand.New(rand.NewPCG(seed, uint64(n)))))
+	}
+	t.popper = &popper{user: account(10), mail: t.mail, ids: map[string]string{}, rng: rand.New(rand.NewPCG(seed, 10))}
+	return t
+}
+
+func account(n int) string { return fmt.Sprintf("u%d@%s", n, house.Domain) }
+
+// receivers get mail from other hosts: two whom nobody reads, the IMAP and the POP3 users.
+func receivers() []string {
+	return []string{account(1), account(2), account(6), account(7), account(8), account(10)}
+}
+
+func (t *trial) rounds(kills int) error {
+	if err := t.house.Setup(); err != nil {
 		return err
 	}
-	target := h.Target()
-	var wg sync.WaitGroup
-	for s := range 8 {
-		large := rng.IntN(4) == 0
-		wg.Go(func() { send(target.SMTP.Addr, l, fmt.Sprintf("k%d-s%d", k, s), large) })
+	if _, err := t.house.Command("", "domain", "add", second); err != nil {
+		return err
 	}
-	time.Sleep(time.Duration(20+rng.IntN(700)) * time.Millisecond)
-	err := h.Kill()
-	wg.Wait()
-	return err
-}
-
-// answer is what the sender of one message heard.
-type answer int
-
-const (
-	silence answer = iota // the connection ended first
-	taken                 // 250
-	refused               // 4xx or 5xx
-)
-
-// ledger keeps every message that was tried, by id.
-type ledger struct {
-	mu      sync.Mutex
-	answers map[string]answer
-}
-
-func (l *ledger) note(id string, a answer) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.answers[id] = a
-}
-
-// send delivers one message after the other until the connection breaks.
-func send(addr string, l *ledger, prefix string, large bool) {
-	c, err := net.Dial("tcp", addr)
-	if err != nil {
-		return
+	if err := t.house.AddAccount(friend); err != nil {
+		return err
 	}
-	defer c.Close()
-	c.SetDeadline(time.Now().Add(time.Minute))
-	r := bufio.NewReader(c)
-	if reply(r) != "220" || say(c, r, "EHLO crash.test\r\n") != "250" {
-		return
-	}
-	body := strings.Repeat("a line of the body that is worth compressing\r\n", 60)
-	if large {
-		body = strings.Repeat(body, 100) // over the size at which a body gets a segment of its own
-	}
-	for i := 0; ; i++ {
-		id := fmt.Sprintf("%s-%d", prefix, i)
-		rcpt := fmt.Sprintf("u%d@%s", 1+i%5, house.Domain)
-		if say(c, r, "MAIL FROM:<sender@crash.test>\r\n") != "250" || say(c, r, "RCPT TO:<"+rcpt+">\r\n") != "250" || say(c, r, "DATA\r\n") != "354" {
-			return
-		}
-		l.note(id, silence)
-		switch code := say(c, r, "Message-ID: <"+id+"@crash.test>\r\nSubject: x\r\n\r\n"+body+".\r\n"); {
-		case code == "250":
-			l.note(id, taken)
-		case code != "":
-			l.note(id, refused)
-		default:
-			return
-		}
-	}
-}
-
-// say sends and returns the code of the answer, "" when there is none.
-func say(c net.Conn, r *bufio.Reader, text string) string {
-	if _, err := io.WriteString(c, text); err != nil {
-		return ""
-	}
-	return reply(r)
-}
-
-func reply(r *bufio.Reader) string {
-	for {
-		line, err := r.ReadString('\n')
-		if err != nil || len(line) < 4 {
-			return ""
-		}
-		if line[3] == ' ' {
-			return line[:3]
-		}
-	}
-}
-
-// compare counts every message in the mailboxes against the ledger.
-func (l *ledger) compare(t *load.Target) error {
-	found := map[string]int{}
-	for n := 1; n <= 5; n++ {
-		ids, err := messageIDs(t.IMAP.Addr, t.UserN(n), t.Password)
-		if err != nil {
+	for t.kills < kills {
+		if err := t.round(); err != nil {
 			return err
 		}
-		for _, id := range ids {
-			found[id]++
+	}
+	if err := t.house.Start(); err != nil {
+		return err
+	}
+	err := t.compare()
+	if stopped := t.house.Stop(); err != nil || stopped != nil {
+		return errors.Join(err, stopped)
+	}
+	t.report()
+	if err := t.mail.check(); err != nil {
+		return err
+	}
+	return t.house.Check()
+}
+
+// compare looks at everything while the house runs, and once more through its commands.
+func (t *trial) compare() error {
+	if err := t.verify(); err != nil {
+		return err
+	}
+	imap := t.house.Target().IMAP.Addr
+	for _, a := range append(receivers(), friend) {
+		if err := t.mail.read(imap, a); err != nil {
+			return err
 		}
 	}
-	var counts [3]int
-	lost, twice, foreign := 0, 0, 0
-	for id, a := range l.answers {
-		counts[a]++
-		switch {
-		case a == taken && found[id] == 0:
-			lost++
-		case found[id] > 1:
-			twice++
+	out, err := t.house.Command("", "queue", "list", "--json")
+	if err != nil {
+		return err
+	}
+	return t.mail.readQueue(out)
+}
+
+// round starts the server, looks whether it kept its word, lets everybody work for a random while, and kills it.
+func (t *trial) round() error {
+	if t.rng.IntN(4) == 0 {
+		if err := t.killEarly(); err != nil {
+			return err
 		}
 	}
-	for id := range found {
-		if _, ok := l.answers[id]; !ok {
-			foreign++
-		}
+	if err := t.house.Start(); err != nil {
+		return err
 	}
-	fmt.Printf("messages answered 250: %d, refused: %d, cut off: %d; lost: %d, twice: %d, never sent: %d\n", counts[taken], counts[refused], counts[silence], lost, twice, foreign)
-	switch {
-	case counts[taken] == 0:
-		return errors.New("no message was taken at all: nothing was shown")
-	case lost+twice+foreign > 0:
-		return errors.New("the mailboxes do not match the ledger")
+	if err := t.verify(); err != nil {
+		return errors.Join(err, t.house.Kill())
+	}
+	target := t.house.Target()
+	var wg sync.WaitGroup
+	for s := range 4 {
+		m := &sender{mail: t.mail, prefix: fmt.Sprintf("k%d-s%d", t.kills, s), rng: rand.New(rand.NewPCG(t.rng.Uint64(), 0))}
+		wg.Go(func() { m.deliver(target.SMTP.Addr) })
+	}
+	m := &sender{mail: t.mail, prefix: fmt.Sprintf("k%d-out", t.kills), rng: rand.New(rand.NewPCG(t.rng.Uint64(), 0))}
+	wg.Go(func() { m.submit(target.Submission.Addr) })
+	for _, r := range t.readers {
+		wg.Go(func() { r.work(target.IMAP.Addr) })
+	}
+	wg.Go(func() { t.popper.work(target.POP3.Addr) })
+	time.Sleep(time.Duration(20+t.rng.IntN(900)) * time.Millisecond)
+	err := t.house.Kill()
+	wg.Wait()
+	t.kills++
+	if err != nil {
+		return err
+	}
+	for _, r := range t.readers {
+		err = errors.Join(err, r.wrong)
+	}
+	if err = errors.Join(err, t.popper.wrong); err != nil {
+		return err
+	}
+	return t.tear()
+}
+
+// killEarly kills a server that has only begun to start.
+func (t *trial) killEarly() error {
+	if err := t.house.Spawn(); err != nil {
+		return err
+	}
+	time.Sleep(time.Duration(t.rng.IntN(120)) * time.Millisecond)
+	t.early++
+	return t.house.Kill()
+}
+
+// tear leaves what a cut-off write may leave behind, sometimes.
+func (t *trial) tear() error {
+	if t.rng.IntN(2) == 0 {
+		return nil
+	}
+	t.tails++
+	return tear(t.house.Data(), t.rng)
+}
+
+// verify compares each reader's account with what it must look like.
+func (t *trial) verify() error {
+	imap := t.house.Target().IMAP.Addr
+	for _, r := range t.readers {
+		if err := r.verify(imap); err != nil {
+			return fmt.Errorf("%s: %w", r.user, err)
+		}
 	}
 	return nil
 }
 
-// messageIDs reads the Message-ID of every message in INBOX over IMAP.
-func messageIDs(addr, user, password string) ([]string, error) {
-	c, err := net.Dial("tcp", addr)
-	if err != nil {
-		return nil, err
-	}
-	defer c.Close()
-	c.SetDeadline(time.Now().Add(2 * time.Minute))
-	fmt.Fprintf(c, "a LOGIN %s %s\r\nb EXAMINE INBOX\r\nc UID FETCH 1:* (BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])\r\n", user, password)
-	var ids []string
-	for r := bufio.NewReader(c); ; {
-		line, err := r.ReadString('\n')
-		if err != nil {
-			return nil, fmt.Errorf("IMAP of %s: %w", user, err)
-		}
-		if id, ok := strings.CutPrefix(line, "Message-ID: <"); ok {
-			ids = append(ids, strings.TrimSuffix(strings.TrimSpace(id), "@crash.test>"))
-		}
-		if strings.HasPrefix(line, "c ") || strings.HasPrefix(line, "a NO") || strings.HasPrefix(line, "b NO") {
-			if !strings.HasPrefix(line, "c OK") && !strings.HasPrefix(line, "c BAD") { // BAD: an empty mailbox has no 1
-				return nil, fmt.Errorf("IMAP of %s: %s", user, strings.TrimSpace(line))
-			}
-			return ids, nil
+func (t *trial) report() {
+	steps := map[string]int{}
+	for _, r := range t.readers {
+		for k, n := range r.done {
+			steps[k] += n
 		}
 	}
+	fmt.Printf("kills: %d, and %d during the start; torn tails: %d\nIMAP changes acknowledged: %v\nPOP3: %d sessions with QUIT, %d messages removed\n",
+		t.kills, t.early, t.tails, steps, t.popper.quits, t.popper.removed)
+	t.mail.report()
 }

@@ -28,7 +28,8 @@ const (
 type House struct {
 	Binary string
 	Dir    string
-	Base   int // ports: Base+25, +465, +587, +110, +143, +993, +90 (metrics)
+	Base   int    // ports: Base+25, +465, +587, +110, +143, +993, +90 (metrics)
+	Extra  string // more settings, whole sections
 	cmd    *exec.Cmd
 	log    *os.File
 }
@@ -61,35 +62,57 @@ func (h *House) Setup() error {
 		"[[tls.certificates]]\ncert = %q\nkey = %q\n[dns]\nservers = [\"127.0.0.1:1\"]\n[limits]\nconnections = 8000\nconnections_per_address = 8000\nsmtp_connections = 2000\n"+
 		"[quota]\nbytes = \"0B\"\n[auth]\nclear_loopback = true\n[log]\nlevel = \"warn\"\n[metrics]\nlisten = [%q]\n",
 		Domain, h.Data(), h.addr(25), h.addr(587), h.addr(465), h.addr(110), h.addr(143), h.addr(993), pair.Certificate, pair.Key, h.addr(90))
-	if err := os.WriteFile(h.Settings(), []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(h.Settings(), []byte(text+h.Extra), 0o600); err != nil {
 		return err
 	}
-	if err := h.command("", "domain", "add", Domain); err != nil {
+	if _, err := h.Command("", "domain", "add", Domain); err != nil {
 		return err
 	}
 	for n := 1; n <= Users; n++ {
-		if err := h.command(Password+"\n", "account", "add", fmt.Sprintf("u%d@%s", n, Domain), "--password-stdin"); err != nil {
+		if err := h.AddAccount(fmt.Sprintf("u%d@%s", n, Domain)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// command runs a subcommand on the data folder.
-func (h *House) command(stdin string, args ...string) error {
+// AddAccount makes an account with Password.
+func (h *House) AddAccount(address string) error {
+	_, err := h.Command(Password+"\n", "account", "add", address, "--password-stdin")
+	return err
+}
+
+// Command runs a subcommand on the data folder and returns what it printed.
+func (h *House) Command(stdin string, args ...string) ([]byte, error) {
 	cmd := exec.Command(h.Binary, append(args, "--config", h.Settings())...)
 	cmd.Stdin = strings.NewReader(stdin)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("posthouse %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(out))
+	var out, complaint bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &complaint
+	if err := cmd.Run(); err != nil {
+		return nil, fmt.Errorf("posthouse %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(append(out.Bytes(), complaint.Bytes()...)))
+	}
+	return out.Bytes(), nil
+}
+
+// Check runs `posthouse check store --deep` on a house that is not running.
+func (h *House) Check() error {
+	_, err := h.Command("", "check", "store", "--deep")
+	return err
+}
+
+// Start runs the server and waits until it takes connections.
+func (h *House) Start() error {
+	if err := h.Spawn(); err != nil {
+		return err
+	}
+	if err := h.wait(); err != nil {
+		return errors.Join(err, h.Kill())
 	}
 	return nil
 }
 
-// Check runs `posthouse check store` on a house that is not running.
-func (h *House) Check() error { return h.command("", "check", "store") }
-
-// Start runs the server and waits until it takes connections. Its log goes to a file beside the data folder.
-func (h *House) Start() error {
+// Spawn runs the server and does not wait. Its log goes to a file beside the data folder.
+func (h *House) Spawn() error {
 	log, err := os.OpenFile(filepath.Join(h.Dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
@@ -97,9 +120,10 @@ func (h *House) Start() error {
 	h.log = log
 	h.cmd = exec.Command(h.Binary, "serve", "--config", h.Settings())
 	h.cmd.Stdout, h.cmd.Stderr = log, log
-	if err := h.cmd.Start(); err != nil {
-		return err
-	}
+	return h.cmd.Start()
+}
+
+func (h *House) wait() error {
 	for end := time.Now().Add(60 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		c, err := net.Dial("tcp", h.addr(143))
 		if err == nil {
@@ -111,7 +135,7 @@ func (h *House) Start() error {
 			return nil
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("the house does not answer: %w (see %s)", err, log.Name())
+			return fmt.Errorf("the house does not answer: %w (see %s)", err, h.log.Name())
 		}
 	}
 }
