@@ -194,6 +194,12 @@ func TestClientReplies(t *testing.T) {
 		}
 	})
 	against(t, strings.Repeat("220-on and on\n", 300), o, hello("smtp: not an SMTP reply: more than 200 lines"))
+	against(t, strings.Repeat("554-"+strings.Repeat("x", 4000)+"\n", 150)+"554 no", o, func(k *Client) {
+		k.Hello(t.Context())
+		if n := len(k.Greeting().Text()); n > maxReply || k.Greeting().Code != 554 {
+			t.Errorf("%d octets kept of a long reply", n)
+		}
+	})
 	against(t, "220 "+strings.Repeat("x", 5000), o, hello("smtp: not an SMTP reply: a line of more than 4096 octets"))
 	against(t, "220 mx\nC: EHLO c\n250-mx\n250-SIZE 12345\n250-LIMITS RCPTMAX=7 MAILMAX=x\n250-auth plain LOGIN\n250 STARTTLS", o, func(k *Client) {
 		if err := k.Hello(t.Context()); err != nil {

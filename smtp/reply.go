@@ -16,6 +16,7 @@ type Reply struct {
 	Code     int
 	Enhanced gosmtp.EnhancedCode // RFC 3463; zero when the server gave none
 	Lines    []string            // without the codes
+	size     int                 // octets of all lines, the ones left out too
 }
 
 // Class is the first digit of the code: 2 done, 3 go on, 4 not now, 5 never; 0 nothing was said.
@@ -46,6 +47,7 @@ func (e *ReplyError) Temporary() bool { return e.Reply.Class() == 4 }
 const (
 	maxReplyLine  = 4096 // RFC 5321 section 4.5.3.1.5 says 512; many servers explain at length
 	maxReplyLines = 200
+	maxReply      = 16 << 10 // octets kept of its lines: a transaction holds the replies of all its recipients
 )
 
 // reply reads one reply, all of it within d.
@@ -89,7 +91,9 @@ func (r *Reply) add(line []byte) (more bool, err error) {
 	if code, rest, ok := cutEnhanced(text); ok && code[0] == r.Class() {
 		r.Enhanced, text = code, rest
 	}
-	r.Lines = append(r.Lines, clean(text))
+	if r.size += len(text) + 1; r.size <= maxReply {
+		r.Lines = append(r.Lines, clean(text))
+	}
 	return len(line) > 3 && line[3] == '-', nil
 }
 
