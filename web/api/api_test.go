@@ -259,7 +259,7 @@ func TestSpool(t *testing.T) {
 	if _, err := api.OpenSpooled(second); !errors.As(err, &e) || e.Class != admin.Invalid {
 		t.Errorf("%v", err)
 	}
-	if err := api.Reject(second); err != nil {
+	if kept, err := api.Reject(second); err != nil || filepath.Base(filepath.Dir(kept)) != api.FailedName {
 		t.Error(err)
 	}
 	if list := must[[]string](t)(api.Spooled(data)); len(list) != 1 {

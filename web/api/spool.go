@@ -20,10 +20,10 @@ import (
 // The spool is where messages wait that were handed in while no house ran: one file each, its first line the
 // Message as JSON, the rest the mail.
 
-// spoolName is the spool's name in the data folder, failedName that of the messages which no house will take.
+// spoolName is the spool's name in the data folder, FailedName that of the messages in it which no house will take.
 const (
 	spoolName  = "spool"
-	failedName = "failed"
+	FailedName = "failed"
 	suffix     = ".msg"
 )
 
@@ -124,11 +124,12 @@ func OpenSpooled(path string) (*SpooledMessage, error) {
 	return s, nil
 }
 
-// Reject moves a message that no house will take aside.
-func Reject(path string) error {
-	folder := filepath.Join(filepath.Dir(path), failedName)
+// Reject moves a message that no house will take aside, and returns its new name.
+func Reject(path string) (kept string, err error) {
+	folder := filepath.Join(filepath.Dir(path), FailedName)
 	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return err
+		return "", err
 	}
-	return os.Rename(path, filepath.Join(folder, filepath.Base(path)))
+	kept = filepath.Join(folder, filepath.Base(path))
+	return kept, os.Rename(path, kept)
 }

@@ -29,7 +29,8 @@ func (d *Daemon) watchSpool(ctx context.Context) {
 	}
 }
 
-// takeSpool hands in every spooled message. One that can never be taken goes to the folder "failed" below the spool, so that nobody's mail is thrown away.
+// takeSpool hands in every spooled message. One that can never be taken goes to the folder "failed" below the spool, so that
+// nobody's mail is thrown away, and its sender hears of it.
 func (d *Daemon) takeSpool(ctx context.Context) {
 	files, err := api.Spooled(d.o.Config.Data)
 	if err != nil {
@@ -48,7 +49,7 @@ func (d *Daemon) takeSpool(ctx context.Context) {
 			err = os.Remove(path)
 		case errors.As(err, &refused) && (refused.Class == admin.Invalid || refused.Class == admin.Conflict):
 			d.log.ErrorContext(ctx, logx.SpoolError, "file", filepath.Base(path), "error", err)
-			err = api.Reject(path)
+			err = d.reject(ctx, path, err)
 		}
 		if err != nil {
 			d.log.ErrorContext(ctx, logx.SpoolError, "file", filepath.Base(path), "error", err)

@@ -70,6 +70,22 @@ func TestSendmail(t *testing.T) {
 	}
 	h.start()
 	h.reader("bob@one.test").awaits(1, "spooled")
+
+	// The sender of the one that the house refused hears of it.
+	alice := h.reader("alice@one.test")
+	text = alice.body(alice.awaits(1, "Not sent")[0])
+	for _, want := range []string{
+		"From: Mail Delivery System <MAILER-DAEMON@", "report-type=delivery-status", "No such address here: nobody@one.test\r\n",
+		"Final-Recipient: rfc822; nobody@one.test\r\nAction: failed\r\n", "\r\nSubject: refused\r\n", "Auto-Submitted: auto-replied\r\n",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	kept, err := filepath.Glob(filepath.Join(h.data(), "spool", api.FailedName, "*"))
+	if err != nil || len(kept) != 1 {
+		t.Errorf("kept aside: %v %v", kept, err)
+	}
 }
 
 // TestTrustedDevice: a printer submits without a password as its own sender, and as nobody else, and never on port 25.
