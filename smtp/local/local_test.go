@@ -290,6 +290,32 @@ func TestFullMailbox(t *testing.T) {
 	})
 }
 
+// A full member of an alias does not keep the mail from the others: as on port 25, its copy overshoots.
+func TestAliasWithAFullMember(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Options{})
+		err := r.db.Update(t.Context(), func(tx *kv.Tx) error {
+			return r.dir.PutAlias(tx, auth.Alias{Address: parse(t, "info@alpha.test"), Members: []mail.Address{parse(t, "bob@alpha.test"), parse(t, "carol@beta.test")}})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		big := storetest.Arrival(t, r.store, "Subject: big\r\n\r\n"+strings.Repeat("x", 970)+"\r\n")
+		if _, err := r.store.Deliver(t.Context(), big, []store.Delivery{{Account: r.id["bob@alpha.test"], Mailbox: "INBOX"}}); err != nil {
+			t.Fatal(err)
+		}
+		r.enqueue("alice@alpha.test", "info@alpha.test")
+		r.run()
+		settle(time.Second)
+		if got := r.texts("carol@beta.test"); len(got) != 1 || got[0] != text {
+			t.Errorf("carol has %q", got)
+		}
+		if got := r.texts("bob@alpha.test"); len(got) != 2 || len(r.waiting()) != 0 {
+			t.Errorf("bob has %d messages, left %+v", len(got), r.waiting())
+		}
+	})
+}
+
 // An account that was removed between the 250 and the tables: the sender hears of it.
 func TestAccountGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -77,23 +77,32 @@ func (c *Carrier) find(ctx context.Context, p *placing, r mail.Recipient) queue.
 		return queue.Result{Verdict: queue.Later, Code: 451, Status: "4.3.0", Text: "the directory cannot be read at the moment"}
 	}
 	var boxes []store.Delivery
+	refused := queue.Result{Verdict: queue.Never, Code: 550, Status: "5.1.1", Text: "no such address here"}
+	taken := len(route.Remote)
 	for _, d := range route.Local {
 		has := func(b store.Delivery) bool { return b.Account == d.Account }
 		if slices.ContainsFunc(p.boxes, has) || slices.ContainsFunc(boxes, has) {
+			taken++
 			continue
 		}
 		held, err := c.o.Store.Reserve(ctx, d.Account, p.item.Size)
 		switch {
 		case errors.Is(err, store.ErrOverQuota):
-			// It is tried again: the owner may make room. At the end of its life it is given up.
-			return queue.Result{Verdict: queue.Later, Code: 452, Status: "4.2.2", Text: "the mailbox is full"}
+			// It is tried again: the owner may make room. At the end of its life it is given up. The others whom an alias leads
+			// to are not made to wait for it: with them its copy overshoots, as on port 25.
+			refused = queue.Result{Verdict: queue.Later, Code: 452, Status: "4.2.2", Text: "the mailbox is full"}
 		case errors.Is(err, store.ErrNoAccount):
-			return queue.Result{Verdict: queue.Never, Code: 550, Status: "5.1.1", Text: "no such address here"}
+			continue
 		case err != nil:
 			return queue.Result{Verdict: queue.Later, Code: 451, Status: "4.3.0", Text: "the mailbox cannot be read at the moment"}
+		default:
+			p.held = append(p.held, held)
+			taken++
 		}
-		p.held = append(p.held, held)
 		boxes = append(boxes, store.Delivery{Account: d.Account, Mailbox: inbox, Received: p.now})
+	}
+	if taken == 0 {
+		return refused
 	}
 	p.boxes = append(p.boxes, boxes...)
 	out := leaving(Recipient{Recipient: r, Route: route})
