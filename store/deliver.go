@@ -29,6 +29,7 @@ const deliverable = Seen | Answered | Flagged | Deleted | Draft | Forwarded | Ju
 type ticket struct {
 	account mail.AccountID
 	quota   Quota
+	landed  bool // the commit that takes the part in has applied it
 }
 
 // issue counts a part before it is logged.
@@ -48,7 +49,19 @@ func (s *Store) redeem(id uint64) {
 	delete(s.waiting, id)
 	s.mu.Unlock()
 	if ok {
-		s.pending.sub(t.account, t.quota)
+		s.pending.end(t)
+	}
+}
+
+// land notes that the part of a ticket stands in the tables as the running commit sees them. If that is done again, because
+// the commit begins again, the part stands there again.
+func (s *Store) land(id uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t, ok := s.waiting[id]; ok && !t.landed {
+		t.landed = true
+		s.waiting[id] = t
+		s.pending.land(t)
 	}
 }
 
@@ -159,6 +172,7 @@ func (s *Store) applyMail(tx *kv.Tx, e kv.Entry, data []byte) error {
 	if _, err := b.land(e, &p, false); err != nil {
 		return err
 	}
+	s.land(p.ticket)
 	return m.end()
 }
 

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -18,35 +19,74 @@ type Usage struct {
 	Limit Quota
 }
 
-// ledger counts in memory what is reserved, and what is logged and not yet in the tables.
+// ledger counts in memory what is reserved, and what is logged and not yet known to be in the tables.
 type ledger struct {
-	mu   sync.Mutex
-	held map[mail.AccountID]Quota // guarded by mu
+	mu     sync.Mutex
+	held   map[mail.AccountID]Quota // guarded by mu
+	landed map[mail.AccountID]Quota // guarded by mu: the part of held that the running commit has brought into its tables
+}
+
+func (q Quota) plus(o Quota) Quota {
+	return Quota{Bytes: q.Bytes + o.Bytes, Messages: q.Messages + o.Messages}
+}
+func (q Quota) minus(o Quota) Quota {
+	return Quota{Bytes: q.Bytes - o.Bytes, Messages: q.Messages - o.Messages}
+}
+
+// move adds to one of the maps, or with n = -1 takes away.
+func move(m map[mail.AccountID]Quota, id mail.AccountID, q Quota, n int) {
+	if n > 0 {
+		q = m[id].plus(q)
+	} else {
+		q = m[id].minus(q)
+	}
+	if q == (Quota{}) {
+		delete(m, id)
+		return
+	}
+	m[id] = q
 }
 
 func (l *ledger) add(id mail.AccountID, q Quota) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	h := l.held[id]
-	l.held[id] = Quota{Bytes: h.Bytes + q.Bytes, Messages: h.Messages + q.Messages}
+	move(l.held, id, q, 1)
 }
 
 func (l *ledger) sub(id mail.AccountID, q Quota) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	h := l.held[id]
-	h = Quota{Bytes: h.Bytes - q.Bytes, Messages: h.Messages - q.Messages}
-	if h == (Quota{}) {
-		delete(l.held, id)
-		return
-	}
-	l.held[id] = h
+	move(l.held, id, q, -1)
 }
 
 func (l *ledger) of(id mail.AccountID) Quota {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.held[id]
+}
+
+// land notes that the running commit has a ticket's message in its tables; the ticket is still held.
+func (l *ledger) land(t ticket) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	move(l.landed, t.account, t.quota, 1)
+}
+
+// end takes a ticket out.
+func (l *ledger) end(t ticket) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	move(l.held, t.account, t.quota, -1)
+	if t.landed {
+		move(l.landed, t.account, t.quota, -1)
+	}
+}
+
+// beside is what is held beside the tables as the running commit sees them; for the committer only.
+func (l *ledger) beside(id mail.AccountID) Quota {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.held[id].minus(l.landed[id])
 }
 
 // SetQuota changes the limit; it holds for the next message.
@@ -89,23 +129,33 @@ func (s *Store) Reserve(ctx context.Context, id mail.AccountID, size int64) (*Re
 }
 
 func (s *Store) reserve(ctx context.Context, id mail.AccountID, q Quota) (*Reservation, error) {
-	// What is held is read before the tables: a message that is applied in between counts twice, never not at all. And
-	// held first, so that of two who reserve the last octets at the same moment both may be refused, never both served.
+	// Held first, so that of two who reserve the last octets at the same moment both may be refused, never both served.
 	s.pending.add(id, q)
-	held := s.pending.of(id)
-	var h holding
-	err := s.db.View(ctx, func(tx *kv.Tx) (err error) {
-		h, err = loadHolding(tx, id)
-		return err
-	})
-	if err == nil && !h.fits(Quota{}, held) {
-		err = overQuota(id)
+	err := s.room(ctx, id)
+	if errors.Is(err, ErrOverQuota) {
+		// A delivery whose commit is just done counted twice, perhaps. Settled, it counts once.
+		if err = s.db.Settle(ctx, uint32(id)); err == nil {
+			err = s.room(ctx, id)
+		}
 	}
 	if err != nil {
 		s.pending.sub(id, q)
 		return nil, err
 	}
 	return &Reservation{ledger: &s.pending, account: id, quota: q}, nil
+}
+
+// room asks whether what is held fits. It is read before the tables: a message that is applied in between counts twice, never
+// not at all.
+func (s *Store) room(ctx context.Context, id mail.AccountID) error {
+	held := s.pending.of(id)
+	return s.db.View(ctx, func(tx *kv.Tx) error {
+		h, err := loadHolding(tx, id)
+		if err == nil && !h.fits(Quota{}, held) {
+			err = overQuota(id)
+		}
+		return err
+	})
 }
 
 // Release gives the reserved octets back.
@@ -123,7 +173,7 @@ func (m *mutation) fits(id mail.AccountID, q Quota) error {
 	if err != nil {
 		return err
 	}
-	if !a.holding.fits(q, m.s.pending.of(id)) {
+	if !a.holding.fits(q, m.s.pending.beside(id)) {
 		return overQuota(id)
 	}
 	return nil

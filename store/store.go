@@ -158,7 +158,7 @@ func New(db *kv.DB, o Options) (*Store, error) {
 	s.tickets.Store(rand.Uint64()) // a ticket of an earlier run, met in a replay, must find nobody waiting
 	s.tails.New = func() any { return new([pageMax]byte) }
 	s.bells.init()
-	s.pending.held = map[mail.AccountID]Quota{}
+	s.pending.held, s.pending.landed = map[mail.AccountID]Quota{}, map[mail.AccountID]Quota{}
 	s.met = newMetrics(s, o.Metrics)
 	db.Register(partMail, kv.Kind{Apply: s.applyMail})
 	return s, nil

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/internal/vfs/vfstest"
 	"github.com/posthouse-mail/posthouse/store"
 	"github.com/posthouse-mail/posthouse/store/kv"
 	"github.com/posthouse-mail/posthouse/store/storetest"
@@ -293,6 +294,38 @@ func TestQuotaRace(t *testing.T) {
 	wg.Wait()
 	if u, err := s.Usage(t.Context(), 1); err != nil || u.Messages > 10 || u.Messages == 0 {
 		t.Errorf("usage %+v, %v; want at most 10 messages", u, err)
+	}
+}
+
+// What was delivered a moment ago counts once, wherever it is on its way to the tables: a mailbox with room is never called full.
+func TestQuotaCountsOnce(t *testing.T) {
+	h := storetest.Start(t, storetest.Options{KV: kv.Options{Memory: true, FS: vfstest.New(), Pace: time.Hour}})
+	s := h.Store
+	storetest.Account(t, s, h.DB, 1, store.Quota{Messages: 3})
+	inbox, trash := boxID(t, s, 1, "INBOX"), boxID(t, s, 1, "Trash")
+	storetest.Message(t, s, 1, "INBOX", aText)
+	storetest.Deliver(t, s, 1, "INBOX", aText)
+	_, err := s.Copy(t.Context(), inbox, uids(1), trash) // in the commit that takes the delivery in
+	wantErr(t, "copy beside a delivery", err, nil)
+	_, err = s.Copy(t.Context(), inbox, uids(1), trash)
+	wantErr(t, "copy of a fourth", err, store.ErrOverQuota)
+
+	h = storetest.Start(t, storetest.Options{KV: kv.Options{Memory: true, FS: vfstest.New(), Pace: 1}})
+	s = h.Store
+	storetest.Account(t, s, h.DB, 1, store.Quota{Messages: 2})
+	inbox = boxID(t, s, 1, "INBOX")
+	for range 300 {
+		storetest.Deliver(t, s, 1, "INBOX", aText)
+		for range 20 { // the commit comes somewhere in between
+			r, err := s.Reserve(t.Context(), 1, 10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Release()
+		}
+		if _, _, err := s.Expunge(t.Context(), inbox, everything(), false); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
