@@ -44,7 +44,11 @@ func try(t *testing.T, s *store.Store, text string) error {
 // The n-th operation of the log's files fails: what was answered is there once, what was refused at most once, and the
 // next message goes through.
 func TestFailingLog(t *testing.T) {
-	for n := 1; ; n++ {
+	step := 1
+	if testing.Short() {
+		step = 3
+	}
+	for n := 1; ; n += step {
 		h, fs := inMemory(t)
 		failed, left := false, n
 		fs.SetFail(func(op vfstest.Op) error {

@@ -20,7 +20,11 @@ import (
 // The model test turns bytes into operations, does each to the store and to plain maps, and compares answers and contents.
 
 func TestModel(t *testing.T) {
-	for seed := range uint64(12) {
+	seeds := uint64(12)
+	if testing.Short() {
+		seeds = 4
+	}
+	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 7))
 			script := make([]byte, 2500)
