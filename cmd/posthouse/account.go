@@ -228,5 +228,9 @@ func (p *program) confirm(cmd *cobra.Command, v verbs, user string, sure bool) e
 	if err != nil || sure || a.Usage.Messages == 0 {
 		return err
 	}
-	return &admin.Error{Class: admin.Conflict, Message: user + " holds " + strconv.FormatUint(a.Usage.Messages, 10) + " messages: say --yes to remove them for ever"}
+	held := "1 message: say --yes to remove it for ever"
+	if n := a.Usage.Messages; n > 1 {
+		held = strconv.FormatUint(n, 10) + " messages: say --yes to remove them for ever"
+	}
+	return &admin.Error{Class: admin.Conflict, Message: user + " holds " + held}
 }

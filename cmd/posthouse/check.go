@@ -31,7 +31,7 @@ func (p *program) checkConfig(o *options) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := o.settings()
 			if err == nil {
-				err = daemon.CheckFiles(c)
+				err = daemon.CheckFiles(o.file(), c)
 			}
 			if err != nil || o.json {
 				return p.answer(o, map[string]bool{"ok": true}, err)

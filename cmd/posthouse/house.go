@@ -56,6 +56,14 @@ func (o *options) settings() (*config.Config, error) {
 	return config.Load(defaultConfig)
 }
 
+// file is the settings file of that house; empty: it has none.
+func (o *options) file() string {
+	if o.config == "" && o.data == "" {
+		return defaultConfig
+	}
+	return o.config
+}
+
 // with calls fn with the verbs of the house: those of the running one, else on the files, which are then closed again.
 func (p *program) with(ctx context.Context, o *options, fn func(verbs) error) error {
 	c, err := o.settings()

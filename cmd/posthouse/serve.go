@@ -33,14 +33,10 @@ func (p *program) serveCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			file := o.config
-			if file == "" && o.data == "" {
-				file = defaultConfig
-			}
 			if o.data != "" {
 				return wrongUsage(cmd, errors.New("serve needs a settings file: --config FILE"))
 			}
-			return p.serve(cmd.Context(), c, file)
+			return p.serve(cmd.Context(), c, o.file())
 		},
 	}
 }

@@ -167,15 +167,16 @@ func nearest(key string) string {
 	for _, f := range Fields() {
 		name := withoutNumbers(f.Key)
 		d := editDistance(withoutNumbers(key), name)
-		if last := name[strings.LastIndexByte(name, '.')+1:]; last == key[strings.LastIndexByte(key, '.')+1:] {
-			d = min(d, 2) // the right name in the wrong table
-		}
+		d = min(d, 2+editDistance(key[strings.LastIndexByte(key, '.')+1:], name[strings.LastIndexByte(name, '.')+1:])) // in the wrong table
 		if d < distance {
 			best, distance = name, d
 		}
 	}
 	if best == "" {
 		return "Remove the line; `posthouse config example` prints every setting."
+	}
+	if strings.Contains(key, ".") && !strings.Contains(best, ".") {
+		return "Did you mean " + best + "? It stands at the top, before the first [table]."
 	}
 	return "Did you mean " + best + "?"
 }

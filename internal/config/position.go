@@ -74,7 +74,11 @@ func (d *document) decodeError(err error) error {
 	if key != "" {
 		message = key + ": " + message
 	}
-	return d.from(wrong, message, remedyFor(key))
+	remedy := remedyFor(key)
+	if key == "" && strings.Contains(message, "at start of value") {
+		remedy = `Text stands in double quotes: name = "value".`
+	}
+	return d.from(wrong, message, remedy)
 }
 
 // unplaced finds the place that go-toml does not tell: a number where a duration or an address belongs.

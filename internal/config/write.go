@@ -77,7 +77,8 @@ func Markdown() string {
 One TOML file, ` + "`posthouse serve --config FILE`" + `. Every setting has a default; only ` + "`hostname`" + ` must be written, and the
 certificates where clients come from outside. An unknown name or a wrong value stops the start and names line, column and remedy;
 ` + "`posthouse check config --config FILE`" + ` does the same without starting. SIGHUP (or ` + "`posthouse reload`" + `) reads the file again: certificates,
-limits of new connections and the log's level change at once, the log says which other settings wait for a restart, and a wrong file changes nothing.
+sizes, recipients and waits of [limits] for new connections, the quota of new accounts, [pop3], submission.trusted and the log's level change
+at once; the log says which other settings wait for a restart, and a wrong file changes nothing.
 Paths that are not absolute start at the file's folder. ` + "`posthouse config example`" + ` prints this as a file.
 
 Durations are written ` + "`30s`, `5m`, `1h30m`, `2d`" + `; sizes ` + "`512KiB`, `50MiB`, `5GiB`" + ` (powers of 1024).

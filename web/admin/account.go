@@ -73,7 +73,7 @@ func (h *House) AddAccount(ctx context.Context, in NewAccount) (Account, error) 
 	if err != nil {
 		return Account{}, err
 	}
-	quota := h.o.Quota
+	quota := *h.quota.Load()
 	if in.Quota != nil {
 		quota = store.Quota{Bytes: in.Quota.Bytes, Messages: in.Quota.Messages}
 	}

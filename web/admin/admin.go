@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/posthouse-mail/posthouse/auth"
 	"github.com/posthouse-mail/posthouse/internal/logx"
@@ -32,15 +33,23 @@ type Options struct {
 }
 
 // House is what the verbs work on.
-type House struct{ o Options }
+type House struct {
+	o     Options
+	quota atomic.Pointer[store.Quota] // of new accounts
+}
 
 // New returns the verbs over started keepers.
 func New(o Options) *House {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &House{o: o}
+	h := &House{o: o}
+	h.SetDefaultQuota(o.Quota)
+	return h
 }
+
+// SetDefaultQuota changes what accounts get that are made from now on.
+func (h *House) SetDefaultQuota(q store.Quota) { h.quota.Store(&q) }
 
 // done logs a verb that changed something.
 func (h *House) done(ctx context.Context, verb, what string) {

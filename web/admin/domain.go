@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"errors"
 
 	"github.com/posthouse-mail/posthouse/auth"
 	"github.com/posthouse-mail/posthouse/internal/mail"
@@ -48,6 +49,9 @@ func (h *House) RemoveDomain(ctx context.Context, name string) error {
 	}
 	err = h.o.DB.Update(ctx, func(tx *kv.Tx) error { return h.o.Directory.RemoveDomain(tx, d) })
 	if err != nil {
+		if errors.Is(err, auth.ErrNoDomain) { // who removes a domain does not want to hear how to add it
+			return &Error{Missing, plain(name, err), err}
+		}
 		return translate(name, err)
 	}
 	h.done(ctx, "domain remove", string(d))

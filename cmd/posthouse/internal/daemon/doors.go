@@ -38,11 +38,11 @@ type handlers map[string]serve.Handler
 func (d *Daemon) openCertificates(context.Context) error {
 	c := d.o.Config
 	if len(c.TLS.Certificates) == 0 {
-		return needCertificates(c)
+		return inFile(d.o.File, needCertificates(c))
 	}
 	k, err := cert.Open(cert.Options{Pairs: pairs(c), Hostname: c.Hostname, Logger: d.log, Metrics: d.metrics})
 	if err != nil {
-		return fmt.Errorf("tls.certificates: %w", err)
+		return inFile(d.o.File, fmt.Errorf("tls.certificates: %w", err))
 	}
 	d.certs = k
 	return nil
@@ -73,21 +73,29 @@ func needCertificates(c *config.Config) error {
 	return fmt.Errorf("tls.certificates: %s cannot open without a certificate; name one, or write an empty list for those doors", strings.Join(open, ", "))
 }
 
-// CheckFiles reads the files that the settings name, as a start would.
-func CheckFiles(c *config.Config) error {
+// inFile says which settings file err is about.
+func inFile(file string, err error) error {
+	if err == nil || file == "" {
+		return err
+	}
+	return fmt.Errorf("%s: %w", file, err)
+}
+
+// CheckFiles reads the files that the settings in file name, as a start would.
+func CheckFiles(file string, c *config.Config) error {
 	var errs []error
 	if len(c.TLS.Certificates) == 0 {
-		errs = append(errs, needCertificates(c))
+		errs = append(errs, inFile(file, needCertificates(c)))
 	} else if _, err := cert.Open(cert.Options{Pairs: pairs(c), Hostname: c.Hostname}); err != nil {
-		errs = append(errs, fmt.Errorf("tls.certificates: %w", err))
+		errs = append(errs, inFile(file, fmt.Errorf("tls.certificates: %w", err)))
 	}
 	for _, h := range c.Remote.SmartHosts {
 		if _, err := secretOf(h.PasswordFile); err != nil {
-			errs = append(errs, fmt.Errorf("remote.smart_hosts.password_file: %w", err))
+			errs = append(errs, inFile(file, fmt.Errorf("remote.smart_hosts.password_file: %w", err)))
 		}
 	}
 	if _, err := secretOf(c.Metrics.TokenFile); err != nil {
-		errs = append(errs, fmt.Errorf("metrics.token_file: %w", err))
+		errs = append(errs, inFile(file, fmt.Errorf("metrics.token_file: %w", err)))
 	}
 	return errors.Join(errs...)
 }

@@ -41,6 +41,9 @@ func openKeepers(ctx context.Context, o keeperOptions) (_ *keepers, err error) {
 	}
 	k := &keepers{}
 	k.db, err = kv.Open(ctx, kv.Options{Dir: c.Data, Logger: o.logger, Metrics: o.metrics})
+	if errors.Is(err, kv.ErrLocked) {
+		return nil, fmt.Errorf("data folder %s is in use: another posthouse serves it or works on it; end that one, or try again when it is done", c.Data)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("data folder %s: %w", c.Data, err)
 	}
@@ -94,8 +97,13 @@ func queueOptions(o keeperOptions) queue.Options {
 func (k *keepers) house(c *config.Config, logger *slog.Logger) *admin.House {
 	return admin.New(admin.Options{
 		Logger: logger, DB: k.db, Directory: k.directory, Store: k.store, Queue: k.queue,
-		Quota: store.Quota{Bytes: uint64(c.Quota.Bytes), Messages: uint64(c.Quota.Messages)},
+		Quota: defaultQuota(c),
 	})
+}
+
+// defaultQuota is what a new account may hold.
+func defaultQuota(c *config.Config) store.Quota {
+	return store.Quota{Bytes: uint64(c.Quota.Bytes), Messages: uint64(c.Quota.Messages)}
 }
 
 // Files is a data folder that no house runs on, opened for the operator's verbs.

@@ -163,7 +163,7 @@ func TestOneHousePerFolder(t *testing.T) {
 	d := made(t, c)
 	c2 := *c
 	c2.Listen.LMTP = ""
-	if _, err := New(t.Context(), Options{Config: &c2}); err == nil || !strings.Contains(err.Error(), "another posthouse is running") {
+	if _, err := New(t.Context(), Options{Config: &c2}); err == nil || !strings.Contains(err.Error(), "in use: another posthouse") {
 		t.Errorf("%v", err)
 	}
 	if err := d.Close(); err != nil {
@@ -173,11 +173,11 @@ func TestOneHousePerFolder(t *testing.T) {
 
 func TestCheckFiles(t *testing.T) {
 	c := settings(t)
-	if err := CheckFiles(c); err != nil {
+	if err := CheckFiles("posthouse.toml", c); err != nil {
 		t.Error(err)
 	}
 	c.TLS.Certificates = nil
-	if err := CheckFiles(c); err == nil || !strings.Contains(err.Error(), "listen.submissions, listen.pop3s, listen.imaps") {
+	if err := CheckFiles("posthouse.toml", c); err == nil || !strings.Contains(err.Error(), "posthouse.toml: tls.certificates: listen.submissions, listen.pop3s, listen.imaps") {
 		t.Errorf("%v", err)
 	}
 	if _, err := New(t.Context(), Options{Config: c}); err == nil || !strings.Contains(err.Error(), "cannot open without a certificate") {
@@ -190,7 +190,7 @@ func TestCheckFiles(t *testing.T) {
 	}
 	c.Metrics.TokenFile = empty
 	c.Remote.SmartHosts = []config.SmartHost{{Host: "x", User: "u", PasswordFile: empty + "x"}}
-	if err := CheckFiles(c); err == nil || !strings.Contains(err.Error(), "first line is empty") || !strings.Contains(err.Error(), "no such file") {
+	if err := CheckFiles("posthouse.toml", c); err == nil || !strings.Contains(err.Error(), "first line is empty") || !strings.Contains(err.Error(), "no such file") {
 		t.Errorf("%v", err)
 	}
 }

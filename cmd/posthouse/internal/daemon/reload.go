@@ -62,6 +62,7 @@ func (d *Daemon) reloadSettings() (admin.Reloaded, error) {
 	now.Limits.SMTPCommand, now.Limits.SMTPData = next.Limits.SMTPCommand, next.Limits.SMTPData
 	now.Limits.POP3Idle, now.Limits.IMAPIdle = next.Limits.POP3Idle, next.Limits.IMAPIdle
 	now.POP3 = next.POP3
+	now.Quota = next.Quota
 	now.Submission.Trusted = next.Submission.Trusted
 	if d.o.Level != nil {
 		level, err := logx.ParseLevel(now.Log.Level)
@@ -77,6 +78,7 @@ func (d *Daemon) reloadSettings() (admin.Reloaded, error) {
 		}
 		d.current.Store(&h)
 	}
+	d.house.SetDefaultQuota(defaultQuota(&now))
 	d.settings.Store(&now)
 	return out, nil
 }
@@ -91,6 +93,8 @@ const (
 var liveSettings = map[string]int{
 	"log.level":                atOnce,
 	"limits.shutdown_wait":     atOnce,
+	"quota.bytes":              atOnce, // of accounts made from now on
+	"quota.messages":           atOnce,
 	"limits.message_size":      newHandlers,
 	"limits.recipients":        newHandlers,
 	"limits.smtp_command_wait": newHandlers,

@@ -67,9 +67,9 @@ func TestReloadOfSettings(t *testing.T) {
 		t.Errorf("nothing changed, and yet %+v %v", r, err)
 	}
 	before := h.smtp()
-	h.writeSettings("[limits]\nmessage_size = \"1MiB\"\nconnections = 99\n")
+	h.writeSettings("[limits]\nmessage_size = \"1MiB\"\nconnections = 99\n[quota]\nbytes = \"2MiB\"\n")
 	r, err = h.Daemon.Reload(t.Context())
-	if err != nil || strings.Join(r.Changed, " ") != "limits.message_size" || strings.Join(r.Waiting, " ") != "limits.connections" {
+	if err != nil || strings.Join(r.Changed, " ") != "limits.message_size quota.bytes" || strings.Join(r.Waiting, " ") != "limits.connections" {
 		t.Errorf("%+v %v", r, err)
 	}
 	before.say("MAIL FROM:<x@y.test> SIZE=2000000")
@@ -77,6 +77,10 @@ func TestReloadOfSettings(t *testing.T) {
 	after := h.smtp()
 	after.say("MAIL FROM:<x@y.test> SIZE=2000000")
 	after.want("552 ")
+	bob, err := h.Daemon.House().AddAccount(t.Context(), admin.NewAccount{Addresses: []string{"bob@one.test"}, Password: "secret"})
+	if err != nil || bob.Quota.Bytes != 2<<20 {
+		t.Errorf("a new account has the quota %+v, %v", bob.Quota, err)
+	}
 
 	h.writeSettings("[limits]\nmessage_sice = \"2MiB\"\n")
 	var e *admin.Error
