@@ -185,22 +185,7 @@ func (c *conn) finish(ctx context.Context, r *request, err error) error {
 		return err
 	}
 	if err == nil {
-		c.bad = 0
-		if err = c.tell(ctx, r); err == nil {
-			text := r.text
-			if text == "" {
-				text = r.title() + " completed"
-			}
-			c.tagged(r, "OK", r.code, text)
-			c.count(r, "ok")
-			if r.after != nil {
-				return r.after(ctx)
-			}
-			return nil
-		}
-		if errors.As(err, &end) {
-			return err
-		}
+		return c.completed(ctx, r)
 	}
 	if dead(err) {
 		return err
@@ -223,6 +208,30 @@ func (c *conn) finish(ctx context.Context, r *request, err error) error {
 	c.count(r, "bad")
 	if c.bad++; c.bad >= maxBad {
 		return bye("", "too many wrong commands")
+	}
+	return nil
+}
+
+// completed answers OK. What was done is said to be done even when the client's mailbox cannot be told about any more: a client
+// that hears NO of an APPEND sends the message again.
+func (c *conn) completed(ctx context.Context, r *request) error {
+	c.bad = 0
+	untold := c.tell(ctx, r)
+	text := r.text
+	if text == "" {
+		text = r.title() + " completed"
+	}
+	c.tagged(r, "OK", r.code, text)
+	c.count(r, "ok")
+	var end *goodbye
+	switch {
+	case errors.As(untold, &end):
+		return untold
+	case untold != nil: // nothing was told, so that the next command tells it
+		c.log.ErrorContext(ctx, logx.IMAPError, "command", r.label(), "error", untold)
+	}
+	if r.after != nil {
+		return r.after(ctx)
 	}
 	return nil
 }

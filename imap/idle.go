@@ -7,6 +7,7 @@ import (
 
 	goimap "github.com/emersion/go-imap/v2"
 
+	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/internal/wire"
 )
 
@@ -28,7 +29,7 @@ func (c *conn) idle(ctx context.Context, _ *request) error {
 		// The bell hangs by now: what came before it is told here, what comes after rings.
 		if c.box != nil {
 			if err := c.update(context.WithoutCancel(ctx), true); err != nil {
-				return err
+				return c.failedIdle(ctx, err)
 			}
 		}
 		if err := c.flush(); err != nil {
@@ -46,6 +47,16 @@ func (c *conn) idle(ctx context.Context, _ *request) error {
 			return broken{err}
 		}
 	}
+}
+
+// failedIdle ends the connection: an answer now would have the client's DONE come as a command.
+func (c *conn) failedIdle(ctx context.Context, err error) error {
+	var end *goodbye
+	if errors.As(err, &end) {
+		return err
+	}
+	c.log.ErrorContext(ctx, logx.IMAPError, "command", "idle", "error", err)
+	return bye(goimap.ResponseCodeUnavailable, "the mailbox cannot be read now")
 }
 
 // endIdle reads DONE.
