@@ -24,7 +24,6 @@ type world struct {
 	mu    sync.Mutex
 	lines []string
 	tries map[string]time.Time // first attempt by recipient, over the taking host
-	busy  int                  // attempts running over the dead and the slow host
 }
 
 func (w *world) note(format string, args ...any) {

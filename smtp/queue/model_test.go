@@ -22,9 +22,9 @@ type model struct {
 }
 
 type fate struct {
-	id, from             string
-	delivered, reported  int
-	cancelled, unbounced bool
+	from                string
+	delivered, reported int
+	cancelled           bool
 }
 
 func (m *model) Route(_ context.Context, s Stream) (Route, error) {

@@ -18,7 +18,9 @@ type schedule struct {
 	streams  map[Stream]*stream
 	hosts    map[hostKey]*host
 	askers   fifo[*stream] // ready streams that need a route
+	doubtful fifo[*stream] // likewise, but the last question found none: they get half of the askers
 	asking   int
+	doubts   int // of asking, about doubtful ones
 	runnable fifo[*host]
 	crowded  []*host // runnable, but the last free workers are kept for others
 	waiting  []*host // hosts to be left alone for a while
@@ -76,6 +78,8 @@ type stream struct {
 	host    *host
 	routed  int64 // when host was found
 	asking  bool
+	failed  bool // the last question found no route
+	doubted bool // counted in doubts
 	inTurn  bool // stands in host.turns
 	refused Result
 	until   int64 // refused holds until then
@@ -133,15 +137,19 @@ func (s *schedule) put(c change) {
 		t.next = &c
 		return
 	}
+	var st *stream
+	if !c.gone {
+		st = s.streamOf(c.stream)
+		st.tickets++ // before the old ticket goes: what is known of the stream and its host outlives it
+	}
 	if t != nil {
 		s.drop(t)
 	}
 	if c.gone {
 		return
 	}
-	t = &ticket{number: c.number, due: c.due, created: c.created, told: c.told, pos: -1, stream: s.streamOf(c.stream)}
+	t = &ticket{number: c.number, due: c.due, created: c.created, told: c.told, pos: -1, stream: st}
 	s.tickets[c.number] = t
-	t.stream.tickets++
 	if c.held {
 		t.place = parked
 		s.parked++
@@ -225,6 +233,13 @@ func (s *schedule) next(now int64) (jobs []job, wake int64) {
 		s.asking++
 		s.jobs = append(s.jobs, job{kind: jobRoute, stream: st})
 	}
+	for s.asking < s.limits.askers && s.doubts < s.limits.askers/2 && s.doubtful.len() > 0 {
+		st := s.doubtful.pop()
+		st.doubted = true
+		s.asking++
+		s.doubts++
+		s.jobs = append(s.jobs, job{kind: jobRoute, stream: st})
+	}
 	wake = math.MaxInt64
 	if s.timed.len() > 0 {
 		wake = s.timed.first().due
@@ -244,6 +259,10 @@ func (s *schedule) line(st *stream, now int64) {
 		s.deferAll(st, st.refused)
 	case st.host == nil || now-st.routed > s.routeFor:
 		st.asking = true
+		if st.failed {
+			s.doubtful.push(st)
+			return
+		}
 		s.askers.push(st)
 	default:
 		st.inTurn = true
@@ -362,10 +381,18 @@ func (s *schedule) deferAll(st *stream, r Result) {
 	}
 }
 
+// answered ends the asking for a stream's route.
+func (s *schedule) answered(st *stream, found bool) {
+	s.asking--
+	if st.doubted {
+		s.doubts--
+	}
+	st.asking, st.doubted, st.failed = false, false, !found
+}
+
 // routed ends a jobRoute: the way was found.
 func (s *schedule) routed(st *stream, key hostKey, r Route, now int64) {
-	s.asking--
-	st.asking = false
+	s.answered(st, true)
 	h := s.hosts[key]
 	if h == nil {
 		h = &host{hostKey: key, limit: s.perHost, good: math.MinInt64 / 2}
@@ -394,8 +421,7 @@ func (s *schedule) routed(st *stream, key hostKey, r Route, now int64) {
 // unroutable ends a jobRoute: there is no way now. The tickets that stand ready are settled with r, and so are
 // those that become ready until then.
 func (s *schedule) unroutable(st *stream, r Result, until int64) {
-	s.asking--
-	st.asking = false
+	s.answered(st, false)
 	if st.host != nil {
 		s.unlink(st)
 	}

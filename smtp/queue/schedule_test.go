@@ -340,3 +340,64 @@ func TestRouteOutlivedByARest(t *testing.T) {
 		t.Fatalf("after the rest: %+v", jobs)
 	}
 }
+
+// A host's rest holds for mail that comes later, though one entry only has met its failure.
+func TestRestOutlivesItsOnlyEntry(t *testing.T) {
+	d := newDesk(t, testLimits())
+	d.add(1, 1, "dead.test", 0)
+	d.step(0)
+	j := d.running["mx.dead.test"][0]
+	d.done(j, Result{Verdict: Later, Host: HostDown, Text: "no answer"}, 30_000)
+	d.schedule.put(change{number: 1, due: 5 * minute, stream: j.stream.Stream})
+	d.release(j.tickets[0], 0)
+	d.add(2, 1, "dead.test", 40_000)
+	d.step(40_000)
+	if n := d.deferred("no answer"); n != 1 {
+		t.Error("it is tried in the host's rest")
+	}
+	for _, n := range []uint64{1, 2} {
+		if d.tickets[n].place == leased {
+			d.release(d.tickets[n], 0)
+		}
+		d.schedule.put(change{number: n, gone: true})
+	}
+	if len(d.streams) != 0 || len(d.schedule.hosts) != 0 {
+		t.Errorf("left behind: %d streams, %d hosts", len(d.streams), len(d.schedule.hosts))
+	}
+}
+
+// Thousands of domains whose name servers do not answer: those that are asked for the first time do not stand behind them.
+func TestBrokenDomainsLeaveQuestionsToTheOthers(t *testing.T) {
+	l := testLimits()
+	l.askers = 10
+	d := newDesk(t, l)
+	var asked []job
+	for i := range 100 {
+		d.add(1+i, 1, mail.Domain(fmt.Sprintf("broken%d.test", i)), 0)
+	}
+	for jobs, _ := d.next(0); len(jobs) > 0; jobs, _ = d.next(0) {
+		for _, j := range jobs {
+			if j.kind == jobRoute {
+				d.unroutable(j.stream, Result{Verdict: Later, Text: "dns"}, minute)
+			}
+			for _, t := range j.tickets {
+				d.schedule.put(change{number: t.number, due: 2 * minute, stream: t.stream.Stream})
+				d.release(t, 0)
+			}
+		}
+	}
+	asked, _ = d.next(2 * minute)
+	if len(asked) == 0 || len(asked) >= l.askers {
+		t.Fatalf("%d of %d questions are about domains that were broken", len(asked), l.askers)
+	}
+	d.add(1000, 1, "good.test", 2*minute)
+	if jobs, _ := d.next(2 * minute); len(jobs) != 1 || jobs[0].stream.To != "good.test" {
+		t.Fatalf("the good one waits: %+v", jobs)
+	}
+	for _, j := range asked {
+		d.unroutable(j.stream, Result{Verdict: Later, Text: "dns"}, 3*minute)
+	}
+	if again := d.asking; again != 1 {
+		t.Errorf("%d questions are counted, one runs", again)
+	}
+}

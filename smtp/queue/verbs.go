@@ -86,14 +86,11 @@ func (q *Queue) scan(ctx context.Context, f Filter, fn func(number uint64, due i
 // Retry makes the entries due now, and forgets that their hosts are to be left alone. Held ones stay held.
 func (q *Queue) Retry(ctx context.Context, f Filter) (int, error) {
 	numbers, err := q.change(ctx, f, func(tx *kv.Tx, number uint64, e *entry, due int64) (*entry, int64, error) {
+		q.mu.Lock()
+		q.sched.hurry(number) // before the commit, which starts the entry: else it would meet its host's rest
+		q.mu.Unlock()
 		return e, q.now(), nil
 	})
-	q.mu.Lock()
-	for _, n := range numbers {
-		q.sched.hurry(n)
-	}
-	q.mu.Unlock()
-	q.poke()
 	return len(numbers), err
 }
 
