@@ -38,17 +38,18 @@ func (p *program) sendmailCommand(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use:   "sendmail [-t] [-i] [-f SENDER] [-F NAME] [-bs | -bp] RECIPIENT...",
 		Short: "Hand in a message, as the sendmail of other systems; also by that name, and as mailq",
-		Long: `Reads a message from stdin and hands it to the house, which signs and completes it.
+		Long: `Reads a message from stdin and hands it to the house, which completes it (Date, Message-ID, From).
 While no house runs the message waits in the spool of the data folder.
 
-  -t         take the recipients from To, Cc and Bcc
-  -i, -oi    a line that is a single dot does not end the message
-  -f SENDER  envelope sender; "" or "<>" for none
-  -F NAME    full name of the sender, for a message without From
-  -bs        speak SMTP on stdin and stdout
-  -bp        list the queue (mailq)
+    -t         take the recipients from To, Cc and Bcc
+    -i, -oi    a line that is a single dot does not end the message
+    -f SENDER  envelope sender; "" or "<>" for none
+    -F NAME    full name of the sender, for a message without From
+    -bs        speak SMTP on stdin and stdout
+    -bp        list the queue (mailq)
 
 Other options of sendmail are taken and mean nothing. --config and --data come first.
+
 Exit codes: 0 taken, 64 wrong usage, 65 not a message, 69 refused for good, 75 try again.`,
 		DisableFlagParsing: true,
 		RunE: func(cmd *cobra.Command, argv []string) error {
