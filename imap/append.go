@@ -38,7 +38,7 @@ func (c *conn) append(ctx context.Context, r *request) error {
 	}
 	validity, uids, err := c.s.store.Append(ctx, m.ID, a.messages)
 	if err != nil {
-		return err
+		return tryCreate(err)
 	}
 	set := syntax.NewSetBuilder(append([]byte("APPENDUID "), number(validity)+" "...))
 	for _, uid := range uids {

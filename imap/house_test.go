@@ -116,7 +116,7 @@ func (h *house) accounts(o *Options) {
 }
 
 // patience bounds what a test waits for on one connection, so that none hangs.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // dial connects over a loopback socket.
 func (h *house) dial() (net.Conn, error) { return h.dialFrom("127.0.0.1:40000") }

@@ -125,6 +125,31 @@ func TestNobodyStaysWithoutLogin(t *testing.T) {
 	})
 }
 
+// TestADrippingClientIsClosed: each octet comes in time, the login does not.
+func TestADrippingClientIsClosed(t *testing.T) {
+	for name, text := range map[string]string{
+		"in a literal":        "1 LOGIN {4000+}\r\n",
+		"in a refused one":    "1 NOOP {4000+}\r\n",
+		"in refused literals": strings.Repeat("1 NOOP {4+}\r\nabcd {4000+}\r\n", 2),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newClient(t, newHouse(t, Options{}).pipe())
+				go io.Copy(io.Discard, c.r)
+				from := time.Now()
+				_, err := io.WriteString(c.conn, text)
+				for err == nil && time.Since(from) < time.Hour {
+					_, err = io.WriteString(c.conn, "x")
+					time.Sleep(100 * time.Second)
+				}
+				if passed := time.Since(from); passed > loginPhase+4*time.Minute {
+					t.Errorf("stayed for %v", passed)
+				}
+			})
+		})
+	}
+}
+
 func TestAStalledCommandEnds(t *testing.T) {
 	for name, text := range map[string]string{
 		"in a line":    "1 NOO",
