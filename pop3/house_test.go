@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,6 +29,7 @@ import (
 type house struct {
 	*storetest.House
 	t         testing.TB
+	dir       string
 	server    *Server
 	directory *auth.Directory
 	ctx       context.Context
@@ -38,7 +41,8 @@ type house struct {
 
 func newHouse(t testing.TB, o Options, a auth.Options) *house {
 	t.Helper()
-	h := &house{House: storetest.Start(t, storetest.Options{}), t: t}
+	dir := t.TempDir()
+	h := &house{House: storetest.Start(t, storetest.Options{KV: kv.Options{Dir: dir}}), t: t, dir: dir}
 	h.ctx, h.stop = context.WithCancelCause(context.Background())
 	h.directory = auth.New(h.DB, a)
 	h.accounts()
@@ -122,6 +126,35 @@ func (h *house) serve(end net.Conn) {
 		defer end.Close()
 		h.server.Handle(h.ctx, c)
 	})
+}
+
+// damage inverts octets of the stored message so far behind its beginning, and returns how to undo it.
+func (h *house) damage(t *testing.T, m store.Message, behind int64) (undo func()) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(h.dir, "*", fmt.Sprintf("%08x.seg", m.Place.Segment())))
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err)
+	}
+	flip := func() {
+		f, err := os.OpenFile(files[0], os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		var b [16]byte
+		at := m.Place.Offset() + behind
+		if _, err := f.ReadAt(b[:], at); err != nil {
+			t.Fatal(err)
+		}
+		for i := range b {
+			b[i] ^= 0xff
+		}
+		if _, err := f.WriteAt(b[:], at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	flip()
+	return flip
 }
 
 // hooks are the RUN steps of transcripts.

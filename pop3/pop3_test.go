@@ -2,10 +2,12 @@ package pop3
 
 import (
 	"bufio"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"net/textproto"
@@ -239,6 +241,39 @@ func TestStoreFails(t *testing.T) {
 	c.do("QUIT", "-ERR [SYS/TEMP] deleted messages were not removed")
 	if line, err := c.ReadLine(); !errors.Is(err, io.EOF) {
 		t.Errorf("after QUIT: %q %v", line, err)
+	}
+}
+
+// A message that cannot be read costs its own answer; the client gets at those behind it. In the middle of a large one only the end
+// of the connection can tell.
+func TestDamagedMessage(t *testing.T) {
+	h := newHouse(t, Options{}, inClear)
+	// The second stands in the log, the third, whose second half is hit, in a file of its own. Both do not compress.
+	random := rand.NewChaCha8([32]byte{1})
+	noise := make([]byte, 200_000)
+	random.Read(noise)
+	small, large := hex.EncodeToString(noise[:3000]), hex.EncodeToString(noise)
+	for _, body := range []string{"one", small, large, "four"} {
+		storetest.Deliver(t, h.Store, 1, "INBOX", "Subject: x\r\n\r\n"+body+"\r\n")
+	}
+	rows := storetest.Rows(t, h.Store, 1, "INBOX")
+	c := newClient(t, must(h.dial("")))
+	defer c.Close()
+	c.login()
+	defer h.damage(t, rows[1], 1500)()
+	defer h.damage(t, rows[2], 180_000)()
+	for _, command := range []string{"RETR 2", "TOP 2 0"} {
+		c.do(command, "-ERR [SYS/TEMP] ")
+	}
+	for _, command := range []string{"RETR 1", "RETR 4"} {
+		c.do(command, "+OK ")
+		if _, err := c.ReadDotBytes(); err != nil {
+			t.Errorf("%s: %v", command, err)
+		}
+	}
+	c.do("RETR 3", "+OK ")
+	if text, err := c.ReadDotBytes(); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("a damaged message ended whole: %d octets, %v", len(text), err)
 	}
 }
 

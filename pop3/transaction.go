@@ -120,13 +120,20 @@ func (c *session) send(ctx context.Context, r *row, lines int) error {
 		return err
 	}
 	defer body.Close()
+	buffer := c.s.buffers.Get().(*[copySize]byte)
+	defer c.s.buffers.Put(buffer)
+	// Before the +OK: a message that cannot be read must not stop a client at it in every session.
+	piece := buffer[:min(copySize, body.Size())]
+	if err := readPiece(body, piece, 0); err != nil {
+		return fmt.Errorf("read message %d: %w", r.uid, err)
+	}
 	c.ok(strconv.FormatInt(body.Size(), 10) + " octets")
 	coder := c.w.DotWriter()
 	out := io.Writer(coder)
 	if lines >= 0 {
 		out = &topWriter{w: coder, lines: lines}
 	}
-	if err := c.stream(out, body); err != nil && !errors.Is(err, errEnough) {
+	if err := c.stream(out, body, piece); err != nil && !errors.Is(err, errEnough) {
 		return c.broken(ctx, fmt.Errorf("send message %d: %w", r.uid, err))
 	}
 	c.s.messages.WithLabelValues("sent").Inc()
@@ -134,29 +141,36 @@ func (c *session) send(ctx context.Context, r *row, lines int) error {
 	return nil
 }
 
-// stream sends the text piece by piece; the first holds the header, which this client
-// may need in another form.
-func (c *session) stream(out io.Writer, body *store.Body) error {
-	buffer := c.s.buffers.Get().(*[copySize]byte)
-	defer c.s.buffers.Put(buffer)
-	for at := int64(0); at < body.Size(); {
-		piece := buffer[:min(copySize, body.Size()-at)]
-		if n, err := body.ReadAt(piece, at); n < len(piece) {
-			return cmp.Or(err, io.ErrUnexpectedEOF)
+// stream sends the text piece by piece; the first has been read. It holds the header, which this client may need in another form.
+func (c *session) stream(out io.Writer, body *store.Body, piece []byte) error {
+	rest := piece
+	if !c.utf8 {
+		head := headerEnd(piece, int64(len(piece)) == body.Size())
+		if _, err := out.Write(surrogate(piece[:head])); err != nil {
+			return err
 		}
-		rest := piece
-		if at == 0 && !c.utf8 {
-			head := headerEnd(piece, int64(len(piece)) == body.Size())
-			if _, err := out.Write(surrogate(piece[:head])); err != nil {
-				return err
-			}
-			rest = piece[head:]
-		}
+		rest = piece[head:]
+	}
+	for at := int64(0); ; {
 		if _, err := out.Write(rest); err != nil {
 			return err
 		}
 		at += int64(len(piece))
 		c.s.octets.Add(float64(len(piece)))
+		if at == body.Size() {
+			return nil
+		}
+		piece = piece[:min(copySize, body.Size()-at)]
+		if err := readPiece(body, piece, at); err != nil {
+			return err
+		}
+		rest = piece
+	}
+}
+
+func readPiece(body *store.Body, piece []byte, at int64) error {
+	if n, err := body.ReadAt(piece, at); n < len(piece) {
+		return cmp.Or(err, io.ErrUnexpectedEOF)
 	}
 	return nil
 }
