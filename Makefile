@@ -5,7 +5,7 @@ KILLS ?= 20
 FUZZTIME ?= 30s
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
-.PHONY: help demo build check test race fuzz interop bench crash compare cover fmt
+.PHONY: help demo build check test race fuzz interop bench crash siege compare cover fmt
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -41,6 +41,9 @@ bench: ## the store's figures, the required ones beside them
 
 crash: build ## kill -9 the server under a mixed load KILLS times (20) and look for everything it acknowledged
 	@$(GO) run ./internal/bench/crash -kills $(KILLS) $(if $(SEED),-seed $(SEED))
+
+siege: build ## hostile clients of eleven kinds, with an honest one beside them
+	@$(GO) run ./internal/bench/siege
 
 compare: build ## beside Debian's Postfix and Dovecot, as ratios (root; postfix dovecot-imapd dovecot-pop3d dovecot-lmtpd)
 	@$(GO) run ./internal/bench/compare

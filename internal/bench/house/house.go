@@ -29,6 +29,7 @@ type House struct {
 	Binary string
 	Dir    string
 	Base   int    // ports: Base+25, +465, +587, +110, +143, +993, +90 (metrics)
+	Limits string // lines of [limits]; "" for many of everything from one address
 	Extra  string // more settings, whole sections
 	cmd    *exec.Cmd
 	log    *os.File
@@ -58,10 +59,14 @@ func (h *House) Setup() error {
 	if err != nil {
 		return err
 	}
+	limits := h.Limits
+	if limits == "" {
+		limits = "connections = 8000\nconnections_per_address = 8000\nsmtp_connections = 2000\n"
+	}
 	text := fmt.Sprintf("hostname = \"mx.%s\"\ndata = %q\n[listen]\nsmtp = [%q]\nsubmission = [%q]\nsubmissions = [%q]\npop3 = [%q]\npop3s = []\nimap = [%q]\nimaps = [%q]\n"+
-		"[[tls.certificates]]\ncert = %q\nkey = %q\n[dns]\nservers = [\"127.0.0.1:1\"]\n[limits]\nconnections = 8000\nconnections_per_address = 8000\nsmtp_connections = 2000\n"+
+		"[[tls.certificates]]\ncert = %q\nkey = %q\n[dns]\nservers = [\"127.0.0.1:1\"]\n[limits]\n%s"+
 		"[quota]\nbytes = \"0B\"\n[auth]\nclear_loopback = true\n[log]\nlevel = \"warn\"\n[metrics]\nlisten = [%q]\n",
-		Domain, h.Data(), h.addr(25), h.addr(587), h.addr(465), h.addr(110), h.addr(143), h.addr(993), pair.Certificate, pair.Key, h.addr(90))
+		Domain, h.Data(), h.addr(25), h.addr(587), h.addr(465), h.addr(110), h.addr(143), h.addr(993), pair.Certificate, pair.Key, limits, h.addr(90))
 	if err := os.WriteFile(h.Settings(), []byte(text+h.Extra), 0o600); err != nil {
 		return err
 	}
@@ -176,3 +181,6 @@ func (h *House) Target() *load.Target {
 
 // IMAPS is the address of IMAP over TLS.
 func (h *House) IMAPS() string { return h.addr(993) }
+
+// Submissions is the address of submission over TLS.
+func (h *House) Submissions() string { return h.addr(465) }
