@@ -1,7 +1,6 @@
 package inbound
 
 import (
-	"errors"
 	"io"
 	"strings"
 
@@ -12,7 +11,6 @@ import (
 	"github.com/posthouse-mail/posthouse/smtp"
 	"github.com/posthouse-mail/posthouse/smtp/local"
 	"github.com/posthouse-mail/posthouse/store"
-	"github.com/posthouse-mail/posthouse/store/kv"
 )
 
 // Data takes the message: trace lines in front, into the store while it arrives, one record for all mailboxes and
@@ -21,17 +19,13 @@ func (s *session) Data(r io.Reader) error {
 	id := s.d.o.Queue.NewID()
 	arrival, err := s.receive(r, id)
 	if err != nil {
-		return fullDisk(err)
+		return local.FullDisk(err)
 	}
-	if _, err := s.d.o.Local.Deliver(s.ctx, local.Message{ID: id, Envelope: s.envelope, To: s.to, Arrival: arrival}); err != nil {
-		return fullDisk(err)
-	}
-	s.receipt = "queued as " + id
-	return nil
+	return s.Deliver(s.ctx, id, arrival)
 }
 
 func (s *session) receive(r io.Reader, id string) (*store.Arrival, error) {
-	w, err := s.d.o.Store.NewMessage(s.ctx, s.size)
+	w, err := s.d.o.Store.NewMessage(s.ctx, s.Size)
 	if err != nil {
 		return nil, err
 	}
@@ -53,11 +47,11 @@ func (s *session) begin(w io.Writer, id string, header []byte) error {
 	}
 	b := make([]byte, 0, 512+len(header))
 	b = append(b, "Return-Path: <"...)
-	b = append(b, s.envelope.From.String()...)
+	b = append(b, s.Envelope.From.String()...)
 	b = append(b, ">\r\n"...)
-	t := smtp.Trace{Peer: s.peer, Hostname: s.d.o.Hostname, ID: id, UTF8: s.envelope.UTF8, Time: s.d.o.Now()}
-	if len(s.to) == 1 { // with more, the line would tell one recipient of the others
-		t.For = s.to[0].Address.String()
+	t := smtp.Trace{Peer: s.peer, Hostname: s.d.o.Hostname, ID: id, UTF8: s.Envelope.UTF8, Time: s.d.o.Now()}
+	if len(s.To) == 1 { // with more, the line would tell one recipient of the others
+		t.For = s.To[0].Address.String()
 		b = append(b, "Delivered-To: "...)
 		b = append(b, t.For...)
 		b = append(b, "\r\n"...)
@@ -87,17 +81,9 @@ func (s *session) loop(header []byte) error {
 
 // addressed reports whether text is the address of the one recipient, for whom alone we write Delivered-To.
 func (s *session) addressed(text string) bool {
-	if len(s.to) != 1 {
+	if len(s.To) != 1 {
 		return false
 	}
 	a, err := mail.ParseAddress(strings.TrimSpace(text))
-	return err == nil && a.Key() == s.to[0].Address.Key()
-}
-
-// fullDisk translates the store's errors that a client can do something about: come back later.
-func fullDisk(err error) error {
-	if errors.Is(err, kv.ErrFull) {
-		return smtp.Refuse(452, gosmtp.EnhancedCode{4, 3, 1}, "No space on the mail server, try again later")
-	}
-	return err
+	return err == nil && a.Key() == s.To[0].Address.Key()
 }

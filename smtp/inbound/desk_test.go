@@ -10,6 +10,7 @@ import (
 	gosmtp "github.com/emersion/go-smtp"
 
 	"github.com/posthouse-mail/posthouse/smtp"
+	"github.com/posthouse-mail/posthouse/smtp/local"
 	"github.com/posthouse-mail/posthouse/store"
 	"github.com/posthouse-mail/posthouse/store/kv"
 	"github.com/posthouse-mail/posthouse/store/storetest"
@@ -17,10 +18,10 @@ import (
 
 func TestFullDiskIsTemporary(t *testing.T) {
 	var e *gosmtp.SMTPError
-	if err := fullDisk(fmt.Errorf("append: %w", kv.ErrFull)); !errors.As(err, &e) || e.Code != 452 || e.EnhancedCode != (gosmtp.EnhancedCode{4, 3, 1}) {
+	if err := local.FullDisk(fmt.Errorf("append: %w", kv.ErrFull)); !errors.As(err, &e) || e.Code != 452 || e.EnhancedCode != (gosmtp.EnhancedCode{4, 3, 1}) {
 		t.Error(err)
 	}
-	if err := fullDisk(io.ErrUnexpectedEOF); err != io.ErrUnexpectedEOF {
+	if err := local.FullDisk(io.ErrUnexpectedEOF); err != io.ErrUnexpectedEOF {
 		t.Error(err)
 	}
 }

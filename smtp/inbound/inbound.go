@@ -12,7 +12,6 @@ import (
 	gosmtp "github.com/emersion/go-smtp"
 
 	"github.com/posthouse-mail/posthouse/auth"
-	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/internal/metrics"
 	"github.com/posthouse-mail/posthouse/smtp"
 	"github.com/posthouse-mail/posthouse/smtp/local"
@@ -56,56 +55,24 @@ func New(o Options) *Desk {
 
 // NewSession is called at each EHLO, HELO and LHLO.
 func (d *Desk) NewSession(ctx context.Context, p smtp.Peer) (gosmtp.Session, error) {
-	return &session{d: d, ctx: ctx, peer: p}, nil
+	return &session{Transaction: d.o.Local.NewTransaction(d.o.MaxSize), d: d, ctx: ctx, peer: p}, nil
 }
 
 // session is one client between two EHLO.
 type session struct {
-	d        *Desk
-	ctx      context.Context
-	peer     smtp.Peer
-	envelope mail.Envelope // without recipients
-	size     int64         // as announced; 0: not
-	to       []local.Recipient
-	held     []held
-	head     smtp.Head // its memory is used again
-	receipt  string
-}
-
-// held is quota that a recipient's account keeps free for the message.
-type held struct {
-	account mail.AccountID
-	quota   *store.Reservation
+	local.Transaction
+	d    *Desk
+	ctx  context.Context
+	peer smtp.Peer
+	head smtp.Head // its memory is used again
 }
 
 // Mail begins a transaction.
 func (s *session) Mail(from string, o *gosmtp.MailOptions) error {
-	s.Reset()
 	e, err := smtp.NewEnvelope(from, o)
 	if err != nil {
 		return err
 	}
-	s.envelope = e
-	if o != nil {
-		s.size = o.Size
-	}
+	s.Begin(e, o)
 	return nil
 }
-
-// Reset forgets the transaction.
-func (s *session) Reset() {
-	for _, h := range s.held {
-		h.quota.Release()
-	}
-	s.held, s.to = s.held[:0], s.to[:0]
-	s.envelope, s.size = mail.Envelope{}, 0
-}
-
-// Logout ends the session.
-func (s *session) Logout() error {
-	s.Reset()
-	return nil
-}
-
-// Receipt names the message that was taken last.
-func (s *session) Receipt() string { return s.receipt }

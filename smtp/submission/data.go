@@ -11,7 +11,6 @@ import (
 	"github.com/posthouse-mail/posthouse/smtp"
 	"github.com/posthouse-mail/posthouse/smtp/local"
 	"github.com/posthouse-mail/posthouse/store"
-	"github.com/posthouse-mail/posthouse/store/kv"
 )
 
 // Data takes the message: header checked and completed, then one record for mailboxes here and the queue.
@@ -21,22 +20,17 @@ func (s *session) Data(r io.Reader) error {
 	s.message = draft{id: id}
 	arrival, err := s.receive(r)
 	if err != nil {
-		return fullDisk(err)
+		return local.FullDisk(err)
 	}
-	e := s.envelope
-	e.UTF8 = e.UTF8 || s.message.utf8
-	if _, err := s.d.o.Local.Deliver(s.ctx, local.Message{ID: id, Envelope: e, To: s.to, Arrival: arrival}); err != nil {
-		return fullDisk(err)
-	}
-	s.receipt = "queued as " + id
-	return nil
+	s.Envelope.UTF8 = s.Envelope.UTF8 || s.message.utf8
+	return s.Deliver(s.ctx, id, arrival)
 }
 
 // receive brings the message into the store. What leaves the house passes a spool, because only at its end it is known whether
 // it has to be converted to 7 bit; what stays goes straight in.
 func (s *session) receive(r io.Reader) (*store.Arrival, error) {
 	if !s.rcptFrom && !s.leaves() {
-		w, err := s.d.o.Store.NewMessage(s.ctx, s.size)
+		w, err := s.d.o.Store.NewMessage(s.ctx, s.Size)
 		if err != nil {
 			return nil, err
 		}
@@ -77,7 +71,7 @@ func (s *session) pass(w io.Writer, r io.Reader) error {
 // changes a message, because that would break its signature (RFC 6376 section 5.3).
 func (s *session) convert(w io.Writer, sum *message.Summary) error {
 	if !sum.Has8Bit && !sum.LongLine {
-		s.envelope.Body = mail.Body7Bit
+		s.Envelope.Body = mail.Body7Bit
 		return s.spool.copyTo(w)
 	}
 	done, err := message.Downgrade(w, &s.spool, sum.Root)
@@ -87,17 +81,9 @@ func (s *session) convert(w io.Writer, sum *message.Summary) error {
 	if err != nil {
 		return err
 	}
-	s.envelope.Body = mail.Body8BitMIME
+	s.Envelope.Body = mail.Body8BitMIME
 	if done.SevenBit() {
-		s.envelope.Body = mail.Body7Bit
+		s.Envelope.Body = mail.Body7Bit
 	}
 	return nil
-}
-
-// fullDisk translates the store's errors that a client can do something about: come back later.
-func fullDisk(err error) error {
-	if errors.Is(err, kv.ErrFull) {
-		return smtp.Refuse(452, gosmtp.EnhancedCode{4, 3, 1}, "No space on the mail server, try again later")
-	}
-	return err
 }

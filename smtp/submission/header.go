@@ -37,21 +37,21 @@ func (s *session) begin(w io.Writer, header []byte) error {
 	}
 	m := &s.message
 	now := s.d.o.Now()
-	t := smtp.Trace{Peer: s.peer, Hostname: s.d.o.Hostname, ID: m.id, UTF8: s.envelope.UTF8, Authed: s.who.authed, Hide: s.d.o.HideClient, Time: now}
-	if len(s.to) == 1 {
-		t.For = s.to[0].Address.String()
+	t := smtp.Trace{Peer: s.peer, Hostname: s.d.o.Hostname, ID: m.id, UTF8: s.Envelope.UTF8, Authed: s.who.authed, Hide: s.d.o.HideClient, Time: now}
+	if len(s.To) == 1 {
+		t.For = s.To[0].Address.String()
 	}
 	b := make([]byte, 0, 768+len(header))
 	// For the mailboxes here (RFC 5321 section 4.4); the remote carrier leaves a leading one out of what it sends.
 	b = append(b, "Return-Path: <"...)
-	b = append(b, s.envelope.From.String()...)
+	b = append(b, s.Envelope.From.String()...)
 	b = append(b, ">\r\n"...)
 	b = t.Append(b)
 	var add message.HeaderWriter
 	from := s.who.main
 	if m.fromCount == 0 {
-		if !s.envelope.From.IsNull() {
-			from = s.envelope.From
+		if !s.Envelope.From.IsNull() {
+			from = s.Envelope.From
 		}
 		add.Addresses("From", message.Address{Name: s.fullName, Mailbox: from.Local, Host: string(from.Domain)})
 	} else if len(m.from) > 0 {
@@ -129,7 +129,7 @@ func (s *session) read(header []byte) error {
 		return smtp.Refuse(550, gosmtp.EnhancedCode{5, 7, 1}, "The message has more than one From field")
 	case m.hops >= s.d.o.MaxHops:
 		return smtp.Refuse(554, gosmtp.EnhancedCode{5, 4, 6}, "Mail loop: too many Received fields")
-	case len(s.to) == 0:
+	case len(s.To) == 0:
 		return smtp.Refuse(554, gosmtp.EnhancedCode{5, 5, 1}, "The message names no recipients")
 	}
 	return nil

@@ -25,11 +25,12 @@ type LocalMessage struct {
 
 // Local takes a message without a login (the sendmail command); its lines may end in LF. Errors are *gosmtp.SMTPError where the message is at fault.
 func (d *Desk) Local(ctx context.Context, m LocalMessage, body io.Reader) (receipt string, err error) {
-	s := &session{d: d, ctx: ctx, peer: smtp.Peer{ID: "local", Service: "sendmail", Hello: m.User, Extended: true}, rcptFrom: m.FromHeader, fullName: m.Name}
+	s := d.session(ctx, smtp.Peer{ID: "local", Service: "sendmail", Hello: m.User, Extended: true})
+	s.rcptFrom, s.fullName = m.FromHeader, m.Name
 	defer s.Reset()
 	s.who = sender{name: m.User, main: m.From, may: func(context.Context, mail.Address) (bool, error) { return true, nil }}
 	if !m.Null {
-		s.envelope.From = m.From
+		s.Envelope.From = m.From
 	}
 	if len(m.Recipients) > maxLocalRecipients {
 		return "", smtp.Refuse(452, [3]int{4, 5, 3}, "Too many recipients")
@@ -46,5 +47,5 @@ func (d *Desk) Local(ctx context.Context, m LocalMessage, body io.Reader) (recei
 	if err != nil {
 		return "", err
 	}
-	return s.receipt, nil
+	return s.Receipt(), nil
 }

@@ -68,7 +68,7 @@ func New(o Options) *Desk {
 
 // NewSession is called at each EHLO and HELO.
 func (d *Desk) NewSession(ctx context.Context, p smtp.Peer) (gosmtp.Session, error) {
-	s := &session{d: d, ctx: ctx, peer: p}
+	s := d.session(ctx, p)
 	for _, t := range d.o.Trusted {
 		if len(t.Senders) > 0 && contains(t.Networks, p.Remote.Addr()) {
 			s.who = sender{name: "This device", main: t.Senders[0], may: listed(t.Senders)}
@@ -80,9 +80,13 @@ func (d *Desk) NewSession(ctx context.Context, p smtp.Peer) (gosmtp.Session, err
 
 // Session is a session of an account that proved itself elsewhere (the web).
 func (d *Desk) Session(ctx context.Context, p smtp.Peer, id auth.Identity) gosmtp.Session {
-	s := &session{d: d, ctx: ctx, peer: p}
+	s := d.session(ctx, p)
 	s.login(id)
 	return s
+}
+
+func (d *Desk) session(ctx context.Context, p smtp.Peer) *session {
+	return &session{Transaction: d.o.Local.NewTransaction(d.o.MaxSize), d: d, ctx: ctx, peer: p}
 }
 
 func contains(networks []netip.Prefix, a netip.Addr) bool {
@@ -116,42 +120,14 @@ func listed(all []mail.Address) func(context.Context, mail.Address) (bool, error
 
 // session is one client between two EHLO.
 type session struct {
+	local.Transaction
 	d        *Desk
 	ctx      context.Context
 	peer     smtp.Peer
 	who      sender
-	envelope mail.Envelope // without recipients
-	size     int64         // as announced; 0: not
-	to       []local.Recipient
-	held     []held
 	head     smtp.Head
 	spool    spool
-	receipt  string
 	message  draft
 	rcptFrom bool // recipients come from the header (sendmail -t)
 	fullName string
 }
-
-// held is quota that a recipient's account keeps free for the message.
-type held struct {
-	account mail.AccountID
-	quota   *store.Reservation
-}
-
-// Reset forgets the transaction.
-func (s *session) Reset() {
-	for _, h := range s.held {
-		h.quota.Release()
-	}
-	s.held, s.to = s.held[:0], s.to[:0]
-	s.envelope, s.size = mail.Envelope{}, 0
-}
-
-// Logout ends the session.
-func (s *session) Logout() error {
-	s.Reset()
-	return nil
-}
-
-// Receipt names the message that was taken last.
-func (s *session) Receipt() string { return s.receipt }

@@ -1,0 +1,141 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"syscall"
+
+	gosmtp "github.com/emersion/go-smtp"
+
+	"github.com/posthouse-mail/posthouse/auth"
+	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/smtp"
+	"github.com/posthouse-mail/posthouse/store"
+	"github.com/posthouse-mail/posthouse/store/kv"
+)
+
+// Transaction is what both desks keep from MAIL to the end of the message: envelope, recipients, and the room that is kept free for it
+// in their mailboxes. It is the part of a gosmtp.Session that does not depend on the desk.
+type Transaction struct {
+	Envelope mail.Envelope // without recipients
+	Size     int64         // as announced; 0: not
+	To       []Recipient
+
+	carrier *Carrier
+	max     int64
+	held    []held
+	receipt string
+}
+
+// held is quota that a recipient's account keeps free for the message.
+type held struct {
+	account mail.AccountID
+	quota   *store.Reservation
+}
+
+// NewTransaction returns one that is not begun; a message whose size is not announced may have max octets.
+func (c *Carrier) NewTransaction(max int64) Transaction { return Transaction{carrier: c, max: max} }
+
+// Begin is MAIL.
+func (t *Transaction) Begin(e mail.Envelope, o *gosmtp.MailOptions) {
+	t.Reset()
+	t.Envelope = e
+	if o != nil {
+		t.Size = o.Size
+	}
+}
+
+// Reset forgets the transaction.
+func (t *Transaction) Reset() {
+	for _, h := range t.held {
+		h.quota.Release()
+	}
+	t.held, t.To = t.held[:0], t.To[:0]
+	t.Envelope, t.Size = mail.Envelope{}, 0
+}
+
+// Logout ends the session.
+func (t *Transaction) Logout() error {
+	t.Reset()
+	return nil
+}
+
+// Receipt names the message that was taken last.
+func (t *Transaction) Receipt() string { return t.receipt }
+
+// reserved is how many octets each account keeps free.
+func (t *Transaction) reserved() int64 {
+	if t.Size > 0 {
+		return t.Size
+	}
+	return t.max
+}
+
+// Add takes a recipient and keeps room for the message in the accounts that it leads to. A full one refuses, unless an alias leads
+// to others as well: they are not made to wait for it, and its copy overshoots.
+func (t *Transaction) Add(ctx context.Context, to Recipient) error {
+	var full error
+	taken := len(to.Route.Remote)
+	for _, d := range to.Route.Local {
+		if slices.ContainsFunc(t.held, func(h held) bool { return h.account == d.Account }) {
+			taken++
+			continue
+		}
+		quota, err := t.carrier.o.Store.Reserve(ctx, d.Account, t.reserved())
+		switch {
+		case errors.Is(err, store.ErrOverQuota):
+			if full, err = t.fullBox(ctx, d.Account, t.Size); err != nil {
+				return err
+			}
+		case err != nil:
+			return err
+		default:
+			taken++
+			t.held = append(t.held, held{d.Account, quota})
+		}
+	}
+	if taken == 0 && full != nil {
+		return full
+	}
+	t.To = append(t.To, to)
+	return nil
+}
+
+// fullBox tells a mailbox that is full now from a message that can never fit; size 0: nobody knows how large it is.
+func (t *Transaction) fullBox(ctx context.Context, id mail.AccountID, size int64) (refusal, err error) {
+	u, err := t.carrier.o.Store.Usage(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if size > 0 && u.Limit.Bytes > 0 && uint64(size) > u.Limit.Bytes {
+		return smtp.Refuse(552, gosmtp.EnhancedCode{5, 2, 2}, "The message is larger than the mailbox"), nil
+	}
+	return smtp.Refuse(452, gosmtp.EnhancedCode{4, 2, 2}, "The mailbox is full"), nil
+}
+
+// Deliver gives the message to the carrier; after it returned nil, 250 may be said. The arrival is used up.
+func (t *Transaction) Deliver(ctx context.Context, id string, a *store.Arrival) error {
+	if _, err := t.carrier.Deliver(ctx, Message{ID: id, Envelope: t.Envelope, To: t.To, Arrival: a}); err != nil {
+		return FullDisk(err)
+	}
+	t.receipt = "queued as " + id
+	return nil
+}
+
+// FullDisk translates the errors of a disk that a client can do something about: come back later.
+func FullDisk(err error) error {
+	if errors.Is(err, kv.ErrFull) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return smtp.Refuse(452, gosmtp.EnhancedCode{4, 3, 1}, "No space on the mail server, try again later")
+	}
+	return err
+}
+
+// Resolve is where an address of this house leads. A stranger's is auth.ErrNotLocal; one that is nowhere here is refused.
+func (c *Carrier) Resolve(ctx context.Context, a mail.Address) (auth.Route, error) {
+	route, err := c.o.Directory.Resolve(ctx, a)
+	if errors.Is(err, auth.ErrNoAddress) {
+		return auth.Route{}, smtp.Refuse(550, gosmtp.EnhancedCode{5, 1, 1}, "No such address here: "+a.String())
+	}
+	return route, err
+}
