@@ -16,8 +16,8 @@ import (
 // The bounds of one LIST.
 const (
 	maxPatterns = 16
-	maxPattern  = 1024
-	maxWild     = 32 // runs of wildcards in all patterns: each costs time for every name
+	maxPattern  = 1024 // octets of a pattern, and of all with wildcards together
+	maxWild     = 32   // runs of wildcards in all patterns: each costs time for every name
 )
 
 // listing is one LIST (RFC 9051 section 6.3.9, RFC 5258, RFC 5819, RFC 6154) or LSUB.
@@ -25,6 +25,7 @@ type listing struct {
 	reference string
 	patterns  []string
 	wild      int // runs of wildcards in them
+	octets    int // of those that have wildcards
 	extended  bool
 
 	// Which names.
@@ -118,10 +119,15 @@ func (c *conn) parseList() (listing, error) {
 
 // pattern takes one pattern and puts the reference before it.
 func (l *listing) pattern(d *syntax.Decoder) {
-	p := norm.NFC.String(l.reference + d.ListMailbox())
+	l.add(d, norm.NFC.String(l.reference+d.ListMailbox()))
+}
+
+func (l *listing) add(d *syntax.Decoder, p string) {
 	p, wild := squeeze(p)
-	l.wild += wild
-	if len(p) > maxPattern || len(l.patterns) == maxPatterns || l.wild > maxWild {
+	if l.wild += wild; wild > 0 {
+		l.octets += len(p)
+	}
+	if len(p) > maxPattern || l.octets > maxPattern || len(l.patterns) == maxPatterns || l.wild > maxWild {
 		d.Fail("too many patterns or wildcards, or a pattern too long")
 		return
 	}

@@ -3,6 +3,7 @@ package imap
 import (
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -134,7 +135,7 @@ func TestMatchName(t *testing.T) {
 func FuzzMatchName(f *testing.F) {
 	f.Add("a*%b", "a/b/ab")
 	f.Fuzz(func(t *testing.T, pattern, name string) {
-		if len(pattern) > 8 || len(name) > 12 || name == "INBOX" {
+		if len(pattern) > 8 || len(name) > 12 || strings.HasPrefix(name, "INBOX") {
 			return
 		}
 		if got, want := matchName(pattern, name), matchSlow(pattern, name); got != want {
