@@ -171,6 +171,21 @@ func (k *checker) submission() {
 	}
 }
 
+// maxSocket is the longest name that a unix socket can have on every system we run on (sun_path of unix(7) less its NUL).
+const maxSocket = 103
+
+// sockets checks names that are complete: relative ones have been joined to the folder of the file.
+func (k *checker) sockets() {
+	for _, s := range []struct{ key, path string }{
+		{"listen.lmtp", k.c.Listen.LMTP}, {"submission.socket", k.c.Submission.Socket},
+	} {
+		if len(s.path) > maxSocket {
+			k.fail(s.key, fmt.Sprintf("%s has %d octets, too long for the name of a socket", s.path, len(s.path)),
+				"Write one of "+strconv.Itoa(maxSocket)+" octets at most, as /run/posthouse/NAME.")
+		}
+	}
+}
+
 func (k *checker) choices() {
 	for _, v := range []struct {
 		key, value string

@@ -92,6 +92,10 @@ func Parse(name string, text []byte) (*Config, error) {
 		return nil, errors.Join(k.errs...)
 	}
 	c.absolute(filepath.Dir(name))
+	k.sockets()
+	if len(k.errs) > 0 {
+		return nil, errors.Join(k.errs...)
+	}
 	return c, nil
 }
 

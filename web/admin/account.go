@@ -113,7 +113,7 @@ func (h *House) RemoveAccount(ctx context.Context, user string) error {
 	return nil
 }
 
-// SetPassword changes the password; sessions that are open stay, remembered logins are forgotten.
+// SetPassword changes the password; remembered logins are forgotten, and IMAP sessions end.
 func (h *House) SetPassword(ctx context.Context, user, password string) error {
 	a, err := h.o.Directory.FindAccount(ctx, user)
 	if err != nil {

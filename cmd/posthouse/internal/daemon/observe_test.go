@@ -157,6 +157,15 @@ func TestNothingIsLeftOpen(t *testing.T) {
 	}
 }
 
+// TestForeignAddress: an address of another machine (192.0.2.0/24 is nobody's, RFC 5737) is told as that.
+func TestForeignAddress(t *testing.T) {
+	c := settings(t)
+	c.Listen.SMTP = []config.Address{{HostPort: "192.0.2.1:0"}}
+	if _, err := New(t.Context(), Options{Config: c}); err == nil || !strings.Contains(err.Error(), "does not have the address") {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestOneHousePerFolder: the second is refused at once, with words.
 func TestOneHousePerFolder(t *testing.T) {
 	c := settings(t)

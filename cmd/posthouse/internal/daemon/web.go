@@ -211,6 +211,8 @@ func listen(ctx context.Context, address string) (net.Listener, error) {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return nil, fmt.Errorf("%w: another program has the port", err)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return nil, fmt.Errorf("%w: this machine does not have the address", err)
 	case errors.Is(err, syscall.EACCES):
 		return nil, fmt.Errorf("%w: ports below 1024 need the capability CAP_NET_BIND_SERVICE, which the systemd unit gives", err)
 	}
