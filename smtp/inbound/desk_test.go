@@ -91,3 +91,35 @@ func TestCutMessage(t *testing.T) {
 type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
+
+// TestSizeIsNoPromise: who announces little and sends much spends no quota that is not there (RFC 1870 section 6.3).
+func TestSizeIsNoPromise(t *testing.T) {
+	r := newRig(t)
+	first, err := r.begin(t, 1, "bob@alpha.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	large := "Subject: x\r\n\r\n" + strings.Repeat("x", 4600)
+	if err := first.Data(strings.NewReader(large[:2000])); err != nil {
+		t.Fatal("larger than announced, with room for it:", err)
+	}
+	first.Reset()
+	second, err := r.begin(t, 1, "bob@alpha.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Data(strings.NewReader(large + large)); !strings.Contains(fmt.Sprint(err), "552") {
+		t.Error("a message over the quota was taken:", err)
+	}
+	second.Reset()
+	third, err := r.begin(t, 1, "bob@alpha.test")
+	if err != nil {
+		t.Fatal("the reservation of the refused one is still held:", err)
+	}
+	if err := third.Data(strings.NewReader(large)); !strings.Contains(fmt.Sprint(err), "is full") {
+		t.Error("a message over the quota was taken:", err)
+	}
+	if rows := storetest.Rows(t, r.store, r.ids["bob"], store.Inbox); len(rows) != 1 {
+		t.Errorf("%d messages", len(rows))
+	}
+}

@@ -114,8 +114,36 @@ func (t *Transaction) fullBox(ctx context.Context, id mail.AccountID, size int64
 	return smtp.Refuse(452, gosmtp.EnhancedCode{4, 2, 2}, "The mailbox is full"), nil
 }
 
+// ownWords is how much the desks' own fields may add to a message beyond the room that was reserved.
+const ownWords = 4 << 10
+
+// fit reserves anew what turned out larger than it was announced: SIZE is a promise of strangers (RFC 1870 section 6.3), and
+// quota is not spent on promises.
+func (t *Transaction) fit(ctx context.Context, size int64) error {
+	if size <= t.reserved()+ownWords {
+		return nil
+	}
+	for i, h := range t.held {
+		h.quota.Release()
+		quota, err := t.carrier.o.Store.Reserve(ctx, h.account, size)
+		if errors.Is(err, store.ErrOverQuota) {
+			full, err := t.fullBox(ctx, h.account, size)
+			return errors.Join(full, err)
+		}
+		if err != nil {
+			return err
+		}
+		t.held[i].quota = quota
+	}
+	return nil
+}
+
 // Deliver gives the message to the carrier; after it returned nil, 250 may be said. The arrival is used up.
 func (t *Transaction) Deliver(ctx context.Context, id string, a *store.Arrival) error {
+	if err := t.fit(ctx, a.Size()); err != nil {
+		a.Discard()
+		return err
+	}
 	if _, err := t.carrier.Deliver(ctx, Message{ID: id, Envelope: t.Envelope, To: t.To, Arrival: a}); err != nil {
 		return FullDisk(err)
 	}
