@@ -31,7 +31,6 @@ func (c *conn) fetch(ctx context.Context, r *request) error {
 		c.enableCondstore() // RFC 7162 section 3.1: asking for it switches it on
 	}
 	f := newFetcher(c, ctx, r, &p)
-	defer f.close()
 	if err := f.rows(ranges); err != nil {
 		return err
 	}
@@ -151,13 +150,16 @@ type fetcher struct {
 
 	rowItems  bool // all items come from the row
 	root      bool // an item needs the structure
+	whole     bool // an item needs the text, and all that do need the whole of it
 	tellFlags bool
 	seen      bool // an item sets \Seen
 
-	cursor  int    // run of the view that holds the message
-	line    []byte // the answer that is being built
+	cursor  int        // run of the view that holds the message
+	known   []numbered // of the page
+	line    []byte     // the answer that is being built
 	flags   flagCache
-	open    openMessage
+	ahead   ahead            // the messages of the page
+	open    *openMessage     // the one that is being answered
 	buf     []byte           // a piece of a body
 	marked  []store.UIDRange // messages that become \Seen
 	done    int              // messages answered
@@ -168,7 +170,7 @@ type fetcher struct {
 
 func newFetcher(c *conn, ctx context.Context, r *request, p *fetchParser) *fetcher {
 	f := &fetcher{c: c, ctx: ctx, items: p.list, since: p.changedSince, rowItems: true}
-	hasUID := false
+	hasUID, parts := false, false
 	for i := range f.items {
 		it := &f.items[i]
 		f.rowItems = f.rowItems && it.row != nil
@@ -176,7 +178,10 @@ func newFetcher(c *conn, ctx context.Context, r *request, p *fetchParser) *fetch
 		f.tellFlags = f.tellFlags || it.name == "FLAGS"
 		f.seen = f.seen || it.seen
 		hasUID = hasUID || it.name == "UID"
+		f.whole = f.whole || it.whole()
+		parts = parts || it.family > familyStructure && !it.whole()
 	}
+	f.whole = f.whole && !parts
 	if r.byUID && !hasUID { // RFC 9051 section 6.4.9
 		uid := fetchItem{name: "UID"}
 		uid.take(plainItem("UID"))
@@ -186,8 +191,6 @@ func newFetcher(c *conn, ctx context.Context, r *request, p *fetchParser) *fetch
 	f.seen = f.seen && !c.box.readOnly
 	return f
 }
-
-func (f *fetcher) close() { f.open.close() }
 
 // rows answers for the messages that exist in ranges, and have changed where CHANGEDSINCE asks so.
 func (f *fetcher) rows(ranges []store.UIDRange) error {
@@ -217,24 +220,37 @@ func (f *fetcher) page(page []store.Message) error {
 		}
 		f.flags.names = len(f.c.box.flags)
 	}
+	if err := f.messages(page); err != nil {
+		return err
+	}
+	if f.tellFlags {
+		f.c.box.remember(page)
+	}
+	return f.flush(0)
+}
+
+// messages answers for those of the page that the client knows.
+func (f *fetcher) messages(page []store.Message) error {
+	f.known = f.known[:0]
 	for i := range page {
-		m := &page[i]
-		seq := f.sequence(m.UID)
-		if seq == 0 {
-			continue
+		if seq := f.sequence(page[i].UID); seq != 0 {
+			f.known = append(f.known, numbered{seq, &page[i]})
 		}
+	}
+	if !f.rowItems {
+		f.ahead.begin(f, f.known)
+		defer f.ahead.end()
+	}
+	for i, m := range f.known {
 		before := f.done
-		if err := f.message(seq, m); err != nil {
+		if err := f.message(m, i); err != nil {
 			return err
 		}
 		if f.seen && f.done > before && m.Flags&store.Seen == 0 {
 			f.mark(m.UID)
 		}
 	}
-	if f.tellFlags {
-		f.c.box.remember(page)
-	}
-	return f.flush(0)
+	return nil
 }
 
 // sequence is the sequence number of a uid; uids come in order, so that the view is walked once.
@@ -274,16 +290,16 @@ func (f *fetcher) write(b []byte) error {
 // Write is write for what copies into an answer.
 func (f *fetcher) Write(b []byte) (int, error) { return len(b), f.write(b) }
 
-// message writes one answer.
-func (f *fetcher) message(seq uint32, m *store.Message) error {
+// message writes one answer, for message i of what is opened ahead.
+func (f *fetcher) message(m numbered, i int) (err error) {
 	if !f.rowItems {
-		if err := f.open.load(f, m); err != nil {
-			return f.broken(m, err, len(f.line), f.sent)
+		if f.open, err = f.ahead.take(i); err != nil {
+			return f.broken(m.UID, err, len(f.line), f.sent)
 		}
 	}
 	start, sent, first := len(f.line), f.sent, true
 	f.line = append(f.line, "* "...)
-	f.line = syntax.AppendNumber(f.line, seq)
+	f.line = syntax.AppendNumber(f.line, m.seq)
 	f.line = append(f.line, " FETCH ("...)
 	for i := range f.items {
 		it := &f.items[i]
@@ -297,11 +313,11 @@ func (f *fetcher) message(seq uint32, m *store.Message) error {
 		first = false
 		f.line = append(f.line, it.label...)
 		if it.row != nil {
-			f.line = it.row(f, f.line, m)
+			f.line = it.row(f, f.line, m.Message)
 			continue
 		}
 		if err := it.text(f, it); err != nil {
-			return f.broken(m, err, start, sent)
+			return f.broken(m.UID, err, start, sent)
 		}
 	}
 	if first { // nothing but items that this message refuses
@@ -315,11 +331,11 @@ func (f *fetcher) message(seq uint32, m *store.Message) error {
 
 // broken deals with a message that cannot be read. As long as nothing of its answer is sent, the answer is taken back and the
 // others go on; in the middle of a literal the connection has to end, since a client waits for octets that nobody has.
-func (f *fetcher) broken(m *store.Message, err error, start, sent int) error {
+func (f *fetcher) broken(uid store.UID, err error, start, sent int) error {
 	if dead(err) {
 		return err
 	}
-	f.c.log.ErrorContext(f.ctx, logx.IMAPError, "conn", f.c.peer.ID, "command", "fetch", "uid", m.UID, "error", err)
+	f.c.log.ErrorContext(f.ctx, logx.IMAPError, "conn", f.c.peer.ID, "command", "fetch", "uid", uid, "error", err)
 	if f.sent != sent {
 		return broken{fmt.Errorf("a message ended inside of its answer: %w", err)}
 	}

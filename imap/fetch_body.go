@@ -13,10 +13,13 @@ import (
 // piece is how much of a body is in memory at once, besides the frame that the store has open.
 const piece = 64 << 10
 
-// openMessage is the message whose text is being cut.
+// openMessage is a message whose text is being cut.
 type openMessage struct {
-	body *store.Body
+	body *store.Body   // nil when all that is needed of it is in memory
 	root *message.Part // nil when no item needs it
+	size int64
+	text []byte // the whole message when that is what is needed, and it is small
+	kept []byte // memory for text, used again
 }
 
 // load opens a message in place of the one before.
@@ -26,18 +29,35 @@ func (o *openMessage) load(f *fetcher, m *store.Message) error {
 	if err != nil {
 		return err
 	}
-	o.body = body
+	o.body, o.size = body, body.Size()
 	if f.root {
-		o.root, err = body.Root()
+		if o.root, err = body.Root(); err != nil {
+			return err
+		}
 	}
+	if !f.whole || o.size > aheadText {
+		return nil
+	}
+	if int64(cap(o.kept)) < o.size {
+		o.kept = make([]byte, min(max(o.size, 2*int64(cap(o.kept))), aheadText))
+	}
+	o.text = o.kept[:o.size]
+	err = readWhole(body, o.text, 0)
+	o.letGo()
 	return err
 }
 
 func (o *openMessage) close() {
+	o.letGo()
+	*o = openMessage{kept: o.kept}
+}
+
+// letGo gives back what the store has open.
+func (o *openMessage) letGo() {
 	if o.body != nil {
 		_ = o.body.Close() // a reader has nothing to lose
+		o.body = nil
 	}
-	*o = openMessage{}
 }
 
 // findPart follows part numbers from the root (RFC 9051 section 6.4.5.1): a message that is no multipart has its body as
@@ -98,9 +118,8 @@ func sectionSpan(root *message.Part, s syntax.Section) (_ span, ok bool) {
 
 // writeSection writes BODY[...] and its old names.
 func (f *fetcher) writeSection(it *fetchItem) error {
-	whole := span{0, f.open.body.Size()}
 	if it.section.Text == "" && len(it.section.Part) == 0 {
-		return f.writeSpan(it, whole)
+		return f.writeSpan(it, span{0, f.open.size})
 	}
 	s, ok := sectionSpan(f.open.root, it.section)
 	if !ok {
@@ -132,8 +151,8 @@ func (f *fetcher) writeSpan(it *fetchItem, s span) error {
 		return nil
 	}
 	for first := true; n > 0; first = false {
-		b := f.room(int(min(n, piece)))
-		if err := readWhole(f.open.body, b, from); err != nil {
+		b, err := f.take(from, n)
+		if err != nil {
 			return err
 		}
 		maskNUL(b)
@@ -154,6 +173,15 @@ func (f *fetcher) writeSpan(it *fetchItem, s span) error {
 		n -= int64(len(b))
 	}
 	return nil
+}
+
+// take is up to n octets of the message from an offset on: those in memory, or a piece that is read now.
+func (f *fetcher) take(from, n int64) ([]byte, error) {
+	if f.open.text != nil {
+		return f.open.text[from : from+n], nil
+	}
+	b := f.room(int(min(n, piece)))
+	return b, readWhole(f.open.body, b, from)
 }
 
 // room is a buffer of n octets that is kept for the next piece.

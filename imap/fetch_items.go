@@ -113,6 +113,11 @@ func (it *fetchItem) appendLabel(b []byte) []byte {
 	return append(b, ' ')
 }
 
+// whole tells whether the item is all of the text.
+func (it *fetchItem) whole() bool {
+	return it.family == familyBody && !it.root && !it.hasPartial
+}
+
 // cut is what of n octets the item asks for.
 func (it *fetchItem) cut(n int64) (from, count int64) {
 	if !it.hasPartial {

@@ -63,6 +63,7 @@ type Server struct {
 	now      func() time.Time
 	commands map[string]*command
 	counts   *prometheus.CounterVec
+	ahead    chan struct{} // a place for each FETCH that reads ahead
 
 	mu     sync.Mutex
 	open   map[mail.AccountID]map[*conn]struct{} // connections by account
@@ -81,7 +82,7 @@ func NewServer(o Options) *Server {
 	s := &Server{
 		o: o, store: o.Store, auth: o.Auth, log: o.Logger, now: o.Now, commands: commandTable(),
 		counts: o.Metrics.Counters("imap_commands_total", "IMAP commands by name and result.", "command", "result"),
-		open:   map[mail.AccountID]map[*conn]struct{}{}, recent: map[store.MailboxID]store.UID{},
+		open:   map[mail.AccountID]map[*conn]struct{}{}, recent: map[store.MailboxID]store.UID{}, ahead: make(chan struct{}, aheadFetches),
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
