@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"sort"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -27,9 +27,14 @@ type world struct {
 }
 
 func (w *world) note(format string, args ...any) {
-	d := time.Since(w.start)
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.add(format, args...)
+}
+
+// add is note for those who hold mu: the lines of a report stay together.
+func (w *world) add(format string, args ...any) {
+	d := time.Since(w.start)
 	w.lines = append(w.lines, fmt.Sprintf("%dd %02d:%02d:%02d  ", int(d.Hours())/24, int(d.Hours())%24, int(d.Minutes())%60, int(d.Seconds())%60)+fmt.Sprintf(format, args...))
 }
 
@@ -73,17 +78,19 @@ func (w *world) Deliver(_ context.Context, r Route, a Attempt) Outcome {
 		w.t.Error(err)
 	}
 	p := parseReport(w.t, b)
-	w.note("report for %s: %s", to, p.header.Get("Subject"))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.add("report for %s: %s", to, p.header.Get("Subject"))
 	for _, part := range strings.SplitAfter(p.bodies[1], "\r\n\r\n") {
 		for line := range strings.SplitSeq(part, "\r\n") {
 			for _, field := range []string{"Original-", "Final-R", "Action", "Status", "Will-"} {
 				if strings.HasPrefix(line, field) {
-					w.note("       | %s", line)
+					w.add("       | %s", line)
 				}
 			}
 		}
 	}
-	w.note("       | %s, %d lines", p.kinds[2], strings.Count(p.bodies[2], "\r\n"))
+	w.add("       | %s, %d lines", p.kinds[2], strings.Count(p.bodies[2], "\r\n"))
 	if !a.Envelope.From.IsNull() || a.Envelope.Recipients[0].Notify != mail.NotifyNever {
 		w.t.Errorf("a report travels with the envelope %+v", a.Envelope)
 	}
@@ -178,7 +185,7 @@ func stable(lines []string) []string {
 			j++
 		}
 		blocks := group(out[i:j])
-		sort.SliceStable(blocks, func(a, b int) bool { return blocks[a][0] < blocks[b][0] })
+		slices.SortStableFunc(blocks, slices.Compare[[]string])
 		out = append(append(out[:i:i], flatten(blocks)...), out[j:]...)
 		i = j
 	}
