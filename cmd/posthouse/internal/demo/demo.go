@@ -83,6 +83,9 @@ func New(ctx context.Context, o Options) (_ *House, err error) {
 	if _, err := api.Dial(ctx, o.Data); !errors.Is(err, api.ErrNotRunning) {
 		return nil, errors.Join(fmt.Errorf("a house runs on %s already: name another folder with --data", o.Data), err)
 	}
+	if err := mayUse(o.Data); err != nil {
+		return nil, err
+	}
 	h := &House{o: o}
 	if h.names, err = serveNames(); err != nil {
 		return nil, err
@@ -108,6 +111,26 @@ func New(ctx context.Context, o Options) (_ *House, err error) {
 		return nil, errors.Join(err, h.Daemon.Close())
 	}
 	return h, nil
+}
+
+// mayUse refuses the folder of a house that is not the demo's: its accounts would get a known password beside them, and
+// its queue would go to a DNS that knows nobody.
+func mayUse(folder string) error {
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return err
+	}
+	house := false
+	for _, e := range entries {
+		if e.Name() == CAFile {
+			return nil
+		}
+		house = house || e.Name() == "meta.db" || e.Name() == "seg"
+	}
+	if house {
+		return fmt.Errorf("%s holds a house that is not the demo's: name another folder with --data", folder)
+	}
+	return nil
 }
 
 // Run is the house's life until ctx ends.
