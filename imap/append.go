@@ -11,8 +11,8 @@ import (
 	"github.com/posthouse-mail/posthouse/store"
 )
 
-// maxAppend bounds the messages of one APPEND (RFC 3502).
-const maxAppend = 1000
+// maxAppend bounds the messages of one APPEND (RFC 3502). Until the last has come, each holds 20 KB of memory or a segment.
+const maxAppend = 200
 
 // append answers APPEND (RFC 9051 section 6.3.12), with several messages (RFC 3502), literal8 (RFC 3516) and
 // UTF8 (RFC 6855 section 4). Nothing is asked for that would be refused: mailbox, size and quota are looked at before "+".

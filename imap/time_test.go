@@ -196,3 +196,24 @@ func TestConnectionsOfOneAccount(t *testing.T) {
 	third.expect("4 OK")
 	third.login()
 }
+
+// TestMessagesOfOneAppend: all or none, and not more than fit into memory together.
+func TestMessagesOfOneAppend(t *testing.T) {
+	conn, err := newHouse(t, Options{}).dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newClient(t, conn)
+	c.login()
+	c.send("1 APPEND INBOX" + strings.Repeat(" {3+}\r\na:b", maxAppend))
+	c.expect("1 OK [APPENDUID ")
+	c.send("2 APPEND INBOX" + strings.Repeat(" {3+}\r\na:b", maxAppend+5))
+	if got, want := c.expect("2 "), "2 NO [LIMIT] too many messages in one APPEND"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	c.send("3 STATUS INBOX (MESSAGES)")
+	if got, want := c.expect("* STATUS"), "* STATUS INBOX (MESSAGES 200)"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	c.expect("3 OK")
+}
