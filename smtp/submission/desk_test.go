@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -147,5 +149,36 @@ func TestSpool(t *testing.T) {
 			t.Errorf("%d octets: ReadAt differs (%v)", size, err)
 		}
 		p.close()
+	}
+}
+
+// TestManyAuthors: an address behind as many as the parser keeps is not let through unchecked.
+func TestManyAuthors(t *testing.T) {
+	r := newRig(t)
+	id, err := r.desk.o.Directory.Login(t.Context(), auth.Client{Door: auth.DoorSubmission, Remote: netip.MustParseAddr("127.0.0.1")}, "alice@alpha.test", "posthouse")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := r.desk.Session(t.Context(), smtp.Peer{Hello: "c", Extended: true}, id)
+	if err := errors.Join(s.Mail("alice@alpha.test", nil), s.Rcpt("bob@alpha.test", nil)); err != nil {
+		t.Fatal(err)
+	}
+	from := "From: " + strings.Repeat("alice@alpha.test,\r\n ", 10000) + "ceo@bank.test\r\n\r\n"
+	if err := s.Data(strings.NewReader(from)); !strings.Contains(fmt.Sprint(err), "550") {
+		t.Error("ceo@bank.test may be claimed behind 10,000 others:", err)
+	}
+}
+
+// TestManyNamed: sendmail -t with more recipients than are taken says so, and takes none.
+func TestManyNamed(t *testing.T) {
+	r := newRig(t)
+	var to strings.Builder
+	for i := range 7000 {
+		fmt.Fprintf(&to, "x%d@away.test,\n ", i)
+	}
+	m := LocalMessage{From: address(t, "root@alpha.test"), FromHeader: true, User: "root"}
+	receipt, err := r.desk.Local(t.Context(), m, strings.NewReader("To: "+to.String()+"y@away.test\n\n"))
+	if !strings.Contains(fmt.Sprint(err), "Too many") {
+		t.Errorf("%q, %v: %d of 7,001 recipients were taken", receipt, err, len(r.waiting(t)))
 	}
 }

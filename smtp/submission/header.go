@@ -135,43 +135,6 @@ func (s *session) read(header []byte) error {
 	return nil
 }
 
-// authors reads the addresses of From or Sender, all of which the sender must be allowed to use.
-func (s *session) authors(value, field string) ([]mail.Address, error) {
-	var all []mail.Address
-	for _, a := range message.ParseAddresses(value) {
-		if a.Host == "" { // begin or end of a group
-			if a.Mailbox == "" {
-				continue
-			}
-			return nil, smtp.Refuse(550, gosmtp.EnhancedCode{5, 7, 1}, field+": "+a.Mailbox+" is no address")
-		}
-		parsed, err := parse(a)
-		if err != nil {
-			return nil, smtp.Refuse(550, gosmtp.EnhancedCode{5, 7, 1}, field+": "+a.Mailbox+"@"+a.Host+" is no address")
-		}
-		if err := s.maySend(parsed, field); err != nil {
-			return nil, err
-		}
-		all = append(all, parsed)
-	}
-	if len(all) == 0 {
-		return nil, smtp.Refuse(550, gosmtp.EnhancedCode{5, 7, 1}, field+" has no address")
-	}
-	return all, nil
-}
-
-// parse reads an address of a header, whose local part may stand there with or without its quotes.
-func parse(a message.Address) (mail.Address, error) {
-	if p, err := mail.ParseAddress(a.Mailbox + "@" + a.Host); err == nil {
-		return p, nil
-	}
-	d, err := mail.ParseDomain(a.Host)
-	if err != nil {
-		return mail.Address{}, err
-	}
-	return mail.ParseAddress(mail.Address{Local: a.Mailbox, Domain: d}.String())
-}
-
 // namedIn adds the recipients that a field names.
 func (s *session) namedIn(value string) error {
 	for _, a := range message.ParseAddresses(value) {
@@ -181,6 +144,9 @@ func (s *session) namedIn(value string) error {
 		p, err := parse(a)
 		if err != nil {
 			return smtp.Refuse(501, gosmtp.EnhancedCode{5, 1, 3}, a.Mailbox+"@"+a.Host+" is no address")
+		}
+		if len(s.To) >= maxLocalRecipients { // and not the first so many of them, silently
+			return tooMany()
 		}
 		if err := s.addRecipient(mail.Recipient{Address: p}); err != nil {
 			return err

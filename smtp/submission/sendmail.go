@@ -33,7 +33,7 @@ func (d *Desk) Local(ctx context.Context, m LocalMessage, body io.Reader) (recei
 		s.Envelope.From = m.From
 	}
 	if len(m.Recipients) > maxLocalRecipients {
-		return "", smtp.Refuse(452, [3]int{4, 5, 3}, "Too many recipients")
+		return "", tooMany()
 	}
 	for _, a := range m.Recipients {
 		if err := s.addRecipient(mail.Recipient{Address: a}); err != nil {
@@ -49,3 +49,5 @@ func (d *Desk) Local(ctx context.Context, m LocalMessage, body io.Reader) (recei
 	}
 	return s.Receipt(), nil
 }
+
+func tooMany() error { return smtp.Refuse(452, [3]int{4, 5, 3}, "Too many recipients") }
