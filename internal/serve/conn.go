@@ -122,7 +122,7 @@ func (g *Group) proxied(c *Conn) error {
 	}
 	if n := br.Buffered(); n > 0 {
 		rest, _ := br.Peek(n)
-		c.Conn = &ahead{Conn: c.Conn, rest: rest}
+		c.Conn = wire.Ahead(c.Conn, rest)
 	}
 	return nil
 }
@@ -144,21 +144,4 @@ func addrPort(a net.Addr) netip.AddrPort {
 	}
 	ap := t.AddrPort()
 	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
-}
-
-// ahead gives what was read behind the PROXY header before it reads on.
-type ahead struct {
-	net.Conn
-	rest []byte
-}
-
-func (a *ahead) Read(p []byte) (int, error) {
-	if len(a.rest) == 0 {
-		return a.Conn.Read(p)
-	}
-	n := copy(p, a.rest)
-	if a.rest = a.rest[n:]; len(a.rest) == 0 {
-		a.rest = nil
-	}
-	return n, nil
 }

@@ -79,14 +79,16 @@ func (c *Conn) Layer(wrap func(net.Conn) net.Conn) error {
 	}
 	nc := c.nc
 	if c.in.r < c.in.w {
-		nc = &ahead{Conn: nc, rest: append([]byte(nil), c.in.buf[c.in.r:c.in.w]...)}
+		nc = Ahead(nc, append([]byte(nil), c.in.buf[c.in.r:c.in.w]...))
 	}
 	c.in.release()
 	c.use(wrap(nc))
 	return nil
 }
 
-// ahead gives rest before it reads on.
+// Ahead is nc with what was read from it already in front. It keeps rest until that is read.
+func Ahead(nc net.Conn, rest []byte) net.Conn { return &ahead{Conn: nc, rest: rest} }
+
 type ahead struct {
 	net.Conn
 	rest []byte
