@@ -43,6 +43,7 @@ func (g *Group) serve(s Service, nc net.Conn) {
 	c := &Conn{Conn: nc, ID: strconv.FormatUint(g.ids.Add(1), 36), Service: s.Name, Remote: addrPort(nc.RemoteAddr()), Local: addrPort(nc.LocalAddr())}
 	ctx, cancel := context.WithCancel(logx.With(g.ctx, slog.String("service", s.Name), slog.String("conn", c.ID)))
 	defer cancel()
+	defer g.survive(ctx)
 	if err := g.proxied(c); err != nil {
 		g.refuse(ctx, s, c, "proxy", err)
 		return
@@ -66,18 +67,15 @@ func (g *Group) serve(s Service, nc net.Conn) {
 		}
 		c.Conn = t
 	}
-	g.handle(ctx, s, c)
+	s.Handler(ctx, c)
 }
 
-// handle runs the handler; a panic ends this connection and nothing else.
-func (g *Group) handle(ctx context.Context, s Service, c *Conn) {
-	defer func() {
-		if p := recover(); p != nil {
-			g.panics.Inc()
-			g.o.Logger.ErrorContext(ctx, logx.ConnPanic, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-		}
-	}()
-	s.Handler(ctx, c)
+// survive makes a panic the end of this connection and of nothing else, be it in the handler or before it.
+func (g *Group) survive(ctx context.Context) {
+	if p := recover(); p != nil {
+		g.panics.Inc()
+		g.o.Logger.ErrorContext(ctx, logx.ConnPanic, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	}
 }
 
 // refuse says the Busy line, where the client could read it, and why in log and metrics.

@@ -290,3 +290,21 @@ func TestAcceptWaitsOutLack(t *testing.T) {
 		g.Shutdown(t.Context())
 	})
 }
+
+// TestPanicInHandshake: a certificate callback that panics ends one connection, and it is not counted any more.
+func TestPanicInHandshake(t *testing.T) {
+	g := New(Options{MaxConns: 1})
+	defer force(g)
+	at := newGate()
+	g.Go(Service{Name: "imaps", Listener: at, Handler: hello, TLS: &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { panic("callback") }}})
+	for range 3 {
+		c := tls.Client(at.dial("192.0.2.1:1"), &tls.Config{ServerName: "mx.test"})
+		if err := c.Handshake(); err == nil {
+			t.Error("a handshake without a certificate")
+		}
+		c.Close()
+	}
+	if n := testutil.ToFloat64(g.panics); n != 3 {
+		t.Error("panics:", n)
+	}
+}
