@@ -65,8 +65,11 @@ type trial struct {
 	mail    *ledger
 	readers []*reader
 	popper  *popper
+	number  int // of the round
 	kills   int
 	tails   int
+	stops   int // ends in order
+	checks  int
 	early   int // kills during the start
 }
 
@@ -147,21 +150,25 @@ func (t *trial) round() error {
 		return errors.Join(err, t.house.Kill())
 	}
 	target := t.house.Target()
+	t.number++
+	heavy, wait := t.rng.IntN(8) == 0, time.Duration(20+t.rng.IntN(900))*time.Millisecond
+	if heavy {
+		wait += 2 * time.Second
+	}
 	var wg sync.WaitGroup
 	for s := range 4 {
-		m := &sender{mail: t.mail, prefix: fmt.Sprintf("k%d-s%d", t.kills, s), rng: rand.New(rand.NewPCG(t.rng.Uint64(), 0))}
+		m := &sender{heavy: heavy, mail: t.mail, prefix: fmt.Sprintf("r%d-s%d", t.number, s), rng: rand.New(rand.NewPCG(t.rng.Uint64(), 0))}
 		wg.Go(func() { m.deliver(target.SMTP.Addr) })
 	}
-	m := &sender{mail: t.mail, prefix: fmt.Sprintf("k%d-out", t.kills), rng: rand.New(rand.NewPCG(t.rng.Uint64(), 0))}
+	m := &sender{mail: t.mail, prefix: fmt.Sprintf("r%d-out", t.number), rng: rand.New(rand.NewPCG(t.rng.Uint64(), 0))}
 	wg.Go(func() { m.submit(target.Submission.Addr) })
 	for _, r := range t.readers {
 		wg.Go(func() { r.work(target.IMAP.Addr) })
 	}
 	wg.Go(func() { t.popper.work(target.POP3.Addr) })
-	time.Sleep(time.Duration(20+t.rng.IntN(900)) * time.Millisecond)
-	err := t.house.Kill()
+	time.Sleep(wait)
+	err := t.end()
 	wg.Wait()
-	t.kills++
 	if err != nil {
 		return err
 	}
@@ -171,7 +178,21 @@ func (t *trial) round() error {
 	if err = errors.Join(err, t.popper.wrong); err != nil {
 		return err
 	}
-	return t.tear()
+	if err := t.tear(); err != nil || t.rng.IntN(4) > 0 {
+		return err
+	}
+	t.checks++ // the command replays the log too
+	return t.house.Check()
+}
+
+// end kills the server, or, seldom, ends it in order in the middle of the work: what the two leave behind differs.
+func (t *trial) end() error {
+	if t.rng.IntN(5) == 0 {
+		t.stops++
+		return t.house.Stop()
+	}
+	t.kills++
+	return t.house.Kill()
 }
 
 // killEarly kills a server that has only begun to start.
@@ -211,7 +232,7 @@ func (t *trial) report() {
 			steps[k] += n
 		}
 	}
-	fmt.Printf("kills: %d, and %d during the start; torn tails: %d\nIMAP changes acknowledged: %v\nPOP3: %d sessions with QUIT, %d messages removed\n",
-		t.kills, t.early, t.tails, steps, t.popper.quits, t.popper.removed)
+	fmt.Printf("kills: %d, and %d during the start; ends in order: %d; torn tails: %d; checks between: %d\nIMAP changes acknowledged: %v\nPOP3: %d sessions with QUIT, %d messages removed\n",
+		t.kills, t.early, t.stops, t.tails, t.checks, steps, t.popper.quits, t.popper.removed)
 	t.mail.report()
 }

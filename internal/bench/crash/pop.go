@@ -88,7 +88,7 @@ func (p *popper) remove(there map[int]string) error {
 	}
 	p.mail.removing(ids, perhaps)
 	if err := p.say("QUIT"); err != nil {
-		if errors.Is(err, errRefused) {
+		if errors.Is(err, errRefused) && !strings.Contains(err.Error(), "[SYS/TEMP]") { // it says that when it is being ended
 			p.wrong = fmt.Errorf("POP3 QUIT: %w", err)
 		}
 		return err

@@ -5,8 +5,10 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
+	"iter"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,6 +23,7 @@ type sender struct {
 	mail   *ledger
 	prefix string
 	rng    *rand.Rand
+	heavy  bool // 40 KB that do not shrink, so that the log begins new segments
 	c      net.Conn
 	r      *bufio.Reader
 }
@@ -49,7 +52,7 @@ func (s *sender) deliver(addr string) {
 		}
 		if s.rng.IntN(2) == 0 {
 			s.mail.try(id, rcpt, false)
-			text := message(id, s.size())
+			text := s.message(id)
 			if !s.finish(id, s.say(fmt.Sprintf("BDAT %d LAST\r\n%s", len(text), text))) {
 				return
 			}
@@ -59,7 +62,7 @@ func (s *sender) deliver(addr string) {
 			return
 		}
 		s.mail.try(id, rcpt, false)
-		if !s.finish(id, s.say(message(id, s.size())+".\r\n")) {
+		if !s.finish(id, s.say(s.message(id)+".\r\n")) {
 			return
 		}
 	}
@@ -82,18 +85,39 @@ func (s *sender) submit(addr string) {
 			return
 		}
 		s.mail.try(id, friend, true)
-		if !s.finish(id, s.say("From: <"+me+">\r\nTo: <"+friend+">\r\n"+message(id, s.size())+".\r\n")) {
+		if !s.finish(id, s.say("From: <"+me+">\r\nTo: <"+friend+">\r\n"+s.message(id)+".\r\n")) {
 			return
 		}
 	}
 }
 
-// size is the number of lines of a body: mostly small, sometimes so large that it gets a segment of its own.
-func (s *sender) size() int {
-	if s.rng.IntN(40) == 0 {
-		return 6000
+// message is mostly small, sometimes so large that its body gets a segment of its own.
+func (s *sender) message(id string) string {
+	switch {
+	case s.heavy:
+		b := make([]byte, 30<<10)
+		for i := range b {
+			b[i] = byte(s.rng.Uint32())
+		}
+		text := base64.StdEncoding.EncodeToString(b)
+		return message(id, 0) + strings.Join(slices.Collect(lines(text)), "\r\n") + "\r\n"
+	case s.rng.IntN(40) == 0:
+		return message(id, 6000)
 	}
-	return 1 + s.rng.IntN(100)
+	return message(id, 1+s.rng.IntN(100))
+}
+
+// lines cuts text into pieces of 76 octets.
+func lines(text string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for len(text) > 0 {
+			n := min(76, len(text))
+			if !yield(text[:n]) {
+				return
+			}
+			text = text[n:]
+		}
+	}
 }
 
 func message(id string, lines int) string {

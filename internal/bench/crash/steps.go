@@ -29,7 +29,7 @@ func (r *reader) work(addr string) {
 	defer c.c.Close()
 	for r.wrong == nil {
 		if err := r.one(c); err != nil {
-			if errors.Is(err, errRefused) {
+			if errors.Is(err, errRefused) && !strings.Contains(err.Error(), "[UNAVAILABLE]") { // it says that when it is being ended
 				r.wrong = fmt.Errorf("%s: %w", r.user, err)
 			}
 			return

@@ -32,6 +32,7 @@ type House struct {
 	Limits string // lines of [limits]; "" for many of everything from one address
 	Extra  string // more settings, whole sections
 	cmd    *exec.Cmd
+	exit   chan error // what the process ended with, once
 	log    *os.File
 }
 
@@ -125,7 +126,12 @@ func (h *House) Spawn() error {
 	h.log = log
 	h.cmd = exec.Command(h.Binary, "serve", "--config", h.Settings())
 	h.cmd.Stdout, h.cmd.Stderr = log, log
-	return h.cmd.Start()
+	if err := h.cmd.Start(); err != nil {
+		return err
+	}
+	h.exit = make(chan error, 1)
+	go func() { h.exit <- h.cmd.Wait() }()
+	return nil
 }
 
 func (h *House) wait() error {
@@ -139,7 +145,7 @@ func (h *House) wait() error {
 		if err == nil {
 			return nil
 		}
-		if time.Now().After(end) {
+		if time.Now().After(end) || len(h.exit) > 0 {
 			return fmt.Errorf("the house does not answer: %w (see %s)", err, h.log.Name())
 		}
 	}
@@ -151,11 +157,11 @@ func (h *House) PID() int { return h.cmd.Process.Pid }
 // Kill ends the server as a power cut of the process would: SIGKILL.
 func (h *House) Kill() error {
 	defer h.log.Close()
-	if err := h.cmd.Process.Kill(); err != nil {
+	if err := h.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
 	var exit *exec.ExitError
-	if err := h.cmd.Wait(); err != nil && !errors.As(err, &exit) {
+	if err := <-h.exit; err != nil && !errors.As(err, &exit) {
 		return err
 	}
 	return nil
@@ -167,7 +173,7 @@ func (h *House) Stop() error {
 	if err := h.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		return err
 	}
-	return h.cmd.Wait()
+	return <-h.exit
 }
 
 // Target is the house as load's programs see it.
