@@ -157,7 +157,7 @@ func TestNothingIsLeftOpen(t *testing.T) {
 	}
 }
 
-// TestForeignAddress: an address of another machine (192.0.2.0/24 is nobody's, RFC 5737) is told as that.
+// TestForeignAddress: an address that this machine does not have is told as that.
 func TestForeignAddress(t *testing.T) {
 	c := settings(t)
 	c.Listen.SMTP = []config.Address{{HostPort: "192.0.2.1:0"}}
