@@ -17,8 +17,9 @@ type schedule struct {
 	timed    heap
 	streams  map[Stream]*stream
 	hosts    map[hostKey]*host
-	askers   fifo[*stream] // ready streams that need a route
-	doubtful fifo[*stream] // likewise, but the last question found none: they get half of the askers
+	known    map[hostKey]bool // hosts that have taken mail, whether or not there is more for them
+	askers   fifo[*stream]    // ready streams that need a route
+	doubtful fifo[*stream]    // likewise, but the last question found none: they get half of the askers
 	asking   int
 	doubts   int // of asking, about doubtful ones
 	runnable fifo[*host]
@@ -124,10 +125,13 @@ type job struct {
 	started int64
 }
 
-const deferChunk = 500
+const (
+	deferChunk = 500
+	maxKnown   = 4096 // hosts remembered
+)
 
 func newSchedule(l limits) *schedule {
-	return &schedule{limits: l, tickets: map[uint64]*ticket{}, streams: map[Stream]*stream{}, hosts: map[hostKey]*host{}}
+	return &schedule{limits: l, tickets: map[uint64]*ticket{}, streams: map[Stream]*stream{}, hosts: map[hostKey]*host{}, known: map[hostKey]bool{}}
 }
 
 // put takes over what a commit did.
@@ -337,8 +341,8 @@ func (s *schedule) serve(h *host, now int64) {
 	}
 }
 
-// room keeps the last half of the workers from hosts that fail, and the last quarter for hosts that have none at work:
-// a host that could take mail finds a worker, whatever the others do.
+// room keeps the last half of the workers from hosts that fail, the last quarter for hosts that have none at work, and the
+// last eighth for those of them that have taken mail before: a host that could take mail finds a worker, whatever the others do.
 func (s *schedule) room(h *host) bool {
 	free := s.workers - s.active
 	switch {
@@ -346,8 +350,10 @@ func (s *schedule) room(h *host) bool {
 		return true
 	case free > s.workers/4:
 		return h.failures == 0 || h.active == 0
+	case s.active == 0:
+		return true
 	}
-	return h.failures == 0 && h.active == 0 || s.active == 0
+	return h.failures == 0 && h.active == 0 && (free > s.workers/8 || s.known[h.hostKey])
 }
 
 // lease takes the next ready ticket of the stream.
@@ -440,6 +446,7 @@ func (s *schedule) done(j job, r Result, now int64) {
 	} else {
 		if h.failures == 0 || j.started > h.failed {
 			h.failures, h.down, h.good = 0, false, now
+			s.remember(h.hostKey)
 			h.start = min(h.start, now+h.route.Pace.Milliseconds())
 		}
 		h.limit = min(h.limit*2, s.most(h))
@@ -453,6 +460,17 @@ func (s *schedule) done(j job, r Result, now int64) {
 	if h.streams == 0 && h.active == 0 && !h.queued {
 		delete(s.hosts, h.hostKey)
 	}
+}
+
+// remember notes a host that takes mail; some are forgotten when there are too many.
+func (s *schedule) remember(k hostKey) {
+	if len(s.known) >= maxKnown && !s.known[k] {
+		for old := range s.known {
+			delete(s.known, old)
+			break
+		}
+	}
+	s.known[k] = true
 }
 
 func (s *schedule) most(h *host) int {

@@ -401,3 +401,29 @@ func TestBrokenDomainsLeaveQuestionsToTheOthers(t *testing.T) {
 		t.Errorf("%d questions are counted, one runs", again)
 	}
 }
+
+// Mail for hundreds of hosts that were never met (and may all be dead) leaves a worker to those that are known to take mail.
+func TestStrangersLeaveAWorkerToKnownHosts(t *testing.T) {
+	d := newDesk(t, testLimits())
+	d.add(1, 1, "known.test", 0)
+	d.step(0)
+	d.end("mx.known.test", Result{}, 1)
+	for i := range 40 {
+		d.add(10+i, 1, mail.Domain(fmt.Sprintf("new%d.test", i)), minute)
+	}
+	d.step(minute)
+	if d.active != d.workers-1 {
+		t.Errorf("%d of %d workers are busy", d.active, d.workers)
+	}
+	d.add(100, 1, "known.test", minute)
+	d.step(minute)
+	if len(d.running["mx.known.test"]) != 1 {
+		t.Fatal("the known host is idle because of the others")
+	}
+	for i := range maxKnown + 10 {
+		d.remember(hostKey{name: fmt.Sprint(i)})
+	}
+	if n := len(d.known); n > maxKnown {
+		t.Errorf("%d hosts are remembered", n)
+	}
+}
