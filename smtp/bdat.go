@@ -129,6 +129,11 @@ func (ch *chunks) Read(p []byte) (int, error) {
 			}
 		}
 		if ch.left > 0 {
+			if ch.c.c.Buffered() == 0 { // nothing more is here: what has been answered may be what the client waits for (RFC 2920 section 3.2)
+				if ch.err = ch.c.c.Flush(); ch.err != nil {
+					break
+				}
+			}
 			n, err := ch.c.c.Read(p[:min(int64(len(p)), ch.left)])
 			ch.left -= int64(n)
 			if err == io.EOF {

@@ -137,7 +137,7 @@ func (c *conn) settle(status *statuses, err error) {
 			continue
 		}
 		c.s.accepted.Inc()
-		c.tally.rcptErrors, c.tally.junk = 0, 0
+		c.tally.refusals, c.tally.junk = 0, 0
 		if receipt == "" {
 			c.tally.messages++
 			receipt = "OK"

@@ -47,6 +47,7 @@ func (c *conn) mail(args string) {
 	if err := c.session.Mail(from, &m.MailOptions); err != nil {
 		r := c.fail("MAIL", err)
 		c.s.o.Logger.InfoContext(c.ctx, logx.MailRefused, "from", from, "remote", c.peer.Remote.Addr(), "code", r.status, "reason", r.lines[0])
+		c.refusal("senders")
 		return
 	}
 	c.tally.mails++
@@ -55,8 +56,15 @@ func (c *conn) mail(args string) {
 	c.answer(250, code(2, 1, 0), "Sender OK")
 }
 
-// maxRcptErrors bounds the search for addresses that exist.
-const maxRcptErrors = 100
+// maxRefusals bounds the search for addresses that exist, or that one may use, until a message is taken.
+const maxRefusals = 100
+
+// refusal counts an address that the desk refused.
+func (c *conn) refusal(what string) {
+	if c.tally.refusals++; c.tally.refusals >= maxRefusals && c.closing == "" {
+		c.farewell("too many errors", 421, code(4, 7, 0), "Too many refused "+what+", closing")
+	}
+}
 
 // rcpt is RCPT TO:<forward-path> parameters (RFC 5321 section 4.1.1.3).
 func (c *conn) rcpt(args string) {
@@ -95,9 +103,7 @@ func (c *conn) rcpt(args string) {
 	if err := c.session.Rcpt(to, &r.RcptOptions); err != nil {
 		f := c.fail("RCPT", err)
 		c.s.o.Logger.InfoContext(c.ctx, logx.RcptRefused, "from", c.from, "to", to, "remote", c.peer.Remote.Addr(), "code", f.status, "reason", f.lines[0])
-		if c.tally.rcptErrors++; c.tally.rcptErrors >= maxRcptErrors && c.closing == "" {
-			c.farewell("too many errors", 421, code(4, 7, 0), "Too many refused recipients, closing")
-		}
+		c.refusal("recipients")
 		return
 	}
 	c.state |= inRcpt

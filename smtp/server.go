@@ -69,7 +69,7 @@ type conn struct {
 
 // tally counts what limits and logs need.
 type tally struct {
-	commands, mails, messages, errors, rcptErrors, junk int
+	commands, mails, messages, errors, refusals, junk int
 }
 
 // spoken is a command as it was read.

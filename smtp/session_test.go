@@ -95,9 +95,48 @@ func TestLongLines(t *testing.T) {
 func TestGuessingRecipients(t *testing.T) {
 	s := NewServer(Options{Hostname: "mx.test", Desk: &notebook{}})
 	out := talk(t, s, "EHLO c\r\nMAIL FROM:<a@x.test>\r\n"+strings.Repeat("RCPT TO:<nobody@y.test>\r\n", 150))
-	if strings.Count(out, "550 5.1.1") != maxRcptErrors || !strings.HasSuffix(out, "421 4.7.0 Too many refused recipients, closing\r\n") {
+	if strings.Count(out, "550 5.1.1") != maxRefusals || !strings.HasSuffix(out, "421 4.7.0 Too many refused recipients, closing\r\n") {
 		t.Errorf("%d refused, end %q", strings.Count(out, "550 5.1.1"), out[len(out)-100:])
 	}
+}
+
+// TestGuessingSenders ends too: each refusal is a line in the log, and a client that never logs in hears nothing else.
+func TestGuessingSenders(t *testing.T) {
+	s := NewServer(Options{Hostname: "mx.test", Desk: &notebook{}})
+	out := talk(t, s, "EHLO c\r\n"+strings.Repeat("MAIL FROM:<two@x.test>\r\n", 150))
+	if n := strings.Count(out, "550 5.0.0 and another"); n != maxRefusals || !strings.HasSuffix(out, "421 4.7.0 Too many refused senders, closing\r\n") {
+		t.Errorf("%d refused, end %q", n, out[len(out)-100:])
+	}
+}
+
+// TestChunkIsAnsweredAtOnce: the reply to a chunk does not wait for the octets of the next one, whose BDAT line is here already
+// (RFC 2920 section 3.2: when the input is empty, replies are sent).
+func TestChunkIsAnsweredAtOnce(t *testing.T) {
+	s := NewServer(Options{Hostname: "mx.test", Desk: &notebook{}})
+	c := dial(t, t.Context(), s, "smtp")
+	k := wire.New(c, wire.Options{ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second})
+	say := func(text string) { k.WriteString(text); k.Flush() }
+	hear := func(want string) {
+		t.Helper()
+		for {
+			line, err := k.ReadLine(1000)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if bytes.HasPrefix(line, []byte(want)) {
+				return
+			}
+		}
+	}
+	hear("220 ")
+	say("EHLO c\r\n")
+	hear("250 ")
+	say("MAIL FROM:<a@x.test>\r\nRCPT TO:<b@y.test>\r\nBDAT 3\r\n")
+	hear("250 2.1.5")
+	say("a\r\nBDAT 3 LAST\r\n")
+	hear("250 2.0.0 3 octets")
+	say("b\r\n")
+	hear("250 2.0.0 OK")
 }
 
 func TestMailsOfOneConnection(t *testing.T) {
