@@ -17,6 +17,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/smtp"
 	"github.com/posthouse-mail/posthouse/smtp/queue"
+	"github.com/posthouse-mail/posthouse/store/kv"
 	"github.com/posthouse-mail/posthouse/store/storetest"
 )
 
@@ -181,4 +182,44 @@ func TestManyNamed(t *testing.T) {
 	if !strings.Contains(fmt.Sprint(err), "Too many") {
 		t.Errorf("%q, %v: %d of 7,001 recipients were taken", receipt, err, len(r.waiting(t)))
 	}
+}
+
+// TestStolenAccount: a session that stays connected sends nothing more after its password was changed, or its account disabled.
+func TestStolenAccount(t *testing.T) {
+	r := newRig(t)
+	in := func(password string) *session {
+		t.Helper()
+		s := r.desk.session(t.Context(), smtp.Peer{Hello: "c", Extended: true, Remote: netip.MustParseAddrPort("127.0.0.1:4711")})
+		m, err := s.Auth("PLAIN")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, done, err := m.Next([]byte("\x00alice@alpha.test\x00" + password)); !done || err != nil {
+			t.Fatal(done, err)
+		}
+		if err := s.Mail("alice@alpha.test", nil); err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	gone := func(s *session) {
+		t.Helper()
+		for _, from := range []string{"alice@alpha.test", ""} {
+			if err := s.Mail(from, nil); !strings.Contains(fmt.Sprint(err), "421") {
+				t.Errorf("MAIL FROM:<%s>: %v", from, err)
+			}
+		}
+	}
+	s := in("posthouse")
+	if err := r.desk.o.Directory.SetPassword(t.Context(), r.ids["alice"], "another password"); err != nil {
+		t.Fatal(err)
+	}
+	gone(s)
+	s = in("another password")
+	if err := r.db.Update(t.Context(), func(tx *kv.Tx) error {
+		return errors.Join(r.desk.o.Directory.RemoveAlias(tx, address(t, "sales@alpha.test")), r.desk.o.Directory.RemoveAccount(tx, r.ids["alice"]))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	gone(s)
 }

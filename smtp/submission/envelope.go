@@ -16,6 +16,9 @@ func (s *session) Mail(from string, o *gosmtp.MailOptions) error {
 	if s.who.may == nil {
 		return smtp.Refuse(530, gosmtp.EnhancedCode{5, 7, 0}, "Log in first (AUTH)")
 	}
+	if err := s.standing(); err != nil {
+		return err
+	}
 	e, err := smtp.NewEnvelope(from, o)
 	if err != nil {
 		return err

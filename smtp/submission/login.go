@@ -23,11 +23,29 @@ func (s *session) AuthMechanisms() []string { return s.d.o.Directory.Mechanisms(
 
 // Auth starts a mechanism.
 func (s *session) Auth(mechanism string) (gosasl.Server, error) {
-	m, err := s.d.o.Directory.SASL(s.ctx, s.client(), mechanism, s.login)
+	m, err := s.d.o.Directory.SASL(s.ctx, s.client(), mechanism, s.proved)
 	if err != nil {
 		return nil, s.loginError(err)
 	}
 	return &login{s: s, m: m}, nil
+}
+
+// proved is login by AUTH: it ends with the password, or the account, that it was made with.
+func (s *session) proved(id auth.Identity) {
+	s.login(id)
+	s.who.stands = func(ctx context.Context) error { return s.d.o.Directory.Standing(ctx, id, auth.DoorSubmission) }
+}
+
+// standing refuses a sender whose login counts no more: 421, so that the client connects and logs in again.
+func (s *session) standing() error {
+	if s.who.stands == nil {
+		return nil
+	}
+	err := s.who.stands(s.ctx)
+	if errors.Is(err, auth.ErrNoAccount) || errors.Is(err, auth.ErrDoorClosed) || errors.Is(err, auth.ErrCredentials) {
+		return smtp.Refuse(421, gosmtp.EnhancedCode{4, 7, 0}, "The account has changed, log in again")
+	}
+	return err
 }
 
 // login makes the session the account's.

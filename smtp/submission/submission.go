@@ -104,6 +104,7 @@ type sender struct {
 	main   mail.Address // completes a message without From
 	may    func(ctx context.Context, a mail.Address) (bool, error)
 	authed bool
+	stands func(context.Context) error // an error once the login counts no more; nil: it cannot end
 }
 
 // listed allows some addresses.
