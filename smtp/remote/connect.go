@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 	"strings"
 
@@ -205,6 +206,9 @@ func saidNo(to candidate, security string, err error) queue.Result {
 func plain(err error) string {
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		err = op.Err
+	}
+	if call, ok := errors.AsType[*os.SyscallError](err); ok { // "connect: connection refused": the caller says what was done
+		err = call.Err
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return "no answer in time"

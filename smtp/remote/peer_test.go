@@ -8,8 +8,10 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -69,7 +71,7 @@ func (n *net2) dial(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 	n.dialled = append(n.dialled, to.String())
 	list := n.scripts[to.String()]
 	if len(list) == 0 {
-		return nil, &net.OpError{Op: "dial", Err: fmt.Errorf("connection refused")}
+		return nil, &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 	}
 	n.scripts[to.String()] = list[1:]
 	if list[0] == "HANG" {
