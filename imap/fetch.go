@@ -31,6 +31,7 @@ func (c *conn) fetch(ctx context.Context, r *request) error {
 		c.enableCondstore() // RFC 7162 section 3.1: asking for it switches it on
 	}
 	f := newFetcher(c, ctx, r, &p)
+	defer f.ahead.leave()
 	if err := f.rows(ranges); err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ type ahead struct {
 	list []numbered               // what is to be answered for
 	ring [aheadMessages]aheadSlot // message i of the list stands in ring[i%aheadMessages]
 
-	helped bool // there is a helper
+	helped bool // this FETCH may have a helper, and the whole ring
 	helper sync.WaitGroup
 
 	mu      sync.Mutex
@@ -46,38 +46,49 @@ type aheadSlot struct {
 	done  bool // guarded by ahead.mu
 }
 
-// begin has the messages opened ahead when that pays; end must follow.
+// begin has the messages opened ahead when that pays; end must follow, and leave behind the last.
 func (a *ahead) begin(f *fetcher, list []numbered) {
 	a.f, a.list, a.claimed, a.turn, a.ended = f, list, 0, 0, false
 	if a.moved == nil {
 		a.moved = sync.NewCond(&a.mu)
 	}
-	if len(list) < aheadLeast {
-		return
+	if len(list) >= aheadLeast && !a.helped {
+		select {
+		case f.c.s.ahead <- struct{}{}:
+			a.helped = true
+		default:
+		}
 	}
-	select {
-	case f.c.s.ahead <- struct{}{}:
-	default:
-		return
+	if a.helped {
+		a.helper.Go(a.run)
 	}
-	a.helped = true
-	a.helper.Go(a.run)
 }
 
 // end waits for the helper and closes what is open.
 func (a *ahead) end() {
-	if a.helped {
-		a.mu.Lock()
-		a.ended = true
-		a.moved.Signal()
-		a.mu.Unlock()
-		a.helper.Wait()
-		<-a.f.c.s.ahead
-		a.helped = false
-	}
+	a.mu.Lock()
+	a.ended = true
+	a.moved.Signal()
+	a.mu.Unlock()
+	a.helper.Wait()
 	for i := range a.ring {
 		a.ring[i].open.close()
 	}
+}
+
+// leave makes room for another FETCH's helper, when the memory of the ring is in use no more.
+func (a *ahead) leave() {
+	if a.helped {
+		<-a.f.c.s.ahead
+	}
+}
+
+// slot is where message i stands: without a helper in one place, so that a FETCH needs the memory of one message.
+func (a *ahead) slot(i int) *aheadSlot {
+	if !a.helped {
+		return &a.ring[0]
+	}
+	return &a.ring[i%aheadMessages]
 }
 
 // run opens messages until all are, or end is called.
@@ -98,7 +109,7 @@ func (a *ahead) next() bool {
 		return false
 	}
 	a.claimed++
-	s := &a.ring[i%aheadMessages]
+	s := a.slot(i)
 	s.done = false
 	a.mu.Unlock()
 	s.load(a.f, a.list[i].Message)
@@ -124,9 +135,9 @@ func (s *aheadSlot) load(f *fetcher, m *store.Message) {
 // it, the next ones are opened here: to sleep and be woken takes longer than to open a small message.
 func (a *ahead) take(i int) (*openMessage, error) {
 	if i > 0 {
-		a.ring[(i-1)%aheadMessages].open.close()
+		a.slot(i - 1).open.close()
 	}
-	s := &a.ring[i%aheadMessages]
+	s := a.slot(i)
 	a.mu.Lock()
 	a.turn = i
 	if a.claimed-i <= aheadMessages/2 { // not for every message, for the same reason

@@ -47,6 +47,9 @@ func TestAhead(t *testing.T) {
 	}
 	check("BODY[]", whole, -1)
 	check("BODY[TEXT]", text, -1)
+	if len(h.server.ahead) != aheadFetches {
+		t.Error("a FETCH gave back a place that it did not have")
+	}
 }
 
 // TestAheadEnds: a FETCH that ends early gives back what it holds, and a panic beside the connection ends the connection only.
@@ -70,6 +73,7 @@ func TestAheadEnds(t *testing.T) {
 		f.ahead.take(0)
 	}()
 	f.ahead.end()
+	f.ahead.leave()
 	if len(s.ahead) != 0 {
 		t.Error("the place is still taken")
 	}
