@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/posthouse-mail/posthouse/web/admin"
+	"github.com/posthouse-mail/posthouse/web/api"
 )
 
 func (p *program) queueCommand(o *options) *cobra.Command {
@@ -29,15 +31,35 @@ func (p *program) queueList(o *options) *cobra.Command {
 		Short: "List what waits",
 		Args:  args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return p.with(cmd.Context(), o, func(v verbs) error {
-				list, err := v.Queue(cmd.Context())
-				if err != nil || o.json {
-					return p.answer(o, list, err)
-				}
-				return p.queueTable(list)
-			})
+			return p.listQueue(cmd.Context(), o)
 		},
 	}
+}
+
+// listQueue shows what waits, and how much of it no house has seen yet.
+func (p *program) listQueue(ctx context.Context, o *options) error {
+	err := p.with(ctx, o, func(v verbs) error {
+		list, err := v.Queue(ctx)
+		if err != nil || o.json {
+			return p.answer(o, list, err)
+		}
+		return p.queueTable(list)
+	})
+	if err != nil || o.json {
+		return err
+	}
+	c, err := o.settings()
+	if err != nil {
+		return err
+	}
+	spooled, err := api.Spooled(c.Data)
+	switch {
+	case err != nil || len(spooled) == 0:
+		return err
+	case len(spooled) == 1:
+		return p.say("1 message was handed in while no house ran; it is taken when one runs")
+	}
+	return p.say("%d messages were handed in while no house ran; they are taken when one runs", len(spooled))
 }
 
 func (p *program) queueTable(list []admin.QueueEntry) error {

@@ -177,13 +177,7 @@ func (p *program) sendmail(ctx context.Context, o *options, argv []string) error
 	}
 	switch s.mode {
 	case 'p':
-		return p.with(ctx, o, func(v verbs) error {
-			list, err := v.Queue(ctx)
-			if err != nil || o.json {
-				return p.answer(o, list, err)
-			}
-			return p.queueTable(list)
-		})
+		return p.listQueue(ctx, o)
 	case 's':
 		return p.smtpOnStdin(ctx, c, s.message)
 	}
