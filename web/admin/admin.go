@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -151,7 +152,7 @@ func domain(s string) (mail.Domain, error) {
 	if err != nil {
 		return "", &Error{Invalid, err.Error(), err}
 	}
-	if strings.HasPrefix(string(d), "[") {
+	if _, err := netip.ParseAddr(string(d)); err == nil || strings.HasPrefix(string(d), "[") {
 		return "", invalid(s + " is an address, no domain name")
 	}
 	return d, nil
