@@ -21,7 +21,11 @@ func ParseAddress(s string) (Address, error) {
 	if err != nil {
 		return Address{}, fmt.Errorf("%w: %q %v", ErrAddress, s, err)
 	}
-	if !strings.HasPrefix(rest, "@") {
+	if rest != "" && rest[0] != '@' {
+		wrong, _ := utf8.DecodeRuneInString(rest)
+		return Address{}, fmt.Errorf("%w: %q has the character %q before its @domain", ErrAddress, s, wrong)
+	}
+	if rest == "" {
 		return Address{}, fmt.Errorf("%w: %q has no @domain", ErrAddress, s)
 	}
 	domain, err := ParseDomain(rest[1:])
