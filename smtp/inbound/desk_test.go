@@ -11,6 +11,7 @@ import (
 
 	"github.com/posthouse-mail/posthouse/smtp"
 	"github.com/posthouse-mail/posthouse/smtp/local"
+	"github.com/posthouse-mail/posthouse/smtp/queue"
 	"github.com/posthouse-mail/posthouse/store"
 	"github.com/posthouse-mail/posthouse/store/kv"
 	"github.com/posthouse-mail/posthouse/store/storetest"
@@ -121,5 +122,29 @@ func TestSizeIsNoPromise(t *testing.T) {
 	}
 	if rows := storetest.Rows(t, r.store, r.ids["bob"], store.Inbox); len(rows) != 1 {
 		t.Errorf("%d messages", len(rows))
+	}
+}
+
+// TestFullMember: mail to an alias does not pass the quota of a full member: its copy waits in the queue, the others have theirs.
+func TestFullMember(t *testing.T) {
+	r := newRig(t)
+	fill, err := r.begin(t, 4700, "bob@alpha.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fill.Logout()
+	s, err := r.begin(t, 1000, "team@alpha.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Data(strings.NewReader("Subject: x\r\n\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	if a, b := storetest.Rows(t, r.store, r.ids["alice"], store.Inbox), storetest.Rows(t, r.store, r.ids["bob"], store.Inbox); len(a) != 1 || len(b) != 0 {
+		t.Errorf("alice has %d, bob %d", len(a), len(b))
+	}
+	items, err := r.queue.List(t.Context(), queue.Filter{})
+	if err != nil || len(items) != 1 || items[0].Envelope.Recipients[0].Address.String() != "bob@alpha.test" {
+		t.Error(items, err)
 	}
 }

@@ -73,13 +73,16 @@ func (t *Transaction) reserved() int64 {
 }
 
 // Add takes a recipient and keeps room for the message in the accounts that it leads to. A full one refuses, unless an alias leads
-// to others as well: they are not made to wait for it, and its copy overshoots.
+// to others as well: they are not made to wait for it, and its copy waits for room in the queue.
 func (t *Transaction) Add(ctx context.Context, to Recipient) error {
 	var full error
+	var boxes []auth.Destination
+	var waiting []mail.Address
 	taken := len(to.Route.Remote)
 	for _, d := range to.Route.Local {
 		if slices.ContainsFunc(t.held, func(h held) bool { return h.account == d.Account }) {
 			taken++
+			boxes = append(boxes, d)
 			continue
 		}
 		quota, err := t.carrier.o.Store.Reserve(ctx, d.Account, t.reserved())
@@ -88,15 +91,20 @@ func (t *Transaction) Add(ctx context.Context, to Recipient) error {
 			if full, err = t.fullBox(ctx, d.Account, t.Size); err != nil {
 				return err
 			}
+			waiting = append(waiting, d.Address)
 		case err != nil:
 			return err
 		default:
 			taken++
+			boxes = append(boxes, d)
 			t.held = append(t.held, held{d.Account, quota})
 		}
 	}
 	if taken == 0 && full != nil {
 		return full
+	}
+	if len(waiting) > 0 {
+		to.Route.Local, to.Route.Remote = boxes, slices.Concat(to.Route.Remote, waiting)
 	}
 	t.To = append(t.To, to)
 	return nil
