@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"time"
 
 	gosmtp "github.com/emersion/go-smtp"
 	"github.com/prometheus/client_golang/prometheus"
@@ -173,7 +174,7 @@ func (c *conn) readLine(max int) ([]byte, bool) {
 			return nil, false
 		}
 	}
-	line, err := c.c.ReadLine(max)
+	line, err := c.wholeLine(max)
 	if err == wire.ErrLineTooLong {
 		c.bad(500, code(5, 5, 6), "Line too long")
 		return nil, false
@@ -189,6 +190,22 @@ func (c *conn) readLine(max int) ([]byte, bool) {
 		}
 	}
 	return line, true
+}
+
+// wholeLine reads the line whose beginning is here. A shutdown does not wait for a client that stopped inside of it.
+func (c *conn) wholeLine(max int) ([]byte, error) {
+	if c.c.HasLine() {
+		return c.c.ReadLine(max)
+	}
+	stop := context.AfterFunc(c.wait, func() {
+		_ = c.c.NetConn().SetReadDeadline(time.Unix(1, 0)) // fails only on a connection that has ended
+	})
+	defer stop()
+	line, err := c.c.ReadLine(max)
+	if err == wire.ErrTimeout && c.wait.Err() != nil {
+		err = context.Cause(c.wait)
+	}
+	return line, err
 }
 
 // lost ends the connection because nothing more can be read; the client is told where it may still listen.

@@ -340,3 +340,23 @@ func TestFixLines(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestShutdownInHalfALine: a client that stopped inside of a command hears 421 like one that says nothing, and holds nobody up.
+func TestShutdownInHalfALine(t *testing.T) {
+	ctx, shutdown := context.WithCancelCause(t.Context())
+	s := NewServer(Options{Hostname: "mx.test", Desk: &notebook{}})
+	c := dialTCP(t, ctx, s, "smtp")
+	k := wire.New(c, wire.Options{ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second})
+	if line, err := k.ReadLine(1000); err != nil || !bytes.HasPrefix(line, []byte("220 ")) {
+		t.Fatal(string(line), err)
+	}
+	k.WriteString("NOOP\r\nNOO")
+	k.Flush()
+	if line, err := k.ReadLine(1000); err != nil || !bytes.HasPrefix(line, []byte("250 ")) {
+		t.Fatal(string(line), err)
+	}
+	shutdown(serve.ErrShutdown)
+	if line, err := k.ReadLine(1000); err != nil || !bytes.HasPrefix(line, []byte("421 4.3.2")) {
+		t.Error(string(line), err)
+	}
+}
