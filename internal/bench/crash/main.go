@@ -35,23 +35,26 @@ func main() {
 	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()), "of the moments and of the load")
 	binary := flag.String("binary", "bin/posthouse", "the server")
 	base := flag.Int("base", 24000, "first port")
+	dir := flag.String("dir", "", "folder for the house; a small file system shows what a full disk does")
 	flag.Parse()
 	fmt.Printf("seed %d\n", *seed)
-	if err := run(*binary, *base, *kills, *seed); err != nil {
+	h := &house.House{
+		Binary: *binary, Base: *base,
+		Extra: "[queue]\nretry = [\"2s\"]\ndelay_notice = \"0s\"\n", // results of attempts are written all the time
+	}
+	if err := run(h, *dir, *kills, *seed); err != nil {
 		fmt.Fprintln(os.Stderr, "crash:", err)
 		os.Exit(1)
 	}
 }
 
-func run(binary string, base, kills int, seed uint64) error {
-	dir, err := os.MkdirTemp("", "posthouse-crash-")
+func run(h *house.House, under string, kills int, seed uint64) error {
+	dir, err := os.MkdirTemp(under, "posthouse-crash-")
 	if err != nil {
 		return err
 	}
-	t := newTrial(&house.House{
-		Binary: binary, Dir: dir, Base: base,
-		Extra: "[queue]\nretry = [\"2s\"]\ndelay_notice = \"0s\"\n", // results of attempts are written all the time
-	}, seed)
+	h.Dir = dir
+	t := newTrial(h, seed)
 	if err := t.rounds(kills); err != nil {
 		return fmt.Errorf("after kill %d (data kept in %s, run again with -seed %d): %w", t.kills, dir, seed, err)
 	}
