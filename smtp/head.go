@@ -98,8 +98,8 @@ func headerLine(line []byte, first bool) bool {
 	if line[0] == ' ' || line[0] == '\t' {
 		return !first
 	}
-	if first && (bytes.HasPrefix(line, []byte("From ")) || bytes.HasPrefix(line, []byte(">From "))) {
-		return true // the separator of a mailbox file, left in by a careless program
+	if first && mboxLine(line) {
+		return true // left in by a careless program
 	}
 	name, _, ok := bytes.Cut(line, []byte(":"))
 	if !ok {
@@ -112,4 +112,20 @@ func headerLine(line []byte, first bool) bool {
 		}
 	}
 	return len(name) > 0
+}
+
+// WithoutMboxLine drops the separator of a mailbox file in front of a header: no field, and behind fields of ours it would end the header
+// for many readers.
+func WithoutMboxLine(header []byte) []byte {
+	if !mboxLine(header) {
+		return header
+	}
+	for more := true; more; more = len(header) > 0 && (header[0] == ' ' || header[0] == '\t') { // a folded line behind it would continue a field of ours
+		_, header, _ = bytes.Cut(header, []byte("\n"))
+	}
+	return header
+}
+
+func mboxLine(line []byte) bool {
+	return bytes.HasPrefix(line, []byte("From ")) || bytes.HasPrefix(line, []byte(">From "))
 }

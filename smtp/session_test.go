@@ -360,3 +360,14 @@ func TestShutdownInHalfALine(t *testing.T) {
 		t.Error(string(line), err)
 	}
 }
+
+func TestWithoutMboxLine(t *testing.T) {
+	for in, want := range map[string]string{
+		"": "", "From: a\r\n": "From: a\r\n", "From a\r\nTo: b\r\n": "To: b\r\n", ">From a\r\nTo: b\r\n": "To: b\r\n",
+		"From a": "", "From a\r\n  forged\r\n\tagain\r\nTo: b\r\n": "To: b\r\n",
+	} {
+		if got := string(WithoutMboxLine([]byte(in))); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}

@@ -57,7 +57,7 @@ func (s *session) begin(w io.Writer, id string, header []byte) error {
 		b = append(b, "\r\n"...)
 	}
 	// The empty line is written even where the message had none, so that no line of its body is read as a field of ours.
-	b = append(append(t.Append(b), header...), "\r\n"...)
+	b = append(append(t.Append(b), smtp.WithoutMboxLine(header)...), "\r\n"...)
 	_, err := w.Write(b)
 	return err
 }

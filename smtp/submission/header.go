@@ -71,23 +71,10 @@ func (s *session) begin(w io.Writer, header []byte) error {
 		add.Field("Message-ID", message.NewMessageID(domain))
 	}
 	b = append(b, add.Bytes()...)
-	b = dropped().Append(b, mboxLine(header))
+	b = dropped().Append(b, smtp.WithoutMboxLine(header))
 	b = append(b, "\r\n"...)
 	_, err := w.Write(b)
 	return err
-}
-
-// mboxLine drops a "From " line in front of a header.
-func mboxLine(header []byte) []byte {
-	if s := string(header[:min(len(header), 6)]); strings.HasPrefix(s, "From ") || s == ">From " {
-		for i, c := range header {
-			if c == '\n' {
-				return header[i+1:]
-			}
-		}
-		return nil
-	}
-	return header
 }
 
 // read goes through the fields and refuses what the sender may not say.
