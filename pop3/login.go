@@ -176,6 +176,7 @@ func (c *session) enter(ctx context.Context, id auth.Identity) error {
 		c.s.o.Sessions.leave(id.Account)
 		return err
 	}
+	c.stranger.Stop()
 	c.who, c.drop, c.state = id, drop, transaction
 	c.errors = 0
 	c.ok("maildrop has " + drop.summary())

@@ -24,6 +24,7 @@ import (
 
 const (
 	defaultIdle         = 10 * time.Minute // RFC 1939 section 3: at least
+	loginWait           = 5 * time.Minute  // from the greeting to the login, whatever a stranger says meanwhile
 	defaultWriteTimeout = 5 * time.Minute  // without progress
 	defaultPerAccount   = 20
 	maxErrors           = 20 // of one connection; who makes more is no mail program

@@ -99,6 +99,29 @@ func TestAutologout(t *testing.T) {
 	})
 }
 
+// A stranger cannot hold a connection by talking, not even an octet at a time.
+func TestStrangerIsClosed(t *testing.T) {
+	for _, words := range []string{"CAPA\r\n", "N"} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHouse(t, Options{}, inClear)
+			conn := h.pipe()
+			go io.Copy(io.Discard, conn)
+			start := time.Now()
+			for {
+				if _, err := io.WriteString(conn, words); err != nil {
+					break
+				}
+				time.Sleep(50 * time.Second)
+			}
+			if held := time.Since(start); held > loginWait+time.Minute {
+				t.Errorf("%q held the connection for %v", words, held)
+			}
+			h.conns.Wait()
+			conn.Close()
+		})
+	}
+}
+
 // A client that stops reading is cut, and frees its place.
 func TestStalledClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

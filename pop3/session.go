@@ -22,6 +22,8 @@ type session struct {
 	peer  *serve.Conn
 	began time.Time
 
+	stranger *time.Timer // closes the connection of a client that does not log in
+
 	state  state
 	user   string // from USER, waiting for PASS
 	utf8   bool   // UTF8 was given (RFC 6856)
@@ -41,6 +43,8 @@ func newSession(s *Server, c *serve.Conn) *session {
 func (c *session) run(ctx context.Context) {
 	defer c.w.Close()
 	defer c.leave(ctx)
+	c.stranger = time.AfterFunc(loginWait, func() { c.peer.Close() })
+	defer c.stranger.Stop()
 	// No <timestamp>: APOP would need passwords in clear.
 	c.ok(c.s.o.Hostname + " POP3 ready")
 	for {
