@@ -19,6 +19,7 @@ type Config struct {
 	TLS        TLS        `toml:"tls"`
 	DNS        DNS        `toml:"dns"`
 	Limits     Limits     `toml:"limits"`
+	Store      Store      `toml:"store"`
 	Quota      Quota      `toml:"quota"`
 	Queue      Queue      `toml:"queue"`
 	Remote     Remote     `toml:"remote"`
@@ -148,6 +149,11 @@ type Auth struct {
 	Postmaster    Mailbox `toml:"postmaster"`
 }
 
+// Store is how mail is kept.
+type Store struct {
+	Compress bool `toml:"compress"`
+}
+
 // POP3 is what the POP3 door does differently where its users need it.
 type POP3 struct {
 	Exclusive bool `toml:"exclusive"`
@@ -173,7 +179,7 @@ func Default() *Config {
 		Data: "/var/lib/posthouse",
 		Listen: Listen{
 			SMTP:        []Address{{":25"}},
-			Submission:  []Address{{":587"}},
+			Submission:  []Address{{":587"}, {":2525"}},
 			Submissions: []Address{{":465"}},
 			POP3:        []Address{{":110"}},
 			POP3S:       []Address{{":995"}},
@@ -204,6 +210,7 @@ func Default() *Config {
 			PerHost:     10,
 			Connections: 100,
 		},
+		Store:   Store{Compress: true},
 		Remote:  Remote{Port: 25},
 		Route:   Route{Across: AcrossDirect},
 		Auth:    Auth{Separator: "+"},

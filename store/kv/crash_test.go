@@ -21,11 +21,11 @@ import (
 
 // model is what clients know.
 type model struct {
-	mu                   sync.Mutex
-	asked, acked, found  map[string]bool
-	askedSet, ackedSet   map[string]bool // keys of Updates
-	crashed              atomic.Bool     // answers after this do not count
-	settled, failedFirst int
+	mu                  sync.Mutex
+	asked, acked, found map[string]bool
+	askedSet, ackedSet  map[string]bool // keys of Updates
+	crashed             atomic.Bool     // answers after this do not count
+	failedFirst         int
 }
 
 func newModel() *model {
