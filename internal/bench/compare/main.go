@@ -26,12 +26,13 @@ func main() {
 	binary := flag.String("binary", "bin/posthouse", "the server")
 	rounds := flag.Int("rounds", 3, "how often each measure is taken of each server")
 	only := flag.String("run", "", "regular expression of the measures to take")
+	plain := flag.Bool("plain", false, "mail is stored without compression, as Dovecot's is")
 	source := flag.Int("nsource", 10000, "messages of the smtp-source measure")
 	sc := load.DefaultScale
 	sc.Idle = 1000 // so many that what the process pays once does not count
 	sc.Flags()
 	flag.Parse()
-	if err := run(options{binary: *binary, rounds: *rounds, only: *only, source: *source, scale: sc}); err != nil {
+	if err := run(options{binary: *binary, rounds: *rounds, only: *only, source: *source, scale: sc, plain: *plain}); err != nil {
 		fmt.Fprintln(os.Stderr, "compare:", err)
 		os.Exit(1)
 	}
@@ -40,6 +41,7 @@ func main() {
 type options struct {
 	binary, only   string
 	rounds, source int
+	plain          bool
 	scale          load.Scale
 }
 
@@ -67,6 +69,9 @@ func run(o options) error {
 		return err
 	}
 	c := &contest{options: o, only: only, house: &house.House{Binary: o.binary, Dir: filepath.Join(dir, "house"), Base: 26000}}
+	if o.plain {
+		c.house.Extra = "[store]\ncompress = false\n"
+	}
 	if err := c.house.Setup(); err != nil {
 		return err
 	}
