@@ -183,24 +183,24 @@ func TestSlowDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, auth.Options{})
 		h.people("secret")
-		try := func(remote, user, password string) (error, time.Duration) {
+		try := func(remote, user, password string) (time.Duration, error) {
 			start := time.Now()
 			_, err := h.Login(t.Context(), over(auth.DoorIMAP, remote), user, password)
-			return err, time.Since(start)
+			return time.Since(start), err
 		}
-		if err, _ := try("2001:db8:1::1", "alice@alpha.test", "secret"); err != nil {
+		if _, err := try("2001:db8:1::1", "alice@alpha.test", "secret"); err != nil {
 			t.Fatal(err)
 		}
 		// The same wrong password again and again is a forgotten phone.
 		for range 30 {
-			if err, took := try("192.0.2.1", "bob@alpha.test", "old password"); !errors.Is(err, auth.ErrCredentials) || took > 0 {
+			if took, err := try("192.0.2.1", "bob@alpha.test", "old password"); !errors.Is(err, auth.ErrCredentials) || took > 0 {
 				t.Fatalf("repeated: %v after %v", err, took)
 			}
 		}
 		// One who guesses is held back, longer each time, then refused.
 		refused, held := 0, 0
 		for i := range 12 {
-			err, took := try("192.0.2.66", "alice@alpha.test", string(rune('a'+i)))
+			took, err := try("192.0.2.66", "alice@alpha.test", string(rune('a'+i)))
 			if errors.Is(err, auth.ErrSlowDown) {
 				refused++
 			} else if took > 0 {
@@ -210,11 +210,11 @@ func TestSlowDown(t *testing.T) {
 		if held == 0 || refused == 0 {
 			t.Errorf("guessing: %d held, %d refused", held, refused)
 		}
-		if err, _ := try("192.0.2.66", "bob@alpha.test", "secret"); !errors.Is(err, auth.ErrSlowDown) {
+		if _, err := try("192.0.2.66", "bob@alpha.test", "secret"); !errors.Is(err, auth.ErrSlowDown) {
 			t.Errorf("the guesser's address is not refused elsewhere: %v", err)
 		}
 		// The owner comes in from where he came before, and from the same network.
-		if err, took := try("2001:db8:1::ffff", "alice@alpha.test", "secret"); err != nil || took > 0 {
+		if took, err := try("2001:db8:1::ffff", "alice@alpha.test", "secret"); err != nil || took > 0 {
 			t.Errorf("the owner: %v after %v", err, took)
 		}
 		// Even from a new place he has to wait for seconds only.
@@ -222,18 +222,18 @@ func TestSlowDown(t *testing.T) {
 			remote := netip.AddrFrom4([4]byte{198, 51, 100, byte(i)}).String()
 			try(remote, "alice@alpha.test", "guess "+remote)
 		}
-		if err, took := try("203.0.113.1", "alice@alpha.test", "secret"); err != nil || took > 10*time.Second {
+		if took, err := try("203.0.113.1", "alice@alpha.test", "secret"); err != nil || took > 10*time.Second {
 			t.Errorf("the owner at a new place: %v after %v", err, took)
 		}
 		// Users of a webmail on this machine do not hinder each other.
 		for i := range 12 {
 			try("127.0.0.1", "user"+string(rune('a'+i)), "guess")
 		}
-		if err, took := try("127.0.0.1", "bob@alpha.test", "secret"); err != nil || took > 0 {
+		if took, err := try("127.0.0.1", "bob@alpha.test", "secret"); err != nil || took > 0 {
 			t.Errorf("beside others on loopback: %v after %v", err, took)
 		}
 		time.Sleep(2 * time.Hour)
-		if err, took := try("192.0.2.66", "bob@alpha.test", "secret"); err != nil || took > 0 {
+		if took, err := try("192.0.2.66", "bob@alpha.test", "secret"); err != nil || took > 0 {
 			t.Errorf("after two hours: %v after %v", err, took)
 		}
 	})

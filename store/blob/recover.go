@@ -226,9 +226,8 @@ type scanner struct {
 	frames uint32
 	limit  int64 // the segment's end
 
-	buf   []byte
-	at    int64 // where buf begins
-	table []byte
+	buf []byte
+	at  int64 // where buf begins
 }
 
 func (l *Log) scan(g *segment, end int64) (*scanner, error) {

@@ -247,9 +247,10 @@ func (p *boltPages) scanBack(t Table, from, to []byte, yield func(k, v []byte) b
 	}
 	c := b.Cursor()
 	var k, v []byte
-	if to == nil {
-		k, v = c.Last()
-	} else if k, v = c.Seek(to); k == nil {
+	if to != nil {
+		k, _ = c.Seek(to)
+	}
+	if k == nil { // the table ends before to
 		k, v = c.Last()
 	} else {
 		k, v = c.Prev()
