@@ -73,6 +73,27 @@ func TestReservations(t *testing.T) {
 	full(0)
 }
 
+// TestPromisesFillNoMailbox: strangers who announce much and send nothing keep little of a quota from others.
+func TestPromisesFillNoMailbox(t *testing.T) {
+	r := newRig(t)
+	err := r.db.Update(t.Context(), func(tx *kv.Tx) error { return r.store.SetQuota(tx, r.ids["alice"], store.Quota{Bytes: 20 << 20}) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		if _, err := r.begin(t, 12<<20, "alice@alpha.test"); err != nil {
+			t.Fatal("there is room for each of them:", err)
+		}
+	}
+	honest, err := r.begin(t, 12<<20, "alice@alpha.test")
+	if err != nil {
+		t.Fatal("promises keep honest mail out:", err)
+	}
+	if err := honest.Data(strings.NewReader("Subject: x\r\n\r\n")); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestCutMessage: what did not come to its end is not delivered.
 func TestCutMessage(t *testing.T) {
 	r := newRig(t)

@@ -72,6 +72,20 @@ func (t *Transaction) reserved() int64 {
 	return t.max
 }
 
+// holdMost is how much of a quota an open transaction keeps from others. Strangers announce what they like, or nothing, and may
+// take their time: a few of them must not fill a mailbox with promises. What is larger is reserved when it has arrived.
+const holdMost = 1 << 20
+
+// reserve asks for room for the whole message, and holds no more of it than a transaction may.
+func (t *Transaction) reserve(ctx context.Context, id mail.AccountID) (*store.Reservation, error) {
+	quota, err := t.carrier.o.Store.Reserve(ctx, id, t.reserved())
+	if err != nil || t.reserved() <= holdMost {
+		return quota, err
+	}
+	quota.Release()
+	return t.carrier.o.Store.Reserve(ctx, id, holdMost)
+}
+
 // Add takes a recipient and keeps room for the message in the accounts that it leads to. A full one refuses, unless an alias leads
 // to others as well: they are not made to wait for it, and its copy waits for room in the queue.
 func (t *Transaction) Add(ctx context.Context, to Recipient) error {
@@ -85,7 +99,7 @@ func (t *Transaction) Add(ctx context.Context, to Recipient) error {
 			boxes = append(boxes, d)
 			continue
 		}
-		quota, err := t.carrier.o.Store.Reserve(ctx, d.Account, t.reserved())
+		quota, err := t.reserve(ctx, d.Account)
 		switch {
 		case errors.Is(err, store.ErrOverQuota):
 			if full, err = t.fullBox(ctx, d.Account, t.Size); err != nil {
@@ -128,7 +142,7 @@ const ownWords = 4 << 10
 // fit reserves anew what turned out larger than it was announced: SIZE is a promise of strangers (RFC 1870 section 6.3), and
 // quota is not spent on promises.
 func (t *Transaction) fit(ctx context.Context, size int64) error {
-	if size <= t.reserved()+ownWords {
+	if size <= min(t.reserved(), holdMost)+ownWords {
 		return nil
 	}
 	for i, h := range t.held {
