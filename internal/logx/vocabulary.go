@@ -59,6 +59,8 @@ const (
 	StoreEnded       = "committer ended"                      // records, error: restart; deliveries are in the log
 	StorePanic       = "store operation panicked"             // panic, stack
 	StoreRebuilt     = "tables rebuilt"                       // reason, before, after: octets
+	SideDamaged      = "side tables set aside"                // file, kept, error: stories, reputation and indexes begin anew; no mail is concerned
+	SideFailed       = "side tables not written"              // file, changes, error
 )
 
 // The queue and its carriers.
