@@ -27,8 +27,14 @@ type checker struct {
 	accounts map[mail.AccountID]*recount
 	boxes    map[MailboxID]*checkedBox
 	dropped  map[MailboxID]bool
-	valid    map[uint32]MailboxID // UIDVALIDITY -> mailbox
+	valid    map[validity]MailboxID
 	bodies   []bodyRef
+}
+
+// validity is a UIDVALIDITY in its account: adopted ones may be those of other accounts too.
+type validity struct {
+	account mail.AccountID
+	value   uint32
 }
 
 // recount is what an account's row says, and what was found.
@@ -70,12 +76,12 @@ func (s *Store) Check(ctx context.Context, deep bool) ([]string, error) {
 	}
 	c := &checker{
 		accounts: map[mail.AccountID]*recount{}, boxes: map[MailboxID]*checkedBox{}, dropped: map[MailboxID]bool{},
-		valid: map[uint32]MailboxID{},
+		valid: map[validity]MailboxID{},
 	}
 	err := s.db.View(ctx, func(tx *kv.Tx) error {
 		c.tx = tx
 		for _, step := range []func(){
-			c.holdings, c.drops, c.nameRows, c.mailRows, c.states, c.keywordRows, c.tombstones, c.uidlRows, c.subRows, c.totals, c.aside,
+			c.holdings, c.drops, c.nameRows, c.mailRows, c.states, c.keywordRows, c.tombstones, c.uidlRows, c.imports, c.subRows, c.totals, c.aside,
 		} {
 			if step(); len(c.problems) >= maxProblems {
 				return errEnough

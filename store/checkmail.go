@@ -70,7 +70,7 @@ func (c *checker) page(id MailboxID, b *checkedBox, index uint32, p page) {
 
 // states compares the state rows with the pages and the counters.
 func (c *checker) states() {
-	modSeq, lastValid := counter(c.tx, countModSeq), counter(c.tx, countUIDValidity)
+	modSeq := counter(c.tx, countModSeq)
 	for id, b := range c.boxes {
 		if !b.hasRow {
 			c.bad("mailbox %d (%q of account %d) has no state row", id, b.name, b.account)
@@ -93,10 +93,11 @@ func (c *checker) states() {
 		if st.highest == 0 || is.highest > st.highest || st.highest > modSeq {
 			c.bad("mailbox %d: HIGHESTMODSEQ %d is not between that of its rows %d and the counter %d", id, st.highest, is.highest, modSeq)
 		}
-		if other, ok := c.valid[st.uidValidity]; ok || st.uidValidity == 0 || uint64(st.uidValidity) > lastValid {
-			c.bad("mailbox %d: UIDVALIDITY %d is that of mailbox %d too, or beyond the counter %d", id, st.uidValidity, other, lastValid)
+		v := validity{b.account, st.uidValidity}
+		if other, ok := c.valid[v]; ok || v.value == 0 {
+			c.bad("mailbox %d: UIDVALIDITY %d is that of mailbox %d too, or none", id, v.value, other)
 		}
-		c.valid[st.uidValidity] = id
+		c.valid[v] = id
 		if a := c.accounts[b.account]; a != nil {
 			a.used.Bytes += is.bytes
 			a.used.Messages += uint64(is.exists)

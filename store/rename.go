@@ -163,6 +163,7 @@ func (s *Store) DeleteMailbox(ctx context.Context, id mail.AccountID, name strin
 			return err
 		}
 		tx.Delete(tabNames, nameKey(id, name))
+		retire(tx, &st)
 		m.drop(id, n.id)
 		a.holding.mailboxes--
 		a.count(&st, &state{})
@@ -200,6 +201,7 @@ func (s *Store) DeleteAccount(tx *kv.Tx, id mail.AccountID) error {
 		}
 	}
 	tx.Delete(tabHoldings, key32(uint32(id)))
+	dropRows(tx, tabImports, key32(uint32(id)), after(uint32(id)))
 	m.names = append(m.names, id)
 	return m.end()
 }

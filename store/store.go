@@ -33,11 +33,13 @@ var (
 	ErrExists    = errors.New("store: mailbox exists")
 	ErrBadName   = errors.New("store: mailbox name not allowed") // wrapped with the reason
 	ErrReserved  = errors.New("store: INBOX cannot be deleted")
+	ErrReadOnly  = errors.New("store: deleted mail can only be taken back")
 	ErrNoMessage = errors.New("store: message is gone")
 	ErrOverQuota = errors.New("store: over quota")
 	ErrLimit     = errors.New("store: limit reached") // keywords, messages of one COPY, mailboxes
 	ErrUseTaken  = errors.New("store: special use is taken")
 	ErrKeyword   = errors.New("store: keyword not allowed") // wrapped with the keyword
+	ErrUID       = errors.New("store: uid cannot be kept")  // wrapped with the reason
 	ErrTooBig    = errors.New("store: message is larger than 4 GiB")
 	ErrDamaged   = kv.ErrDamaged // posthouse check store says more
 )

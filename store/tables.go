@@ -18,7 +18,9 @@ const (
 	tabUIDL     kv.Table = "u" // mailbox u32, uid u32 -> UIDL brought from another server
 	tabCounters kv.Table = "s" // name -> u64
 	tabHoldings kv.Table = "h" // account u32 -> limits and usage of the account
-	tabDropped  kv.Table = "d" // mailbox u32 -> account u32: a deleted mailbox whose pages are still there
+	tabImports  kv.Table = "i" // account u32, source u64, modseq u64 -> what was imported; account u32 -> old UIDVALIDITYs (origin.go)
+	tabDropped  kv.Table = "d" // mailbox u32 -> account u32, name: a deleted mailbox whose pages are still there (purge.go)
+	tabKept     kv.Table = "x" // bin mailbox u32, uid u32 -> where the messages from that uid on were (origin.go)
 	tabAside    kv.Table = "z" // of package kv: records that could not be applied; read by Check
 )
 
@@ -66,9 +68,10 @@ type state struct {
 	bytes       uint64
 	tombFloor   ModSeq // tombstones up to it are gone
 	tombs       uint32 // uids that the tombstones name
+	bin         bool   // it holds what the account has expunged (bin.go)
 }
 
-const stateSize = 56
+const stateSize = 56 // of the rows that the first version wrote
 
 func (s *state) encode() []byte {
 	b := make([]byte, 0, stateSize)
@@ -82,7 +85,11 @@ func (s *state) encode() []byte {
 	b = binary.BigEndian.AppendUint32(b, s.firstUnseen)
 	b = binary.BigEndian.AppendUint64(b, s.bytes)
 	b = binary.BigEndian.AppendUint64(b, s.tombFloor)
-	return binary.BigEndian.AppendUint32(b, s.tombs)
+	b = binary.BigEndian.AppendUint32(b, s.tombs)
+	if s.bin {
+		b = append(b, 1)
+	}
+	return b
 }
 
 func decodeState(b []byte) (state, error) {
@@ -101,6 +108,7 @@ func decodeState(b []byte) (state, error) {
 		bytes:       binary.BigEndian.Uint64(b[36:]),
 		tombFloor:   binary.BigEndian.Uint64(b[44:]),
 		tombs:       binary.BigEndian.Uint32(b[52:]),
+		bin:         len(b) > stateSize && b[stateSize] == 1,
 	}, nil
 }
 
@@ -118,30 +126,45 @@ type holding struct {
 	limit, used Quota
 	mailboxes   uint32
 	subs        uint32
+	bin         MailboxID // where expunged mail is kept; 0: none yet
+	pool        Pool      // whose limit counts too; 0: nobody's
+	warned      bool      // its owner knows that it is nearly full (warn.go)
 }
 
-const holdingSize = 40
+const holdingSize = 40 // of the rows that the first version wrote
 
 func (h *holding) encode() []byte {
-	b := make([]byte, 0, holdingSize)
+	b := make([]byte, 0, holdingSize+9)
 	b = binary.BigEndian.AppendUint64(b, h.limit.Bytes)
 	b = binary.BigEndian.AppendUint64(b, h.limit.Messages)
 	b = binary.BigEndian.AppendUint64(b, h.used.Bytes)
 	b = binary.BigEndian.AppendUint64(b, h.used.Messages)
 	b = binary.BigEndian.AppendUint32(b, h.mailboxes)
-	return binary.BigEndian.AppendUint32(b, h.subs)
+	b = binary.BigEndian.AppendUint32(b, h.subs)
+	b = binary.BigEndian.AppendUint32(b, uint32(h.bin))
+	b = binary.BigEndian.AppendUint32(b, uint32(h.pool))
+	if h.warned {
+		return append(b, 1)
+	}
+	return append(b, 0)
 }
 
 func decodeHolding(b []byte) (holding, error) {
 	if len(b) < holdingSize {
 		return holding{}, fmt.Errorf("account row of %d bytes: %w", len(b), ErrDamaged)
 	}
-	return holding{
+	h := holding{
 		limit:     Quota{Bytes: binary.BigEndian.Uint64(b), Messages: binary.BigEndian.Uint64(b[8:])},
 		used:      Quota{Bytes: binary.BigEndian.Uint64(b[16:]), Messages: binary.BigEndian.Uint64(b[24:])},
 		mailboxes: binary.BigEndian.Uint32(b[32:]),
 		subs:      binary.BigEndian.Uint32(b[36:]),
-	}, nil
+	}
+	if len(b) >= holdingSize+9 {
+		h.bin = MailboxID(binary.BigEndian.Uint32(b[holdingSize:]))
+		h.pool = Pool(binary.BigEndian.Uint32(b[holdingSize+4:]))
+		h.warned = b[holdingSize+8] == 1
+	}
+	return h, nil
 }
 
 func loadHolding(tx *kv.Tx, id mail.AccountID) (holding, error) {
