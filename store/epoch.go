@@ -1,8 +1,67 @@
 package store
 
-import "context"
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"github.com/posthouse-mail/posthouse/store/kv"
+)
+
+const (
+	countEpoch = "epoch"
+
+	// More than any store gives between a backup and its restore: changes, and mailboxes beyond one a second.
+	modSeqStep      = 1 << 32
+	uidValidityStep = 1 << 20
+)
 
 // BeginEpoch makes everything that will be given from now on differ from everything that may have been given before by a
-// store that this one was restored or repaired from: a new UIDVALIDITY for every mailbox, ModSeq ahead by 2^32. Uids, ids and
-// UIDLs stay. Its log begins 65,536 segments ahead (kv). Before the first client is served.
-func (s *Store) BeginEpoch(ctx context.Context) error { panic("unbuilt") }
+// store that this one was restored or repaired from: a new UIDVALIDITY for every mailbox (RFC 9051 section 2.3.1.1), ModSeq ahead by
+// 2^32, ids ahead by 4 million log segments. Uids, ids and UIDLs of what is there stay. Before the first client is served; when it is
+// cut short it may run again.
+func (s *Store) BeginEpoch(ctx context.Context) error {
+	if err := s.db.SettleAll(ctx); err != nil {
+		return err
+	}
+	if err := s.db.SkipAhead(ctx); err != nil {
+		return err
+	}
+	return s.db.Update(ctx, func(tx *kv.Tx) error {
+		putCounter(tx, countEpoch, counter(tx, countEpoch)+1)
+		putCounter(tx, countUIDValidity, max(uint64(seconds(s.now().Unix())), counter(tx, countUIDValidity))+uidValidityStep)
+		seq := counter(tx, countModSeq) + modSeqStep
+		putCounter(tx, countModSeq, seq)
+		for _, id := range mailboxIDs(tx) {
+			st, err := loadState(tx, id)
+			if err != nil {
+				return fmt.Errorf("mailbox %d: %w", id, err)
+			}
+			st.uidValidity, st.highest = s.nextUIDValidity(tx), seq
+			tx.Put(tabMail, stateKey(id), st.encode())
+		}
+		return nil
+	})
+}
+
+// Epoch counts how often BeginEpoch ran: part of every state that a client may bring back from before.
+func (s *Store) Epoch(ctx context.Context) (n uint64, err error) {
+	err = s.db.View(ctx, func(tx *kv.Tx) error {
+		n = counter(tx, countEpoch)
+		return nil
+	})
+	return n, err
+}
+
+// mailboxIDs lists every mailbox that has a name.
+func mailboxIDs(tx *kv.Tx) []MailboxID {
+	var out []MailboxID
+	for _, v := range tx.Scan(tabNames, nil, nil) {
+		if len(v) >= 4 {
+			out = append(out, MailboxID(binary.BigEndian.Uint32(v)))
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}

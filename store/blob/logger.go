@@ -34,6 +34,7 @@ type Item struct {
 // pending is one Append: all its items are in one batch.
 type pending struct {
 	items []*Item
+	do    func() error // instead of items: run between two batches
 	size  int64
 	state atomic.Int32 // waiting, then taken by the logger or abandoned by its caller
 	tried bool         // a write was begun; set before done
@@ -83,12 +84,16 @@ func (q *queue) take(out []*pending) (batch []*pending, size int64) {
 	defer q.mu.Unlock()
 	records, n := 0, 0
 	for _, p := range q.list {
-		if records > 0 && (size+p.size > batchBytes || records+len(p.items) > batchRecords) {
+		if len(out) > 0 && (p.do != nil || size+p.size > batchBytes || records+len(p.items) > batchRecords) {
 			break
 		}
 		n++
 		if !p.state.CompareAndSwap(waiting, taken) {
 			continue
+		}
+		if p.do != nil {
+			out = append(out, p)
+			break
 		}
 		out, size, records = append(out, p), size+p.size, records+len(p.items)
 	}
@@ -224,11 +229,14 @@ func (l *Log) run() {
 			err := l.o.Admit()
 			batch, size := l.queue.take(l.tail.batch[:0])
 			l.tail.batch = batch
-			if err == nil {
-				err = l.room.ask(size)
-			}
-			if err == nil && len(batch) > 0 {
-				err = l.commit(batch, size)
+			switch {
+			case err != nil || len(batch) == 0:
+			case batch[0].do != nil:
+				err = batch[0].do()
+			default:
+				if err = l.room.ask(size); err == nil {
+					err = l.commit(batch, size)
+				}
 			}
 			for _, p := range batch {
 				p.done <- err

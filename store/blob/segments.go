@@ -159,6 +159,7 @@ type spares struct {
 
 	mu    sync.Mutex
 	next  uint32
+	floor uint32 // spares below it are not used any more
 	ready []spare
 }
 
@@ -245,6 +246,10 @@ func (s *spares) fill(done <-chan struct{}) {
 			continue // who needs one makes it, and tells its client why that fails
 		}
 		s.mu.Lock()
+		if made[0].number < s.floor {
+			s.remove(made)
+			made = nil
+		}
 		s.ready = append(s.ready, made...)
 		s.mu.Unlock()
 	}

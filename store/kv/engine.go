@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -13,6 +14,8 @@ type engine interface {
 	// update runs fn and makes what it wrote durable, all or nothing. It is called by one goroutine. An error that is not fn's own
 	// is errFatal unless the tables are sure to be as before.
 	update(fn func(pages) error) error
+	// copyTo writes one consistent picture of all tables into a new file of bbolt's and returns applied as it stands in it.
+	copyTo(ctx context.Context, path string) (applied []byte, err error)
 	// written is how many octets the commits have written, and how many syncs they needed.
 	written() (octets, syncs uint64)
 	close() error
