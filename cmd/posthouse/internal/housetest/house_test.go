@@ -188,9 +188,16 @@ func (h *house) start() {
 	if err != nil {
 		h.t.Fatal(err)
 	}
+	h.serve(c)
+}
+
+// serve makes the house of c and opens its doors.
+func (h *house) serve(c *config.Config) {
+	h.t.Helper()
 	h.Level = new(slog.LevelVar)
 	h.Level.Set(slog.LevelDebug)
 	ctx, stop := context.WithCancel(h.t.Context())
+	var err error
 	h.Daemon, err = daemon.New(ctx, daemon.Options{
 		Config: c, File: h.settingsFile(), Level: h.Level, Version: "test", Logger: logx.New(h.log, logx.Options{Level: h.Level}),
 	})
