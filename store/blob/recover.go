@@ -304,22 +304,11 @@ func (s *scanner) record(off int64) (header, Record, error) {
 
 // body checks frame table and frames.
 func (s *scanner) body(h *header, off int64) error {
-	tableAt, framesAt := off, off+frameEntry*int64(h.frames)
-	if h.flags&flagLate != 0 {
-		tableAt, framesAt = off+int64(h.stored), off
-	}
-	p, err := s.bytes(tableAt, frameEntry*int64(h.frames))
+	frames, err := s.frameTable(h, off)
 	if err != nil {
 		return err
 	}
-	if checksum(s.seed, p) != h.bcrc {
-		return fmt.Errorf("frame table of the record at %s: checksum differs: %w", h.at, ErrDamaged)
-	}
-	frames, err := parseTable(p, h)
-	if err != nil {
-		return err
-	}
-	for i, f := range place(frames, int(h.lead), framesAt) {
+	for i, f := range frames {
 		p, err := s.bytes(f.offset, int64(f.stored))
 		if err != nil {
 			return err
@@ -329,6 +318,26 @@ func (s *scanner) body(h *header, off int64) error {
 		}
 	}
 	return nil
+}
+
+// frameTable reads and checks the frame table of a record whose meta ends at off: the frames in the order they are read in.
+func (s *scanner) frameTable(h *header, off int64) ([]placed, error) {
+	tableAt, framesAt := off, off+frameEntry*int64(h.frames)
+	if h.flags&flagLate != 0 {
+		tableAt, framesAt = off+int64(h.stored), off
+	}
+	p, err := s.bytes(tableAt, frameEntry*int64(h.frames))
+	if err != nil {
+		return nil, err
+	}
+	if checksum(s.seed, p) != h.bcrc {
+		return nil, fmt.Errorf("frame table of the record at %s: checksum differs: %w", h.at, ErrDamaged)
+	}
+	frames, err := parseTable(p, h)
+	if err != nil {
+		return nil, err
+	}
+	return place(frames, int(h.lead), framesAt), nil
 }
 
 // witness looks behind off for a record that was written when synced was durable already.
