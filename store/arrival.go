@@ -95,6 +95,14 @@ func (a *Arrival) head() []byte {
 	return message.AppendPart(b, a.sum.Root)
 }
 
+// headMessageHash is the hash of the Message-ID in a stored head; 0 when it has none.
+func headMessageHash(head []byte) uint64 {
+	if len(head) < headFixed || head[0] != headVersion {
+		return 0
+	}
+	return binary.BigEndian.Uint64(head[9:])
+}
+
 // headThread is the thread of a stored head; 0 when it has none.
 func headThread(head []byte) uint64 {
 	if len(head) < headFixed || head[0] != headVersion {

@@ -23,6 +23,7 @@ type box struct {
 	st, was state
 	changed bool
 	hintOff bool // the message that the first-unseen hint names may be seen or gone: look
+	keeping bool // the row that is being added has its uid from another server
 
 	tail      page           // page that rows are being added to; nil: none
 	tailBuf   *[pageMax]byte // it stands in, from the store's pool
@@ -39,6 +40,9 @@ func (b *box) touch() ModSeq {
 // add appends a row behind the last uid and returns its uid. The row is copied.
 func (b *box) add(r row) UID {
 	seq := b.touch()
+	if !b.keeping {
+		b.st.uidNext = max(b.st.uidNext, b.st.reserve)
+	}
 	uid := b.st.uidNext
 	index := uid >> pageShift
 	if b.tail == nil || b.tailIndex != index {
@@ -67,7 +71,9 @@ func (b *box) add(r row) UID {
 }
 
 // full reports whether n more messages would run out of uids.
-func (b *box) full(n int) bool { return uint64(b.st.uidNext)+uint64(n) > 0xffffffff-1 }
+func (b *box) full(n int) bool {
+	return uint64(max(b.st.uidNext, b.st.reserve))+uint64(n) > 0xffffffff-1
+}
 
 // flush writes the page that rows were added to.
 func (b *box) flush() {
@@ -105,7 +111,7 @@ func (b *box) end() error {
 	if b.hintOff || b.st.unseen == 0 {
 		b.moveUnseen()
 	}
-	if b.st.bytes != b.was.bytes || b.st.exists != b.was.exists {
+	if !b.st.bin && (b.st.bytes != b.was.bytes || b.st.exists != b.was.exists) {
 		a, err := b.m.account(b.st.account)
 		if err != nil {
 			return err

@@ -58,6 +58,8 @@ type checkedBox struct {
 	kw      *keywords
 	used    Flags
 	tombs   uint64
+	bin     bool
+	kept    []UIDRange // uids of a bin whose origin stands in table x
 }
 
 // bodyRef names one message that has a body, for the report.
@@ -81,7 +83,7 @@ func (s *Store) Check(ctx context.Context, deep bool) ([]string, error) {
 	err := s.db.View(ctx, func(tx *kv.Tx) error {
 		c.tx = tx
 		for _, step := range []func(){
-			c.holdings, c.drops, c.nameRows, c.mailRows, c.states, c.keywordRows, c.tombstones, c.uidlRows, c.imports, c.subRows, c.totals, c.aside,
+			c.holdings, c.drops, c.nameRows, c.mailRows, c.states, c.keywordRows, c.tombstones, c.uidlRows, c.keptRows, c.imports, c.subRows, c.totals, c.aside,
 		} {
 			if step(); len(c.problems) >= maxProblems {
 				return errEnough
@@ -132,12 +134,20 @@ func (c *checker) holdings() {
 			continue
 		}
 		c.accounts[id] = &recount{row: h}
+		if h.bin != 0 {
+			c.addBin(id, h.bin)
+		}
 	}
 }
 
 func (c *checker) drops() {
-	for k := range c.rows(tabDropped, 4, 4) {
-		c.dropped[MailboxID(binary.BigEndian.Uint32(k))] = true
+	for k, v := range c.rows(tabDropped, 4, 4) {
+		d, err := decodeDropped(k, v)
+		if err != nil {
+			c.bad("deleted mailbox %x: %v", k, err)
+			continue
+		}
+		c.dropped[d.id] = true
 	}
 }
 

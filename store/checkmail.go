@@ -98,7 +98,10 @@ func (c *checker) states() {
 			c.bad("mailbox %d: UIDVALIDITY %d is that of mailbox %d too, or none", id, v.value, other)
 		}
 		c.valid[v] = id
-		if a := c.accounts[b.account]; a != nil {
+		if st.bin != b.bin {
+			c.bad("mailbox %d: the state row and the account do not agree whether it is the bin", id)
+		}
+		if a := c.accounts[b.account]; a != nil && !b.bin {
 			a.used.Bytes += is.bytes
 			a.used.Messages += uint64(is.exists)
 		}

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"fmt"
-	"math/bits"
 	"slices"
 
 	"github.com/posthouse-mail/posthouse/store/kv"
@@ -25,8 +24,9 @@ func (s *Store) Copy(ctx context.Context, from MailboxID, ranges []UIDRange, to 
 	var out Copied
 	err := s.db.Update(ctx, func(tx *kv.Tx) error {
 		m := s.begin(tx)
-		if tx.Get(tabMail, stateKey(from)) == nil {
-			return ErrNoMailbox
+		src, err := loadState(tx, from)
+		if err != nil {
+			return err
 		}
 		dst, err := m.box(to)
 		if err != nil {
@@ -41,7 +41,7 @@ func (s *Store) Copy(ctx context.Context, from MailboxID, ranges []UIDRange, to 
 				return fmt.Errorf("%w: one copy takes at most %d messages", ErrLimit, maxCopy)
 			}
 		}
-		t := transfer{m: m, from: from, dst: dst, raw: raw, grow: true}
+		t := transfer{m: m, from: from, bin: src.bin, dst: dst, raw: raw, grow: true}
 		if err := t.check(); err != nil {
 			return err
 		}
@@ -66,7 +66,7 @@ func (s *Store) Move(ctx context.Context, from MailboxID, ranges []UIDRange, to 
 		var left []UIDRange
 		err := s.db.Update(ctx, func(tx *kv.Tx) error {
 			m := s.begin(tx)
-			src, err := m.box(from)
+			src, err := m.anyBox(from)
 			if err != nil {
 				return err
 			}
@@ -97,12 +97,16 @@ func (s *Store) Move(ctx context.Context, from MailboxID, ranges []UIDRange, to 
 
 func (s *Store) moveStep(m *mutation, src, dst *box, todo []UIDRange) (Copied, []UIDRange, error) {
 	gone := src.gather(todo, stepRows, func(row) bool { return true })
-	t := transfer{m: m, from: src.id, dst: dst, raw: slices.Clone(gone.raw), grow: src.st.account != dst.st.account}
+	t := transfer{m: m, from: src.id, bin: src.st.bin, dst: dst, raw: slices.Clone(gone.raw)}
+	t.grow = src.st.account != dst.st.account || src.st.bin
 	if err := t.check(); err != nil {
 		return Copied{}, nil, err
 	}
 	src.remove(&gone)
 	out := t.add()
+	if src.st.bin {
+		m.trimKept(src)
+	}
 	return out, gone.rest, m.end()
 }
 
@@ -110,6 +114,7 @@ func (s *Store) moveStep(m *mutation, src, dst *box, todo []UIDRange) (Copied, [
 type transfer struct {
 	m    *mutation
 	from MailboxID
+	bin  bool // from is one
 	dst  *box
 	raw  []byte
 	grow bool // the destination's account has more afterwards: its quota is asked
@@ -155,35 +160,45 @@ func (t *transfer) add() Copied {
 
 // mapKeywords gives the rows the bits that their keywords have in the destination.
 func (t *transfer) mapKeywords() error {
-	n := t.len()
-	const system = Flags(1)<<firstKeyword - 1
-	var used Flags
-	for i := range n {
-		used |= t.at(i).flags()
-	}
-	used &^= system
-	if used == 0 || t.from == t.dst.id {
+	if t.from == t.dst.id {
 		return nil
 	}
-	there, here := loadKeywords(t.m.tx, t.from), loadKeywords(t.m.tx, t.dst.id)
-	var to [64]Flags
-	for left := used; left != 0; left &= left - 1 {
-		bit := bits.TrailingZeros64(uint64(left))
-		if bit-firstKeyword >= len(there.names) {
-			continue // a bit without a name means nothing
-		}
-		f, err := here.learn(there.names[bit-firstKeyword])
-		if err != nil {
+	rows := make([]row, t.len())
+	for i := range rows {
+		rows[i] = t.at(i)
+	}
+	here := loadKeywords(t.m.tx, t.dst.id)
+	bits := newKeywordMap(loadKeywords(t.m.tx, t.from), here, rows)
+	if bits.err != nil {
+		return bits.err
+	}
+	if t.bin {
+		if err := t.regain(here, bits, rows); err != nil {
 			return err
 		}
-		to[bit] = f
+	} else if bits.used != 0 {
+		for _, r := range rows {
+			r.setFlags(bits.apply(r.flags()))
+		}
 	}
 	here.save(t.m.tx)
-	for i := range n {
-		r := t.at(i)
-		f := r.flags() & system
-		for left := r.flags() &^ system; left != 0; left &= left - 1 {
-			f |= to[bits.TrailingZeros64(uint64(left))]
+	return nil
+}
+
+// regain is mapKeywords for a bin, some of whose keywords may stand in table x.
+func (t *transfer) regain(here *keywords, bits *keywordMap, rows []row) error {
+	runs, err := keptRuns(t.m.tx, t.from)
+	if err != nil {
+		return err
+	}
+	for _, r := range rows {
+		f := bits.apply(r.flags())
+		if o := keptOf(runs, r.uid()); o != nil && len(o.lost) > 0 {
+			more, err := here.learnAll(o.lostOf(r.uid()))
+			if err != nil {
+				return err
+			}
+			f |= more
 		}
 		r.setFlags(f)
 	}

@@ -7,7 +7,7 @@ import (
 	"github.com/posthouse-mail/posthouse/store/kv"
 )
 
-// Expunge removes the messages in ranges; onlyDeleted: those with Deleted set. It returns the removed uids and the ModSeq of the removal (0: nothing was removed).
+// Expunge removes the messages in ranges, into the bin (bin.go); onlyDeleted: those with Deleted set. It returns the removed uids and the ModSeq of the removal (0: nothing was removed).
 // Above 16,000 messages it is several commits; after an error, the uids tell what was done.
 func (s *Store) Expunge(ctx context.Context, id MailboxID, ranges []UIDRange, onlyDeleted bool) ([]UID, ModSeq, error) {
 	var uids []UID
@@ -57,7 +57,9 @@ func (e *expunge) run(m *mutation, ranges []UIDRange) error {
 	if e.most > 0 && (len(gone.rest) > 0 || gone.len() > e.most) {
 		return fmt.Errorf("%w: one removal takes at most %d messages", ErrLimit, e.most)
 	}
-	b.remove(&gone)
+	if err := b.expunge(&gone); err != nil {
+		return err
+	}
 	e.gone, e.seq = gone, m.seq
 	return m.end()
 }

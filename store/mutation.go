@@ -51,8 +51,17 @@ func (m *mutation) account(id mail.AccountID) (*account, error) {
 	return a, nil
 }
 
-// box opens a mailbox for change, once in the mutation.
+// box opens a mailbox for change, once in the mutation; ErrReadOnly for the bin, which changes by itself.
 func (m *mutation) box(id MailboxID) (*box, error) {
+	b, err := m.anyBox(id)
+	if err == nil && b.st.bin {
+		return nil, ErrReadOnly
+	}
+	return b, err
+}
+
+// anyBox is box for the bin too.
+func (m *mutation) anyBox(id MailboxID) (*box, error) {
 	for _, b := range m.boxes {
 		if b.id == id {
 			return b, nil

@@ -164,7 +164,7 @@ func (s *Store) DeleteMailbox(ctx context.Context, id mail.AccountID, name strin
 		}
 		tx.Delete(tabNames, nameKey(id, name))
 		retire(tx, &st)
-		m.drop(id, n.id)
+		m.drop(id, n.id, name)
 		a.holding.mailboxes--
 		a.count(&st, &state{})
 		m.modSeq()
@@ -173,18 +173,21 @@ func (s *Store) DeleteMailbox(ctx context.Context, id mail.AccountID, name strin
 	})
 }
 
-// drop removes the state row, by which a mailbox is there, and leaves its pages to the background.
-func (m *mutation) drop(id mail.AccountID, box MailboxID) {
+// drop removes the state row, by which a mailbox is there, and leaves its pages to the background. With a name its mail is kept
+// as if it had been expunged from there; until the background comes to it, it stands in the pages as before.
+func (m *mutation) drop(id mail.AccountID, box MailboxID, name string) {
 	m.tx.Delete(tabMail, stateKey(box))
-	m.tx.Put(tabDropped, key32(uint32(box)), key32(uint32(id)))
+	m.tx.Put(tabDropped, key32(uint32(box)), nameKey(id, name))
 	m.gone = append(m.gone, box)
 	m.tx.OnCommit(m.s.wakePurge)
 }
 
-// DeleteAccount removes the account's names at once; its pages go in the background.
+// DeleteAccount removes the account's names at once; its pages go in the background. Nothing of it is kept: without an
+// account there is nobody who could take it back.
 func (s *Store) DeleteAccount(tx *kv.Tx, id mail.AccountID) error {
 	m := s.begin(tx)
-	if _, err := m.account(id); err != nil {
+	a, err := m.account(id)
+	if err != nil {
 		return err
 	}
 	boxes, err := listNames(tx, id)
@@ -194,13 +197,18 @@ func (s *Store) DeleteAccount(tx *kv.Tx, id mail.AccountID) error {
 	for _, b := range boxes {
 		if b.ID != 0 {
 			tx.Delete(tabNames, nameKey(id, b.Name))
-			m.drop(id, b.ID)
+			m.drop(id, b.ID, "")
 		}
 		if b.Subscribed {
 			tx.Delete(tabSubs, nameKey(id, b.Name))
 		}
 	}
+	if bin := a.holding.bin; bin != 0 {
+		m.drop(id, bin, "")
+	}
+	m.leavePool(a)
 	tx.Delete(tabHoldings, key32(uint32(id)))
+	m.accounts = nil // its row must not be written again
 	dropRows(tx, tabImports, key32(uint32(id)), after(uint32(id)))
 	m.names = append(m.names, id)
 	return m.end()

@@ -122,6 +122,7 @@ type Options struct {
 	Logger  *slog.Logger
 	Metrics *metrics.Set
 	Now     func() time.Time
+	Keep    time.Duration // how long expunged mail can come back (bin.go); 0: not at all
 }
 
 // Store is the keeper of mail.
@@ -137,8 +138,12 @@ type Store struct {
 	routes  routes
 	deltas  deltas
 	tickets atomic.Uint64
-	purge   chan struct{} // room for one: pages of dropped mailboxes wait
+	names   nameHints
+	purge   chan struct{} // room for one: pages of dropped mailboxes wait, or bins hold too much
 	tails   sync.Pool     // of *[pageMax]byte: pages that rows are being added to
+
+	keepTime  atomic.Int64 // time.Duration
+	keptSince atomic.Int64 // octets that went into bins since all of them were looked at
 
 	mu      sync.Mutex
 	waiting map[uint64]ticket // guarded by mu: logged by this process and not applied
@@ -159,6 +164,7 @@ func New(db *kv.DB, o Options) (*Store, error) {
 	s.keys = sync.OnceValue(func() *keys { return newKeys(db.Secret()) })
 	s.tickets.Store(rand.Uint64()) // a ticket of an earlier run, met in a replay, must find nobody waiting
 	s.tails.New = func() any { return new([pageMax]byte) }
+	s.keepTime.Store(int64(o.Keep))
 	s.bells.init()
 	s.pending.held, s.pending.landed = map[mail.AccountID]Quota{}, map[mail.AccountID]Quota{}
 	s.met = newMetrics(s, o.Metrics)
@@ -172,11 +178,17 @@ type Orphan func(tx *kv.Tx, body kv.Entry, account mail.AccountID) error
 // SetOrphan names who bounces such messages; before db.Start. Without it they are logged and dropped.
 func (s *Store) SetOrphan(take Orphan) { s.orphan = take }
 
-// Run removes in the background what was deleted in the foreground, until ctx ends.
+// Run removes in the background what was deleted in the foreground and what was kept for long enough, until ctx ends.
 func (s *Store) Run(ctx context.Context) error {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
 	for {
 		var retry <-chan time.Time
-		if err := s.purgeAll(ctx); err != nil {
+		err := s.purgeAll(ctx)
+		if err == nil {
+			err = s.Prune(ctx)
+		}
+		if err != nil {
 			if ctx.Err() != nil || errors.Is(err, kv.ErrClosed) {
 				return nil
 			}
@@ -187,6 +199,7 @@ func (s *Store) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-s.purge:
+		case <-tick.C:
 		case <-retry:
 		}
 	}

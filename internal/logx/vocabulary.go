@@ -49,6 +49,7 @@ const (
 // The store.
 const (
 	StorePurgeFailed = "purge of deleted mailboxes failed"    // error
+	StoreGivenUp     = "expunged mail given up"               // account, messages, bytes
 	StoreOrphan      = "message of a removed account dropped" // account, lsn
 	StoreReplayed    = "log replayed"                         // records
 	StoreStray       = "unused segments removed"              // segments

@@ -24,6 +24,7 @@ func (OS) MkdirAll(name string, perm fs.FileMode) error { return classify(os.Mkd
 func (OS) Stat(name string) (fs.FileInfo, error)        { return os.Stat(name) }
 func (OS) Lock(name string) (io.Closer, error)          { return lock(name) }
 func (OS) Free(name string) (int64, error)              { return free(name) }
+func (OS) Capacity(name string) (int64, error)          { return capacity(name) }
 
 // ReadDir reads names only: os.ReadDir would sort them and ask for each one's type.
 func (OS) ReadDir(name string) ([]string, error) {

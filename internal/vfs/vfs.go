@@ -36,6 +36,8 @@ type FS interface {
 	Lock(name string) (io.Closer, error)
 	// Free is how many octets an unprivileged process may still write into the folder's file system.
 	Free(name string) (int64, error)
+	// Capacity is the size in octets of the folder's file system.
+	Capacity(name string) (int64, error)
 }
 
 // File is an open file. Reads and writes name their place, so that several goroutines may share it.

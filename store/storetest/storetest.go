@@ -27,6 +27,7 @@ func New(t testing.TB, register ...func(db *kv.DB, s *store.Store)) (*store.Stor
 type Options struct {
 	KV       kv.Options // Dir empty: a temporary folder
 	Now      func() time.Time
+	Keep     time.Duration // of expunged mail; 0: 30 days, less: none
 	Metrics  *metrics.Set
 	Logger   *slog.Logger
 	Register []func(db *kv.DB, s *store.Store)
@@ -48,6 +49,9 @@ func Start(t testing.TB, o Options) *House {
 	t.Helper()
 	if o.KV.Dir == "" {
 		o.KV.Dir = t.TempDir()
+	}
+	if o.Keep == 0 {
+		o.Keep = 30 * 24 * time.Hour
 	}
 	h := &House{t: t, o: o}
 	h.open()
@@ -75,7 +79,7 @@ func (h *House) open() {
 	if err != nil {
 		h.t.Fatalf("open the tables: %v", err)
 	}
-	s, err := store.New(db, store.Options{Logger: h.o.Logger, Now: h.o.Now, Metrics: h.o.Metrics})
+	s, err := store.New(db, store.Options{Logger: h.o.Logger, Now: h.o.Now, Metrics: h.o.Metrics, Keep: max(h.o.Keep, 0)})
 	if err != nil {
 		h.t.Fatalf("open the store: %v", err)
 	}

@@ -309,6 +309,19 @@ func (f *FS) Free(string) (int64, error) {
 	return max(f.capacity-f.used(), 0), nil
 }
 
+// Capacity is what SetCapacity said, or far more than a test needs.
+func (f *FS) Capacity(string) (int64, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.dead {
+		return 0, ErrPower
+	}
+	if f.capacity == 0 {
+		return 1 << 50, nil
+	}
+	return f.capacity, nil
+}
+
 // room is how far a file may grow.
 func (f *FS) room(n *inode, end int64) int64 {
 	if f.capacity == 0 || end <= int64(len(n.data)) {
