@@ -82,6 +82,8 @@ func oldestOf(tx *kv.Tx, bin MailboxID) int64 {
 // Prune gives up what was kept for long enough, and what is too much: an account's bin holds at most its quota, all of them at
 // most a tenth of the disk. The oldest goes first. Run does it every hour, and soon after large expunges.
 func (s *Store) Prune(ctx context.Context) error {
+	s.pruning.Lock()
+	defer s.pruning.Unlock()
 	s.keptSince.Store(0)
 	all, total, err := s.bins(ctx)
 	if err != nil {
@@ -115,6 +117,8 @@ func (s *Store) Prune(ctx context.Context) error {
 // GiveUp frees at least n octets of kept mail, if there are so many, the oldest of all accounts first, and returns how many.
 // The disk has them back when their segments are compacted.
 func (s *Store) GiveUp(ctx context.Context, n uint64) (freed uint64, err error) {
+	s.pruning.Lock()
+	defer s.pruning.Unlock()
 	all, _, err := s.bins(ctx)
 	if err != nil {
 		return 0, err

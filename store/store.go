@@ -144,6 +144,7 @@ type Store struct {
 
 	keepTime  atomic.Int64 // time.Duration
 	keptSince atomic.Int64 // octets that went into bins since all of them were looked at
+	pruning   sync.Mutex   // one at a time looks at the bins and gives up: two would give up twice
 
 	mu      sync.Mutex
 	waiting map[uint64]ticket // guarded by mu: logged by this process and not applied
