@@ -30,6 +30,8 @@ type Options struct {
 	Admit func() error
 	// Logged gets each batch in log order, on the logger's goroutine, durable and not yet acknowledged.
 	Logged func([]*Item)
+	// Began is told, on the logger's goroutine, that the log goes on in a new segment; it must not block.
+	Began func(segment uint32)
 	// Abandoned is told, for the log file, that a write or sync of a segment failed and up to where it counts.
 	Abandoned func(durable LSN, err error)
 }
@@ -46,6 +48,7 @@ type Log struct {
 	counts   counts
 	tail     tail
 	queue    queue
+	notes    notes
 
 	done chan struct{} // closed by Close
 	wg   sync.WaitGroup
@@ -60,7 +63,7 @@ func Open(ctx context.Context, o Options) (*Log, error) {
 		room: &room{fs: o.FS, dir: o.Dir, floor: o.Floor}, counts: newCounts(o.Metrics), done: make(chan struct{}),
 	}
 	l.budget.left.Store(o.Memory)
-	l.queue.wake = make(chan struct{}, 1)
+	l.queue.wake, l.notes.wake = make(chan struct{}, 1), make(chan struct{}, 1)
 	var err error
 	if l.codec, err = newCodec(o.Plain, s.frames(), l.pool); err != nil {
 		return nil, err
@@ -96,6 +99,9 @@ func (o Options) withDefaults() Options {
 	if o.Logged == nil {
 		o.Logged = func([]*Item) {}
 	}
+	if o.Began == nil {
+		o.Began = func(uint32) {}
+	}
 	if o.Abandoned == nil {
 		o.Abandoned = func(LSN, error) {}
 	}
@@ -114,20 +120,30 @@ func (l *Log) Start() error {
 	return nil
 }
 
-// Close ends what waits with ErrClosed, after the batch that is being written.
-func (l *Log) Close() error {
+// Stop ends what waits with ErrClosed, after the batch that is being written. Notes are still taken.
+func (l *Log) Stop() {
 	if l.queue.close() {
-		return ErrClosed
+		return
 	}
 	close(l.done)
 	l.wg.Wait()
+}
+
+// Close makes the last notes durable and closes the files, after Stop. The notes count only for repair: that they could not be
+// written is said, and nothing else is lost.
+func (l *Log) Close() error {
+	l.Stop()
+	if l.notes.close() {
+		return ErrClosed
+	}
+	err := l.settle()
 	if l.tail.active != nil {
 		l.segments.release(l.tail.active)
 	}
 	l.spares.close()
 	l.segments.close()
 	l.codec.close()
-	return nil
+	return err
 }
 
 // Segments names all segment files, of the log and of bodies, in order.
@@ -142,6 +158,7 @@ type Counts struct {
 	Records     uint64
 	Syncs       uint64 // fdatasyncs of log segments
 	BodySyncs   uint64 // fdatasyncs of body segments
+	NoteSyncs   uint64 // fdatasyncs that only notes needed: when a segment ends, at Close
 	Bytes       uint64 // octets written to log segments
 	BodyBytes   uint64 // octets written to body segments
 	FailedBatch uint64
@@ -151,13 +168,13 @@ type Counts struct {
 func (l *Log) Counts() Counts {
 	c := &l.counts
 	return Counts{
-		Batches: c.batches.Load(), Records: c.records.Load(), Syncs: c.syncs.Load(), BodySyncs: c.bodySyncs.Load(),
+		Batches: c.batches.Load(), Records: c.records.Load(), Syncs: c.syncs.Load(), BodySyncs: c.bodySyncs.Load(), NoteSyncs: c.noteSyncs.Load(),
 		Bytes: c.bytes.Load(), BodyBytes: c.bodyBytes.Load(), FailedBatch: c.failed.Load(),
 	}
 }
 
 type counts struct {
-	batches, records, syncs, bodySyncs, bytes, bodyBytes, failed atomic.Uint64
+	batches, records, syncs, bodySyncs, noteSyncs, bytes, bodyBytes, failed atomic.Uint64
 
 	syncSeconds, batchRecords prometheus.Histogram
 	written, failures         prometheus.Counter

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 const (
@@ -27,6 +28,7 @@ type Item struct {
 	Place LSN   // where the body stands; 0 without a body
 	Size  int64 // octets of the body
 
+	kind   byte   // 0: recordMail
 	prefix []byte // record header, meta, frame table
 	head   header
 }
@@ -160,7 +162,7 @@ func release(items []*Item, fate bodyFate) {
 
 // prepare lays out all of the record that does not depend on its place.
 func (it *Item) prepare() {
-	h := header{kind: recordMail}
+	h := header{kind: max(it.kind, recordMail)}
 	var table []byte
 	b := it.Body
 	if b != nil {
@@ -218,9 +220,17 @@ type tail struct {
 }
 
 func (l *Log) run() {
+	idle := time.NewTimer(time.Hour)
+	defer idle.Stop()
 	for {
 		select {
 		case <-l.queue.wake:
+		case <-l.notes.wake:
+			idle.Reset(noteWait)
+		case <-idle.C:
+			if l.flushNotes() != nil || l.notes.waiting() {
+				idle.Reset(noteWait)
+			}
 		case <-l.done:
 			l.drain(ErrClosed)
 			return
@@ -266,33 +276,23 @@ func (l *Log) drain(err error) {
 // header says how far the old one counts.
 func (l *Log) commit(batch []*pending, size int64) error {
 	t := &l.tail
-	if err := l.position(size); err != nil {
-		return err
-	}
-	end := l.layOut(batch)
-	n, err := t.active.file.WriteVec(t.pieces, t.offset)
-	clear(t.pieces[:cap(t.pieces)])
+	notes, more := l.notes.take()
+	err := l.position(size + more)
 	if err == nil {
-		err = l.datasync(t.active.file, &l.counts.syncs)
-	}
-	l.counts.bytes.Add(uint64(n))
-	l.counts.written.Add(float64(n))
-	if err != nil {
-		err = fmt.Errorf("append to segment %08x: %w", t.active.number, err)
-		l.counts.failed.Add(1)
-		l.counts.failures.Inc()
 		for _, p := range batch {
 			p.tried = true
 		}
-		l.abandon()
-		l.o.Abandoned(t.synced, err)
+		err = l.write(batch, notes)
+	}
+	if err != nil {
+		l.notes.giveBack(notes)
 		return err
 	}
-	if t.fresh {
-		t.fresh, t.before = false, t.active.number
-		l.dropLost()
+	if err := l.datasync(t.active.file, &l.counts.syncs); err != nil {
+		l.notes.giveBack(notes)
+		return l.giveUp(err)
 	}
-	t.offset, t.synced = end, lsn(t.active.number, end)
+	l.reached(t.offset)
 	l.counts.batches.Add(1)
 	l.counts.records.Add(uint64(len(t.items)))
 	l.counts.batchRecords.Observe(float64(len(t.items)))
@@ -301,12 +301,47 @@ func (l *Log) commit(batch []*pending, size int64) error {
 	return nil
 }
 
+// write lays the notes and the batch behind what was written before.
+func (l *Log) write(batch []*pending, notes []*Item) error {
+	t := &l.tail
+	end := l.layOut(batch, notes)
+	n, err := t.active.file.WriteVec(t.pieces, t.offset)
+	clear(t.pieces[:cap(t.pieces)])
+	l.counts.bytes.Add(uint64(n))
+	l.counts.written.Add(float64(n))
+	if err != nil {
+		return l.giveUp(err)
+	}
+	t.offset = end
+	return nil
+}
+
+// reached notes that the active segment is durable up to end.
+func (l *Log) reached(end int64) {
+	t := &l.tail
+	if t.fresh {
+		t.fresh, t.before = false, t.active.number
+		l.dropLost()
+	}
+	t.synced = lsn(t.active.number, end)
+}
+
+// giveUp leaves the active segment after a failed write or sync.
+func (l *Log) giveUp(err error) error {
+	t := &l.tail
+	err = fmt.Errorf("append to segment %08x: %w", t.active.number, err)
+	l.counts.failed.Add(1)
+	l.counts.failures.Inc()
+	l.abandon()
+	l.o.Abandoned(t.synced, err)
+	return err
+}
+
 // position makes sure that there is a segment with room.
 func (l *Log) position(size int64) error {
 	t := &l.tail
 	if t.active != nil && t.offset+size > l.o.SegmentSize && t.offset > segmentHeader {
-		l.segments.release(t.active)
-		t.active = nil
+		l.roll()
 	}
 	if t.active != nil {
 		return nil
@@ -316,36 +351,45 @@ func (l *Log) position(size int64) error {
 		return err
 	}
 	t.active, t.offset, t.fresh, t.last = g, 0, true, g.number
+	l.o.Began(g.number)
 	return nil
 }
 
 // layOut gives each item its place and lists the pieces to write from t.offset on.
-func (l *Log) layOut(batch []*pending) (end int64) {
+func (l *Log) layOut(batch []*pending, notes []*Item) (end int64) {
 	t := &l.tail
 	t.pieces, t.items = t.pieces[:0], t.items[:0]
 	end = t.offset
-	if t.fresh {
+	if t.offset == 0 {
 		g := prologue{kind: segmentLog, number: t.active.number, before: t.before, durable: t.synced}
 		t.pieces = append(t.pieces, g.bytes(l.o.UUID, t.active.seed))
 		end = segmentHeader
 	}
+	for _, it := range notes {
+		end = t.place(it, end)
+	}
 	for _, p := range batch {
 		for _, it := range p.items {
-			it.seal(lsn(t.active.number, end), t.synced, t.active.seed)
-			t.pieces = append(t.pieces, it.prefix)
-			n := int64(len(it.prefix))
-			if it.Body != nil && it.Body.place == 0 {
-				t.pieces = append(t.pieces, it.Body.pieces...)
-				n += int64(it.Body.stored)
-			}
-			if pad := it.head.length() - n; pad > 0 {
-				t.pieces = append(t.pieces, t.zero[:pad])
-			}
-			end += it.head.length()
+			end = t.place(it, end)
 			t.items = append(t.items, it)
 		}
 	}
 	return end
+}
+
+// place lists the pieces of the record that stands at offset at, and returns its end.
+func (t *tail) place(it *Item, at int64) (end int64) {
+	it.seal(lsn(t.active.number, at), t.synced, t.active.seed)
+	t.pieces = append(t.pieces, it.prefix)
+	n := int64(len(it.prefix))
+	if it.Body != nil && it.Body.place == 0 {
+		t.pieces = append(t.pieces, it.Body.pieces...)
+		n += int64(it.Body.stored)
+	}
+	if pad := it.head.length() - n; pad > 0 {
+		t.pieces = append(t.pieces, t.zero[:pad])
+	}
+	return at + it.head.length()
 }
 
 // abandon leaves a segment whose last write or sync failed. One without a durable header holds nothing that counts.

@@ -38,6 +38,7 @@ func (l *Log) Roll(ctx context.Context) (closed uint32, err error) {
 // roll is the logger's.
 func (l *Log) roll() {
 	t := &l.tail
+	_ = l.syncTail() // what fails here does not count, and the next segment says so
 	if t.active != nil {
 		l.segments.release(t.active)
 		t.active = nil
