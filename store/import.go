@@ -12,8 +12,9 @@ import (
 // ImportMessage is a message that comes from another server, with what clients know it by.
 type ImportMessage struct {
 	AppendMessage
-	UID    UID    // what it had there; 0: the next one
-	Origin Origin // where it comes from, kept so that it is not taken in again (Imported); zero: not kept
+	UID      UID    // what it had there; 0: the next one
+	Renumber bool   // take the next uid where UID is not above all that the mailbox has had, instead of ErrUID
+	Origin   Origin // where it comes from, kept so that it is not taken in again (Imported); zero: not kept
 }
 
 // Import appends the messages, all or none, as Append does, and keeps the UIDs given where they are above all that the
@@ -70,7 +71,7 @@ func (s *Store) prepareImport(ctx context.Context, mailbox MailboxID, msgs []Imp
 	for i, m := range msgs {
 		plain[i] = m.AppendMessage
 		plain[i].Keywords = nil
-		if m.UID != 0 && m.UID <= last {
+		if m.UID != 0 && m.UID <= last && !m.Renumber {
 			return nil, nil, fmt.Errorf("%w: %d stands behind %d", ErrUID, m.UID, last)
 		}
 		last = max(last, m.UID)
@@ -144,7 +145,8 @@ func (in *imports) apply(tx *kv.Tx) error {
 				p.flags |= f
 			}
 		}
-		if msg.UID != 0 {
+		b.keeping = msg.UID != 0 && (msg.UID >= b.st.uidNext || !msg.Renumber)
+		if b.keeping {
 			if msg.UID < b.st.uidNext {
 				return fmt.Errorf("%w: %d, the next uid of the mailbox is %d", ErrUID, msg.UID, b.st.uidNext)
 			}
@@ -170,6 +172,30 @@ func (s *Store) AdoptUIDs(ctx context.Context, mailbox MailboxID, uidValidity ui
 	if uidValidity == 0 || next > 1<<32-2 {
 		return fmt.Errorf("%w: UIDVALIDITY %d, UIDNEXT %d", ErrUID, uidValidity, next)
 	}
+	return s.adopt(ctx, mailbox, uidValidity, func(b *box) {
+		if b.st.uidNext < next {
+			b.st.uidNext = next
+			b.touch()
+		}
+	})
+}
+
+// ReserveUIDs is AdoptUIDs for a server that still gives uids: those below from are for Import alone, and mail that comes in
+// any other way gets the ones from there on. So no client that comes over finds another message at a uid that it knows.
+func (s *Store) ReserveUIDs(ctx context.Context, mailbox MailboxID, uidValidity uint32, from UID) error {
+	if uidValidity == 0 || from > 1<<32-2 {
+		return fmt.Errorf("%w: UIDVALIDITY %d, reserved up to %d", ErrUID, uidValidity, from)
+	}
+	return s.adopt(ctx, mailbox, uidValidity, func(b *box) {
+		if b.st.reserve < from {
+			b.st.reserve = from
+			b.changed = true
+		}
+	})
+}
+
+// adopt gives a mailbox the UIDVALIDITY, where that is allowed, and lets change do more in the same transaction.
+func (s *Store) adopt(ctx context.Context, mailbox MailboxID, uidValidity uint32, change func(b *box)) error {
 	return s.db.Update(ctx, func(tx *kv.Tx) error {
 		m := s.begin(tx)
 		b, err := m.box(mailbox)
@@ -186,10 +212,7 @@ func (s *Store) AdoptUIDs(ctx context.Context, mailbox MailboxID, uidValidity ui
 			b.st.uidValidity = uidValidity
 			b.touch()
 		}
-		if b.st.uidNext < next {
-			b.st.uidNext = next
-			b.touch()
-		}
+		change(b)
 		return m.end()
 	})
 }

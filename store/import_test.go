@@ -234,3 +234,40 @@ func TestImportSyncs(t *testing.T) {
 		t.Errorf("%d origins", got)
 	}
 }
+
+// TestReserveUIDs: while another server still gives uids, mail that arrives here gets none that it may give.
+func TestReserveUIDs(t *testing.T) {
+	i := newImporter(t)
+	ctx, s := t.Context(), i.Store
+	reserve := func(v uint32, from store.UID, want error) {
+		t.Helper()
+		if err := s.ReserveUIDs(ctx, i.box.ID, v, from); !errors.Is(err, want) {
+			t.Errorf("reserve %d, %d: %v, want %v", v, from, err, want)
+		}
+	}
+	imported := func(want string, msgs ...store.ImportMessage) {
+		t.Helper()
+		uids, err := s.Import(ctx, i.box.ID, msgs)
+		if err != nil || fmt.Sprint(uids) != want {
+			t.Errorf("uids %v, %v, want %s", uids, err, want)
+		}
+	}
+	reserve(0, 1, store.ErrUID)
+	reserve(777, 1000, nil)
+	imported("[3 4]", i.message(1, 3), i.message(2, 4))
+	reserve(778, 1000, store.ErrUID)
+	i.Reopen()
+	s = i.Store
+	imported("[90]", i.message(3, 90))
+	if m := storetest.Message(t, s, 1, "Old", "x"); m.UID != 1000 {
+		t.Errorf("uid %d of mail that arrived, want 1000", m.UID)
+	}
+	if _, err := s.Import(ctx, i.box.ID, []store.ImportMessage{i.message(4, 91)}); !errors.Is(err, store.ErrUID) {
+		t.Errorf("a uid below that of other mail: %v", err)
+	}
+	reserve(777, 3000, nil)
+	imported("[3000 3001]", i.message(5, 0), i.message(6, 3001))
+	if st, err := s.State(ctx, i.box.ID); err != nil || st.UIDNext != 3002 || st.UIDValidity != 777 {
+		t.Errorf("state %+v, %v", st, err)
+	}
+}

@@ -69,12 +69,13 @@ type state struct {
 	tombFloor   ModSeq // tombstones up to it are gone
 	tombs       uint32 // uids that the tombstones name
 	bin         bool   // it holds what the account has expunged (bin.go)
+	reserve     UID    // uids below it are another server's to give (import.go); 0: none
 }
 
 const stateSize = 56 // of the rows that the first version wrote
 
 func (s *state) encode() []byte {
-	b := make([]byte, 0, stateSize)
+	b := make([]byte, 0, stateSize+5)
 	b = binary.BigEndian.AppendUint32(b, uint32(s.account))
 	b = binary.BigEndian.AppendUint32(b, s.uidNext)
 	b = binary.BigEndian.AppendUint32(b, s.uidValidity)
@@ -86,17 +87,20 @@ func (s *state) encode() []byte {
 	b = binary.BigEndian.AppendUint64(b, s.bytes)
 	b = binary.BigEndian.AppendUint64(b, s.tombFloor)
 	b = binary.BigEndian.AppendUint32(b, s.tombs)
-	if s.bin {
+	switch {
+	case s.reserve != 0:
+		b = binary.BigEndian.AppendUint32(append(b, 0), s.reserve) // a bin has none
+	case s.bin:
 		b = append(b, 1)
 	}
 	return b
 }
 
 func decodeState(b []byte) (state, error) {
-	if len(b) < stateSize { // later versions may append fields
+	if len(b) < stateSize {
 		return state{}, fmt.Errorf("state row of %d bytes: %w", len(b), ErrDamaged)
 	}
-	return state{
+	s := state{
 		account:     mail.AccountID(binary.BigEndian.Uint32(b)),
 		uidNext:     binary.BigEndian.Uint32(b[4:]),
 		uidValidity: binary.BigEndian.Uint32(b[8:]),
@@ -109,7 +113,11 @@ func decodeState(b []byte) (state, error) {
 		tombFloor:   binary.BigEndian.Uint64(b[44:]),
 		tombs:       binary.BigEndian.Uint32(b[52:]),
 		bin:         len(b) > stateSize && b[stateSize] == 1,
-	}, nil
+	}
+	if len(b) >= stateSize+5 {
+		s.reserve = binary.BigEndian.Uint32(b[stateSize+1:])
+	}
+	return s, nil
 }
 
 // loadState reads the state row of a mailbox that is there.
