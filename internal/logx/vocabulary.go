@@ -48,20 +48,24 @@ const (
 
 // The store.
 const (
-	StorePurgeFailed = "purge of deleted mailboxes failed"    // error
-	StoreGivenUp     = "expunged mail given up"               // account, messages, bytes
-	StoreOrphan      = "message of a removed account dropped" // account, lsn
-	StoreReplayed    = "log replayed"                         // records
-	StoreStray       = "unused segments removed"              // segments
-	StoreAbandoned   = "log segment abandoned"                // segment, durable, error: its batch was refused, the next one begins a new segment
-	StoreAside       = "record set aside"                     // lsn, error
-	StoreReserve     = "disk full, reserve released"          // no attributes
-	StoreFull        = "disk full, tables wait"               // error
-	StoreEnded       = "committer ended"                      // records, error: restart; deliveries are in the log
-	StorePanic       = "store operation panicked"             // panic, stack
-	StoreRebuilt     = "tables rebuilt"                       // reason, before, after: octets
-	SideDamaged      = "side tables set aside"                // file, kept, error: stories, reputation and indexes begin anew; no mail is concerned
-	SideFailed       = "side tables not written"              // file, changes, error
+	StorePurgeFailed   = "purge of deleted mailboxes failed"    // error
+	StoreGivenUp       = "expunged mail given up"               // account, messages, bytes
+	StoreOrphan        = "message of a removed account dropped" // account, lsn
+	StoreMigrating     = "data folder is being migrated"        // from, to, what
+	StoreMigrated      = "data folder migrated"                 // format; the way back is kept for a week
+	StoreBeforeDropped = "way back to the old format given up"  // format
+	StoreBeforeFailed  = "way back to the old format failed"    // format or segment, error
+	StoreReplayed      = "log replayed"                         // records
+	StoreStray         = "unused segments removed"              // segments
+	StoreAbandoned     = "log segment abandoned"                // segment, durable, error: its batch was refused, the next one begins a new segment
+	StoreAside         = "record set aside"                     // lsn, error
+	StoreReserve       = "disk full, reserve released"          // no attributes
+	StoreFull          = "disk full, tables wait"               // error
+	StoreEnded         = "committer ended"                      // records, error: restart; deliveries are in the log
+	StorePanic         = "store operation panicked"             // panic, stack
+	StoreRebuilt       = "tables rebuilt"                       // reason, before, after: octets
+	SideDamaged        = "side tables set aside"                // file, kept, error: stories, reputation and indexes begin anew; no mail is concerned
+	SideFailed         = "side tables not written"              // file, changes, error
 )
 
 // The queue and its carriers.

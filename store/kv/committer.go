@@ -316,7 +316,7 @@ func (c *committer) attempt(b *batch) (err error) {
 				return err
 			}
 		}
-		wrote := len(b.entries) > 0
+		wrote, changes := len(b.entries) > 0, 0
 		for _, m := range b.updates {
 			if m.over {
 				continue
@@ -329,7 +329,12 @@ func (c *committer) attempt(b *batch) (err error) {
 				continue
 			}
 			b.commit = append(b.commit, tx.commit...)
-			wrote = wrote || tx.wrote
+			if tx.wrote {
+				wrote, changes = true, changes+1
+			}
+		}
+		if err := c.db.countChanges(p, changes); err != nil {
+			return fmt.Errorf("%w: %w", errFatal, err)
 		}
 		if n := len(b.entries); n > 0 {
 			if err := p.put(tableSettings, []byte(keyApplied), lsnKey(b.entries[n-1].End)); err != nil {

@@ -61,6 +61,8 @@ type Options struct {
 	SegmentSize int64         // 64 MB
 	TableGrowth int           // octets by which the tables' file grows; bbolt's 16 MB
 
+	Migrations []Migration // of tests; nil: the program's own
+
 	wrap        func(engine) engine // tests put failures between committer and tables
 	rebuildOver int64
 	noSync      bool // of the tables, in tests that take pictures of their file
@@ -79,6 +81,14 @@ type DB struct {
 	uuid      [16]byte
 	secret    [32]byte
 	started   atomic.Bool
+	identity  identity // as it was found by Open
+	before    struct {
+		mu     sync.Mutex
+		kept   Before // Format 0: there is no way back
+		timer  *time.Timer
+		closed bool
+	}
+	hasBefore atomic.Bool
 
 	mu     sync.Mutex
 	closed bool

@@ -18,17 +18,14 @@ import (
 	"github.com/posthouse-mail/posthouse/store/blob"
 )
 
-// formatVersion is the format of the folder; a program opens its own and, after a migration, older ones.
-const formatVersion = 1
-
 // Open opens or makes the folder's tables and log.
 func Open(ctx context.Context, o Options) (*DB, error) {
 	o = o.withDefaults()
 	db := &DB{o: o, kinds: map[byte]Kind{}, known: map[uint32]bool{}}
 	db.committer = newCommitter(db)
 	if err := db.open(ctx); err != nil {
-		if db.engine != nil {
-			db.engine.close()
+		if b, ok := db.engine.(*bolt); ok {
+			b.abort() // a folder that is refused is not touched
 		}
 		if db.lock != nil {
 			db.lock.Close()
@@ -60,6 +57,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.rebuildOver == 0 {
 		o.rebuildOver = rebuildOver
+	}
+	if o.Migrations == nil {
+		o.Migrations = migrations()
 	}
 	return o
 }
@@ -181,23 +181,15 @@ func (db *DB) wrapEngine() error {
 
 // settings reads what the folder is, or makes it up for a new one.
 func (db *DB) settings() (key [32]byte, err error) {
-	load := func(p pages) error {
-		v := p.get(tableSettings, []byte(keyVersion))
-		if len(v) != 4 {
-			return fs.ErrNotExist
+	load := func(p pages) (err error) {
+		if db.identity, err = readIdentity(p, db.o.Dir); err != nil {
+			return err
 		}
-		if n := binary.BigEndian.Uint32(v); n > formatVersion {
-			return fmt.Errorf("%w: %s has format %d, this program knows %d; use a newer posthouse", ErrNewer, db.o.Dir, n, formatVersion)
+		id := &db.identity
+		if id.version > db.o.newest() {
+			return db.tooNew(id.version)
 		}
-		a := copy(db.uuid[:], p.get(tableSettings, []byte(keyUUID)))
-		b := copy(db.secret[:], p.get(tableSettings, []byte(keySecret)))
-		c := copy(key[:], p.get(tableSettings, []byte(keyLog)))
-		if a != len(db.uuid) || b != len(db.secret) || c != len(key) {
-			return fmt.Errorf("%w: the settings of %s are not complete", ErrDamaged, db.o.Dir)
-		}
-		if v := p.get(tableSettings, []byte(keyApplied)); len(v) == 8 {
-			db.committer.lag.applied = blob.LSN(binary.BigEndian.Uint64(v))
-		}
+		db.uuid, db.secret, key, db.committer.lag.applied = id.uuid, id.secret, id.key, id.applied
 		for k := range (&Tx{pages: p}).Scan(tableSegments, nil, nil) {
 			if len(k) == 4 {
 				db.known[binary.BigEndian.Uint32(k)] = true
@@ -218,12 +210,13 @@ func (db *DB) settings() (key [32]byte, err error) {
 			p.put(tableSettings, []byte(keyUUID), db.uuid[:]),
 			p.put(tableSettings, []byte(keySecret), db.secret[:]),
 			p.put(tableSettings, []byte(keyLog), key[:]),
-			p.put(tableSettings, []byte(keyVersion), binary.BigEndian.AppendUint32(nil, formatVersion)),
+			p.put(tableSettings, []byte(keyVersion), binary.BigEndian.AppendUint32(nil, db.o.newest())),
 		)
 	})
 	if err != nil {
 		return key, fmt.Errorf("write the settings of a new data folder: %w", err)
 	}
+	db.identity.version = db.o.newest()
 	return key, nil
 }
 
@@ -235,6 +228,10 @@ func (db *DB) Start(ctx context.Context) error {
 	if err := db.reserve.take(); err != nil {
 		return fmt.Errorf("keep space for a full disk: %w", err)
 	}
+	if err := db.migrate(ctx); err != nil {
+		return err
+	}
+	db.watchBefore()
 	if err := db.replay(ctx); err != nil {
 		return err
 	}
@@ -322,6 +319,7 @@ func (db *DB) Close() error {
 	if was {
 		return ErrClosed
 	}
+	db.forgetBefore()
 	err := db.log.Close()
 	if db.started.Load() {
 		err = errors.Join(err, db.committer.close())

@@ -59,7 +59,7 @@ func TestOpenRefuses(t *testing.T) {
 		"no flock":     {func(*testing.T, string) Options { return Options{FS: noLock{}} }, ErrUnfit, "local disk"},
 		"no fdatasync": {func(*testing.T, string) Options { return Options{FS: noSync{}} }, ErrUnfit, "local disk"},
 		"newer": {func(t *testing.T, dir string) Options {
-			set(t, dir, keyVersion, binary.BigEndian.AppendUint32(nil, formatVersion+1))
+			set(t, dir, keyVersion, binary.BigEndian.AppendUint32(nil, firstFormat+uint32(len(migrations()))+1))
 			return Options{}
 		}, ErrNewer, "newer posthouse"},
 		"settings cut short": {func(t *testing.T, dir string) Options { set(t, dir, keySecret, []byte("x")); return Options{} }, ErrDamaged, "not complete"},

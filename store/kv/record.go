@@ -74,6 +74,9 @@ const (
 	keySecret  = "secret"
 	keyLog     = "logkey"
 	keyApplied = "applied"
+
+	keyMigrating = "migrating" // while a migration runs: format u32 that is complete, and where the next one has come
+	keyChanges   = "changes"   // Updates since the last migration, counted while there is a way back
 )
 
 const (
