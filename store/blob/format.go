@@ -25,7 +25,7 @@ import (
 // joined, are the head and then the body.
 const (
 	segmentMagic   = "phseg\r\n\x1a"
-	segmentVersion = 1
+	segmentVersion = 2 // 1 had no packed frames
 	segmentHeader  = 64
 
 	recordMagic   = 0x50487263
@@ -61,8 +61,9 @@ const elsewhereLen = 16
 
 // Methods of a frame.
 const (
-	methodPlain byte = 0
-	methodZstd  byte = 1
+	methodPlain  byte = 0
+	methodZstd   byte = 1 // read only: what segments of version 1 have
+	methodPacked byte = 2 // packed.go
 )
 
 // header is a record header.
@@ -165,7 +166,7 @@ func parseTable(p []byte, h *header) ([]frame, error) {
 	var stored, raw uint64
 	for ; len(p) >= frameEntry; p = p[frameEntry:] {
 		f := parseFrame(p)
-		if f.raw > frameMax || f.stored > frameMax || f.method > methodZstd || f.method == methodPlain && f.raw != f.stored {
+		if f.raw > frameMax || f.stored > frameMax || f.method > methodPacked || f.method == methodPlain && f.raw != f.stored {
 			return nil, fmt.Errorf("record at %s: frame %d is none of ours: %w", h.at, len(frames), ErrDamaged)
 		}
 		stored, raw = stored+uint64(f.stored), raw+uint64(f.raw)

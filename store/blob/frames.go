@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"math/bits"
-	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -12,32 +11,28 @@ import (
 )
 
 const (
-	frameMax   = 256 << 10 // raw octets of a frame: what a reader of one octet pays at most
-	splitOver  = 32 << 10  // larger bodies have head and header block in a frame of their own
-	compressAt = 512       // smaller ones are not worth the try
+	frameMax     = 256 << 10        // raw octets of a frame: what a reader of one octet pays at most
+	frameFill    = frameMax - 4<<10 // that are written into one, so that a packed one needs no larger buffer
+	splitOver    = 4 << 10          // larger bodies have head and header block in a frame of their own
+	headerWithin = 32 << 10         // if the header block ends there
+	compressAt   = 512              // smaller frames are not worth the try
 )
 
-// codec makes and reads frames; it is shared by all connections, and so are its GOMAXPROCS encoders.
+// codec makes and reads frames; it is shared by all connections.
 type codec struct {
-	enc  *zstd.Encoder // nil: bodies are kept plain
-	dec  *zstd.Decoder
-	seed uint32
-	pool *pool
+	plain  bool // frames are written as they come
+	tables *base64Tables
+	zstd   *zstd.Decoder // frames of earlier versions
+	seed   uint32
+	pool   *pool
 }
 
 func newCodec(plain bool, seed uint32, p *pool) (*codec, error) {
-	n := runtime.GOMAXPROCS(0)
-	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(n), zstd.WithDecoderMaxMemory(frameMax), zstd.WithDecodeAllCapLimit(true))
+	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(frameMax), zstd.WithDecodeAllCapLimit(true))
 	if err != nil {
 		return nil, err
 	}
-	c := &codec{dec: dec, seed: seed, pool: p}
-	if plain {
-		return c, nil
-	}
-	c.enc, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithAllLitEntropyCompression(true),
-		zstd.WithEncoderConcurrency(n), zstd.WithWindowSize(frameMax), zstd.WithEncoderCRC(false), zstd.WithSingleSegment(true))
-	return c, err
+	return &codec{plain: plain, tables: newBase64Tables(), zstd: dec, seed: seed, pool: p}, nil
 }
 
 // encode makes one frame of the pieces, frameMax octets at most. It returns the pieces themselves when
@@ -48,7 +43,7 @@ func (c *codec) encode(pieces ...[]byte) (f frame, stored [][]byte, pooled []byt
 		raw += len(p)
 	}
 	f.raw = uint32(raw)
-	if c.enc != nil && raw >= compressAt {
+	if !c.plain && raw >= compressAt {
 		src, joined := pieces[0], []byte(nil)
 		if len(src) != raw {
 			joined = c.pool.take(raw)
@@ -57,13 +52,12 @@ func (c *codec) encode(pieces ...[]byte) (f frame, stored [][]byte, pooled []byt
 			}
 			src = joined
 		}
-		dst := c.enc.EncodeAll(src, c.pool.take(raw))
+		packed, pooled := c.pack(src)
 		c.pool.give(joined)
-		if len(dst) <= raw-raw/10 {
-			f.stored, f.method, f.crc = uint32(len(dst)), methodZstd, checksum(c.seed, dst)
-			return f, [][]byte{dst}, dst
+		if packed != nil {
+			f.stored, f.method, f.crc = uint32(len(packed)), methodPacked, checksum(c.seed, packed)
+			return f, [][]byte{packed}, pooled
 		}
-		c.pool.give(dst)
 	}
 	f.stored, f.crc = f.raw, c.seed
 	for _, p := range pieces {
@@ -72,34 +66,36 @@ func (c *codec) encode(pieces ...[]byte) (f frame, stored [][]byte, pooled []byt
 	return f, pieces, nil
 }
 
-// decode checks stored and returns the frame's raw octets: stored itself, or dst grown.
-func (c *codec) decode(f frame, stored, dst []byte) ([]byte, error) {
+// decode checks stored and fills raw with what it stands for. They may be the same octets when the frame is plain.
+func (c *codec) decode(f frame, stored, raw []byte) error {
 	if checksum(c.seed, stored) != f.crc {
-		return nil, fmt.Errorf("checksum differs: %w", ErrDamaged)
+		return fmt.Errorf("checksum differs: %w", ErrDamaged)
 	}
-	if f.method == methodPlain {
-		return stored, nil
+	var err error
+	switch f.method {
+	case methodPlain:
+		if len(raw) > 0 && &raw[0] != &stored[0] {
+			copy(raw, stored)
+		}
+	case methodZstd:
+		var out []byte
+		if out, err = c.zstd.DecodeAll(stored, raw[:0:len(raw)]); err == nil && len(out) != len(raw) {
+			err = fmt.Errorf("%d octets instead of %d", len(out), len(raw))
+		}
+	default:
+		err = c.unpack(raw, stored)
 	}
-	raw, err := c.dec.DecodeAll(stored, dst[:0])
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	if len(raw) != int(f.raw) {
-		return nil, fmt.Errorf("%d octets instead of %d: %w", len(raw), f.raw, ErrDamaged)
-	}
-	return raw, nil
+	return nil
 }
 
-func (c *codec) close() {
-	c.dec.Close()
-	if c.enc != nil {
-		c.enc.Close()
-	}
-}
+func (c *codec) close() { c.zstd.Close() }
 
-// headerBlock is where the header of a message ends, its empty line included; 0: not within the first 32 KB.
+// headerBlock is where the header of a message ends, its empty line included; 0: not within headerWithin.
 func headerBlock(p []byte) int {
-	p = p[:min(len(p), splitOver)]
+	p = p[:min(len(p), headerWithin)]
 	if i := bytes.Index(p, []byte("\r\n\r\n")); i >= 0 {
 		return i + 4
 	}

@@ -21,8 +21,7 @@ type Reader struct {
 	first  []byte // the beginning of the record, as stored
 	at     int64  // where first begins in the segment
 	cur    int    // the frame that raw is of, -1: none
-	raw    []byte
-	buf    []byte // pooled; raw stands in it unless it stands in first
+	raw    []byte // pooled
 }
 
 // placed is a frame and where it stands: offset in the segment, from in the raw octets.
@@ -168,16 +167,23 @@ func (r *Reader) ReadAt(p []byte, off int64) (int, error) {
 	return int(n), nil
 }
 
-// copy fills p with raw octets from off on; they exist.
+// copy fills p with raw octets from off on; they exist. A frame that is read whole is unpacked where it is wanted.
 func (r *Reader) copy(p []byte, off int64) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for len(p) > 0 {
 		i := r.frameAt(off)
-		if err := r.load(i); err != nil {
+		f := &r.frames[i]
+		var n int
+		var err error
+		if whole := int(f.raw); off == f.from && whole <= len(p) && i != r.cur {
+			n, err = whole, r.load(i, p[:whole])
+		} else if err = r.keep(i); err == nil {
+			n = copy(p, r.raw[off-f.from:])
+		}
+		if err != nil {
 			return fmt.Errorf("body %s, frame %d: %w", r.h.at, i, err)
 		}
-		n := copy(p, r.raw[off-r.frames[i].from:])
 		p, off = p[n:], off+int64(n)
 	}
 	return nil
@@ -206,63 +212,68 @@ func (r *Reader) frameAt(off int64) int {
 	return lo
 }
 
-// load makes frame i the current one.
-func (r *Reader) load(i int) error {
+// keep makes frame i the current one.
+func (r *Reader) keep(i int) error {
 	if r.cur == i {
 		return nil
 	}
 	if r.log == nil {
 		return ErrClosed
 	}
-	l, f := r.log, &r.frames[i]
-	r.cur = -1
-	if r.buf == nil && (f.method != methodPlain || !r.inFirst(f)) {
-		r.buf = l.pool.take(r.largest())
+	if n := int(r.frames[i].raw); cap(r.raw) < n {
+		r.log.pool.give(r.raw)
+		r.raw = r.log.pool.take(n)
 	}
-	if f.method == methodPlain && !r.inFirst(f) {
-		r.buf = r.buf[:f.stored]
-		if _, err := r.seg.file.ReadAt(r.buf, f.offset); err != nil {
-			return noEOF(err)
-		}
-		raw, err := l.codec.decode(f.frame, r.buf, nil)
-		r.raw, r.cur = raw, i
-		return r.keep(err)
+	r.cur, r.raw = -1, r.raw[:r.frames[i].raw]
+	if err := r.load(i, r.raw); err != nil {
+		return err
 	}
-	stored, scratch := []byte(nil), []byte(nil)
-	if r.inFirst(f) {
-		at := f.offset - r.at
-		stored = r.first[at : at+int64(f.stored)]
-	} else {
-		scratch = l.pool.take(int(f.stored))[:f.stored]
-		stored = scratch
-		if _, err := r.seg.file.ReadAt(scratch, f.offset); err != nil {
-			return noEOF(err)
-		}
-	}
-	raw, err := l.codec.decode(f.frame, stored, r.buf)
-	l.pool.give(scratch)
-	r.raw, r.cur = raw, i
-	return r.keep(err)
+	r.cur = i
+	return nil
 }
 
-// keep forgets a frame that did not load.
-func (r *Reader) keep(err error) error {
-	if err != nil {
-		r.raw, r.cur = nil, -1
+// load fills raw with frame i.
+func (r *Reader) load(i int, raw []byte) error {
+	if r.log == nil {
+		return ErrClosed
 	}
-	return err
+	l, f := r.log, &r.frames[i]
+	var stored []byte
+	switch {
+	case r.inFirst(f):
+		at := f.offset - r.at
+		stored = r.first[at : at+int64(f.stored)]
+	case f.method == methodPlain:
+		stored = raw
+	default:
+		scratch := l.pool.take(int(f.stored))
+		defer l.pool.give(scratch)
+		stored = scratch[:f.stored]
+	}
+	if err := r.fetch(stored, f.offset); err != nil {
+		return err
+	}
+	return l.codec.decode(f.frame, stored, raw)
+}
+
+// fetch fills p with the octets from off on, if it is not them already. What first has of them is not read again.
+func (r *Reader) fetch(p []byte, off int64) error {
+	if at := off - r.at; len(p) > 0 && at >= 0 && at < int64(len(r.first)) {
+		if &p[0] == &r.first[at] {
+			return nil
+		}
+		n := copy(p, r.first[at:])
+		p, off = p[n:], off+int64(n)
+	}
+	if len(p) == 0 {
+		return nil
+	}
+	_, err := r.seg.file.ReadAt(p, off)
+	return noEOF(err)
 }
 
 func (r *Reader) inFirst(f *placed) bool {
 	return f.offset >= r.at && f.offset+int64(f.stored) <= r.at+int64(len(r.first))
-}
-
-func (r *Reader) largest() int {
-	n := 0
-	for _, f := range r.frames {
-		n = max(n, int(f.raw))
-	}
-	return n
 }
 
 func noEOF(err error) error {
@@ -281,7 +292,7 @@ func (r *Reader) Close() error {
 	}
 	r.log.segments.release(r.seg)
 	r.log.pool.give(r.first)
-	r.log.pool.give(r.buf)
-	r.log, r.first, r.raw, r.buf, r.cur = nil, nil, nil, nil, -1
+	r.log.pool.give(r.raw)
+	r.log, r.first, r.raw, r.cur = nil, nil, nil, -1
 	return nil
 }

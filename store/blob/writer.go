@@ -69,7 +69,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 	}
 	total := len(p)
 	for len(p) > 0 {
-		if len(w.buf) == cap(w.buf) {
+		if len(w.buf) >= w.room() {
 			switch {
 			case w.seg != nil:
 				w.err = w.flush()
@@ -81,13 +81,16 @@ func (w *Writer) Write(p []byte) (int, error) {
 		if w.err != nil {
 			return 0, w.err
 		}
-		n := min(len(p), cap(w.buf)-len(w.buf)) // 0 when the segment has just begun with a full buffer
+		n := min(len(p), max(w.room()-len(w.buf), 0)) // 0 when the segment has just begun with a full buffer
 		w.buf = append(w.buf, p[:n]...)
 		p = p[n:]
 	}
 	w.size += int64(total)
 	return total, nil
 }
+
+// room is how many octets the buffer takes in all.
+func (w *Writer) room() int { return min(cap(w.buf), frameFill) }
 
 // stream begins the body segment.
 func (w *Writer) stream() error {
@@ -198,13 +201,13 @@ func pieces(list ...[]byte) [][]byte {
 	return out
 }
 
-// cut hands the octets of list to add in frames of at most frameMax.
+// cut hands the octets of list to add in frames of at most frameFill.
 func cut(add func(...[]byte), list ...[]byte) {
 	total := 0
 	for _, p := range list {
 		total += len(p)
 	}
-	if total <= frameMax {
+	if total <= frameFill {
 		if total > 0 {
 			add(pieces(list...)...)
 		}
@@ -212,7 +215,7 @@ func cut(add func(...[]byte), list ...[]byte) {
 	}
 	for _, p := range list {
 		for len(p) > 0 {
-			n := min(len(p), frameMax)
+			n := min(len(p), frameFill)
 			add(p[:n])
 			p = p[n:]
 		}
