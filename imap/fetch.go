@@ -158,6 +158,7 @@ type fetcher struct {
 	cursor  int        // run of the view that holds the message
 	known   []numbered // of the page
 	line    []byte     // the answer that is being built
+	gather  int        // octets that it may have before it is handed on
 	flags   flagCache
 	ahead   ahead            // the messages of the page
 	open    *openMessage     // the one that is being answered
@@ -170,7 +171,7 @@ type fetcher struct {
 }
 
 func newFetcher(c *conn, ctx context.Context, r *request, p *fetchParser) *fetcher {
-	f := &fetcher{c: c, ctx: ctx, items: p.list, since: p.changedSince, rowItems: true}
+	f := &fetcher{c: c, ctx: ctx, items: p.list, since: p.changedSince, rowItems: true, gather: lineRoom}
 	hasUID, parts := false, false
 	for i := range f.items {
 		it := &f.items[i]
@@ -241,6 +242,9 @@ func (f *fetcher) messages(page []store.Message) error {
 	if !f.rowItems {
 		f.ahead.begin(f, f.known)
 		defer f.ahead.end()
+		if f.ahead.helped {
+			f.gather = lineRoomMany
+		}
 	}
 	for i, m := range f.known {
 		before := f.done
@@ -266,8 +270,13 @@ func (f *fetcher) sequence(uid store.UID) uint32 {
 	return runs[f.cursor].seq + uid - runs[f.cursor].first
 }
 
-// lineRoom is how much of answers is gathered before it is handed to the connection.
-const lineRoom = 4 << 10
+// How much of answers is gathered before it is handed to the connection. Who reads many messages gets them in few packets: to
+// send one and to wake the client costs as much as to copy some thousand octets.
+const (
+	lineRoom     = 4 << 10
+	lineRoomMany = 32 << 10
+	leastDirect  = 16 << 10 // that are handed on without being gathered
+)
 
 // flush hands what is gathered to the connection when it is more than room.
 func (f *fetcher) flush(room int) error {
@@ -285,6 +294,22 @@ func (f *fetcher) write(b []byte) error {
 	if _, err := f.c.w.Write(b); err != nil {
 		return broken{err}
 	}
+	return nil
+}
+
+// put gathers octets, or hands them on when they are many.
+func (f *fetcher) put(b []byte) error {
+	if len(f.line)+len(b) > f.gather {
+		n := min(len(b), max(f.gather-len(f.line), 0))
+		f.line = append(f.line, b[:n]...)
+		if err := f.flush(0); err != nil {
+			return err
+		}
+		if b = b[n:]; len(b) >= leastDirect {
+			return f.write(b)
+		}
+	}
+	f.line = append(f.line, b...)
 	return nil
 }
 
@@ -327,7 +352,7 @@ func (f *fetcher) message(m numbered, i int) (err error) {
 	}
 	f.done++
 	f.line = append(f.line, ")\r\n"...)
-	return f.flush(lineRoom)
+	return f.flush(f.gather)
 }
 
 // broken deals with a message that cannot be read. As long as nothing of its answer is sent, the answer is taken back and the

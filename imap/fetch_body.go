@@ -158,15 +158,8 @@ func (f *fetcher) writeSpan(it *fetchItem, s span) error {
 		maskNUL(b)
 		if first {
 			f.line = syntax.AppendLiteralHeader(f.line, n)
-			if n <= lineRoom { // header and text in one write
-				f.line = append(f.line, b...)
-				return nil
-			}
-			if err := f.flush(0); err != nil {
-				return err
-			}
 		}
-		if err := f.write(b); err != nil {
+		if err := f.put(b); err != nil {
 			return err
 		}
 		from += int64(len(b))
@@ -262,7 +255,7 @@ func (f *fetcher) writeKept(it *fetchItem, b []byte, eight bool) error {
 	}
 	f.line = syntax.AppendLiteralHeader(f.line, n)
 	f.line = append(f.line, b[from:from+n]...)
-	return f.flush(lineRoom)
+	return f.flush(f.gather)
 }
 
 // gatherer counts octets and keeps them while they are few.
