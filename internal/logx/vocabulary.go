@@ -48,24 +48,29 @@ const (
 
 // The store.
 const (
-	StorePurgeFailed   = "purge of deleted mailboxes failed"    // error
-	StoreGivenUp       = "expunged mail given up"               // account, messages, bytes
-	StoreOrphan        = "message of a removed account dropped" // account, lsn
-	StoreMigrating     = "data folder is being migrated"        // from, to, what
-	StoreMigrated      = "data folder migrated"                 // format; the way back is kept for a week
-	StoreBeforeDropped = "way back to the old format given up"  // format
-	StoreBeforeFailed  = "way back to the old format failed"    // format or segment, error
-	StoreReplayed      = "log replayed"                         // records
-	StoreStray         = "unused segments removed"              // segments
-	StoreAbandoned     = "log segment abandoned"                // segment, durable, error: its batch was refused, the next one begins a new segment
-	StoreAside         = "record set aside"                     // lsn, error
-	StoreReserve       = "disk full, reserve released"          // no attributes
-	StoreFull          = "disk full, tables wait"               // error
-	StoreEnded         = "committer ended"                      // records, error: restart; deliveries are in the log
-	StorePanic         = "store operation panicked"             // panic, stack
-	StoreRebuilt       = "tables rebuilt"                       // reason, before, after: octets
-	SideDamaged        = "side tables set aside"                // file, kept, error: stories, reputation and indexes begin anew; no mail is concerned
-	SideFailed         = "side tables not written"              // file, changes, error
+	StorePurgeFailed    = "purge of deleted mailboxes failed"    // error
+	StoreGivenUp        = "expunged mail given up"               // account, messages, bytes
+	StoreOrphan         = "message of a removed account dropped" // account, lsn
+	StoreMigrating      = "data folder is being migrated"        // from, to, what
+	StoreMigrated       = "data folder migrated"                 // format; the way back is kept for a week
+	StoreBeforeDropped  = "way back to the old format given up"  // format
+	StoreBeforeFailed   = "way back to the old format failed"    // format or segment, error
+	StoreReplayed       = "log replayed"                         // records
+	StoreStray          = "unused segments removed"              // segments
+	StoreAbandoned      = "log segment abandoned"                // segment, durable, error: its batch was refused, the next one begins a new segment
+	StoreAside          = "record set aside"                     // lsn, error
+	StoreReserve        = "disk full, reserve released"          // no attributes
+	StoreFull           = "disk full, tables wait"               // error
+	StoreCompacted      = "segments compacted"                   // segments, freed, moved, copied, took: octets but for segments and the bodies moved
+	StoreCompactFailed  = "compaction failed"                    // segment, error: it is tried again
+	StoreCompactDamaged = "segment cannot be compacted"          // segment, error: it stays; posthouse check store says whose mail is damaged
+	StoreEnded          = "committer ended"                      // records, error: restart; deliveries are in the log
+	StoreDay            = "daily copy of the tables"             // octets, applied, seconds; or error: it was not made
+	StoreDirectory      = "directory record not written"         // error
+	StorePanic          = "store operation panicked"             // panic, stack
+	StoreRebuilt        = "tables rebuilt"                       // reason, before, after: octets
+	SideDamaged         = "side tables set aside"                // file, kept, error: stories, reputation and indexes begin anew; no mail is concerned
+	SideFailed          = "side tables not written"              // file, changes, error
 )
 
 // The queue and its carriers.
@@ -100,4 +105,18 @@ const (
 	RcptRefused   = "recipient refused"      // from, to, remote, code, reason
 	MailSubmitted = "mail submitted"         // id, account, from, recipients, size
 	MailReceived  = "mail received"          // id, from, recipients, size
+)
+
+// Backups.
+const (
+	BackupBegun   = "backup begun"    // to
+	BackupDone    = "backup done"     // to, generation, segments, copied, written, verified, problems, took
+	BackupFailed  = "backup failed"   // to, error: the older ones are as they were
+	BackupDropped = "backup removed"  // generation: the settings keep so many
+	BackupEpoch   = "new epoch begun" // the folder was restored or repaired: every mailbox has a new UIDVALIDITY
+)
+
+// Mail that is brought from another server.
+const (
+	PullWaits = "import waits" // account, server, wait, error: it goes on by itself
 )
