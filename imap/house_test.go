@@ -245,6 +245,6 @@ func (l testLog) Write(p []byte) (int, error) {
 
 func TestTranscripts(t *testing.T) {
 	transcript.Run(t, "testdata/*.txt", func(t *testing.T) transcript.House {
-		return newHouse(t, Options{MaxMessage: 100_000}).transcript()
+		return newHouse(t, Options{MaxMessage: 100_000, RecentlyDeleted: true}).transcript()
 	})
 }

@@ -35,6 +35,8 @@ type Options struct {
 	TLS     *tls.Config // for STARTTLS; nil: not offered
 	Version string      // told by ID
 
+	RecentlyDeleted bool // show what is expunged and still kept as a mailbox (deleted.go)
+
 	MaxMessage    int64         // octets of one APPEND (APPENDLIMIT, RFC 7889); 50 MiB
 	MaxPerAccount int           // connections of one account at once; 64
 	LoginTimeout  time.Duration // a wait before login; 1 minute

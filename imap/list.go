@@ -47,6 +47,7 @@ type listed struct {
 // node is one name of the hierarchy: a mailbox, a subscription to one that is gone, or the level above one.
 type node struct {
 	store.Mailbox
+	deleted             bool // it is the mailbox of expunged mail
 	children            bool // an existing mailbox stands below
 	subscribedBelow     bool
 	unmatched           bool // an existing mailbox below does not match the patterns
@@ -189,9 +190,13 @@ func (c *conn) nodes(ctx context.Context, l *listing) (map[string]*node, error) 
 	if err != nil {
 		return nil, err
 	}
+	all, deleted, err := c.addDeleted(ctx, all)
+	if err != nil {
+		return nil, err
+	}
 	nodes := make(map[string]*node, len(all))
 	for _, m := range all {
-		nodes[m.Name] = &node{Mailbox: m}
+		nodes[m.Name] = &node{Mailbox: m, deleted: m.ID != 0 && m.ID == deleted}
 	}
 	for _, m := range all {
 		matched := l.matches(m.Name)
@@ -239,6 +244,9 @@ func (l *listing) describe(name string, n *node) listed {
 	}
 	if l.tellSubscribed && n.Subscribed {
 		out.attrs = append(out.attrs, goimap.MailboxAttrSubscribed)
+	}
+	if n.deleted {
+		out.attrs = append(out.attrs, goimap.MailboxAttrNoInferiors)
 	}
 	if n.children {
 		out.attrs = append(out.attrs, goimap.MailboxAttrHasChildren)

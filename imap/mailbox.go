@@ -24,6 +24,9 @@ func (c *conn) create(ctx context.Context, _ *request) error {
 	if err != nil {
 		return err
 	}
+	if err := c.mayName(ctx, name); err != nil {
+		return err
+	}
 	_, err = c.s.store.CreateMailbox(ctx, c.who.Account, name, use)
 	return err
 }
@@ -75,6 +78,9 @@ func (c *conn) delete(ctx context.Context, _ *request) error {
 	if err := c.d.End(); err != nil {
 		return err
 	}
+	if err := c.mayChange(ctx, name, textDeletedFixed); err != nil {
+		return err
+	}
 	m, err := c.s.store.Mailbox(ctx, c.who.Account, name)
 	if err != nil {
 		return err
@@ -104,6 +110,12 @@ func (c *conn) rename(ctx context.Context, _ *request) error {
 	c.d.SP()
 	to := c.d.Mailbox()
 	if err := c.d.End(); err != nil {
+		return err
+	}
+	if err := c.mayChange(ctx, from, textDeletedFixed); err != nil {
+		return err
+	}
+	if err := c.mayName(ctx, to); err != nil {
 		return err
 	}
 	return c.s.store.RenameMailbox(ctx, c.who.Account, from, to)
@@ -137,6 +149,9 @@ func (c *conn) namespace(context.Context, *request) error {
 func (c *conn) destination(ctx context.Context, name string) (store.Mailbox, error) {
 	m, err := c.s.store.Mailbox(ctx, c.who.Account, name)
 	if errors.Is(err, store.ErrNoMailbox) {
+		if err := c.mayChange(ctx, name, textDeletedInto); err != nil {
+			return m, err
+		}
 		return m, no(goimap.ResponseCodeTryCreate, "no such mailbox, create it first")
 	}
 	return m, err

@@ -28,10 +28,12 @@ func (c *conn) open(ctx context.Context, r *request, readOnly bool) error {
 		c.untagged("OK", "CLOSED", "the mailbox before is closed")
 		c.deselect()
 	}
-	m, err := c.s.store.Mailbox(ctx, c.who.Account, name)
+	m, bin, err := c.mailbox(ctx, name)
 	if err != nil {
 		return err
 	}
+	examined := readOnly
+	readOnly = readOnly || bin
 	keywords, err := c.s.store.Keywords(ctx, m.ID)
 	if err != nil {
 		return err
@@ -43,7 +45,7 @@ func (c *conn) open(ctx context.Context, r *request, readOnly bool) error {
 	if condstore {
 		c.enabled.condstore = true
 	}
-	c.box = &mailbox{id: m.ID, readOnly: readOnly, validity: st.UIDValidity, modseq: st.HighestModSeq, next: st.UIDNext, exists: st.Exists}
+	c.box = &mailbox{id: m.ID, readOnly: readOnly, giving: bin && !examined, validity: st.UIDValidity, modseq: st.HighestModSeq, next: st.UIDNext, exists: st.Exists}
 	c.box.setKeywords(keywords)
 	if first := c.s.claimRecent(m.ID, st.UIDNext, !readOnly); first < st.UIDNext {
 		c.box.recent = []syntax.Span{{First: first, Last: st.UIDNext - 1}}

@@ -16,6 +16,7 @@ import (
 type mailbox struct {
 	id       store.MailboxID
 	readOnly bool
+	giving   bool // read-only, but messages may be moved out: "Recently Deleted", opened by SELECT
 	validity uint32
 
 	// What the client has been told.

@@ -22,7 +22,7 @@ func (c *conn) status(ctx context.Context, _ *request) error {
 	if err := c.d.End(); err != nil {
 		return err
 	}
-	m, err := c.s.store.Mailbox(ctx, c.who.Account, name)
+	m, _, err := c.mailbox(ctx, name)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,8 @@ package imap
 import (
 	"context"
 	"strings"
+
+	goimap "github.com/emersion/go-imap/v2"
 )
 
 // states is a bit set of the states of a connection (RFC 9051 section 3).
@@ -32,6 +34,7 @@ type command struct {
 	states  states
 	uid     bool // has a UID form
 	writes  bool // refused in a mailbox opened by EXAMINE
+	takes   bool // writes, but only takes messages out
 	waits   bool // for the client in its middle, or takes long; its context ends at a shutdown
 	updates updates
 	run     func(c *conn, ctx context.Context, r *request) error
@@ -81,7 +84,7 @@ func commandTable() map[string]*command {
 		{name: "EXPUNGE", states: selected, uid: true, writes: true, run: (*conn).expunge},
 		{name: "STORE", states: selected, uid: true, writes: true, updates: tellNoGone, run: (*conn).storeFlags},
 		{name: "COPY", states: selected, uid: true, run: (*conn).copy},
-		{name: "MOVE", states: selected, uid: true, writes: true, run: (*conn).move},
+		{name: "MOVE", states: selected, uid: true, writes: true, takes: true, run: (*conn).move},
 		{name: "FETCH", states: selected, uid: true, updates: tellNoGone, run: (*conn).fetch},
 		{name: "SEARCH", states: selected, uid: true, waits: true, updates: tellNoGone, run: (*conn).search},
 	}
@@ -114,7 +117,10 @@ func (c *conn) lookup(tag, name string) (*request, error) {
 	if r.states&c.state == 0 {
 		return nil, bad(r.name + " is not possible " + r.wrongState(c.state))
 	}
-	if r.writes && c.box.readOnly {
+	if r.writes && c.box.readOnly && !(r.takes && c.box.giving) {
+		if c.box.giving {
+			return nil, no(goimap.ResponseCodeCannot, textDeletedOut)
+		}
 		return nil, no("", "the mailbox is open read-only (EXAMINE)")
 	}
 	return r, nil
