@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"slices"
 
 	"github.com/posthouse-mail/posthouse/store/kv"
 )
@@ -41,6 +40,7 @@ func (s *Store) BeginEpoch(ctx context.Context) error {
 			st.uidValidity, st.highest = s.nextUIDValidity(tx), seq
 			tx.Put(tabMail, stateKey(id), st.encode())
 		}
+		kv.EpochBegun(tx)
 		return nil
 	})
 }
@@ -54,14 +54,33 @@ func (s *Store) Epoch(ctx context.Context) (n uint64, err error) {
 	return n, err
 }
 
-// mailboxIDs lists every mailbox that has a name.
+// mailboxIDs lists every mailbox that has a state row, those without a name included.
 func mailboxIDs(tx *kv.Tx) []MailboxID {
 	var out []MailboxID
-	for _, v := range tx.Scan(tabNames, nil, nil) {
-		if len(v) >= 4 {
-			out = append(out, MailboxID(binary.BigEndian.Uint32(v)))
+	for next := uint32(0); next < 0xffffffff; next++ {
+		found := false
+		for k := range tx.Scan(tabMail, key32(next), nil) {
+			if found = len(k) == 8; found {
+				next = binary.BigEndian.Uint32(k)
+			}
+			break
+		}
+		if !found {
+			break
+		}
+		if id := MailboxID(next); tx.Get(tabMail, stateKey(id)) != nil {
+			out = append(out, id)
 		}
 	}
-	slices.Sort(out)
-	return slices.Compact(out)
+	return out
+}
+
+// BeginDueEpoch is BeginEpoch for a folder whose tables ask for one: it was restored or repaired and never served since. Whoever opens a
+// folder calls it behind kv.DB.Start.
+func (s *Store) BeginDueEpoch(ctx context.Context) (begun bool, err error) {
+	due, err := s.db.EpochDue(ctx)
+	if err != nil || !due {
+		return false, err
+	}
+	return true, s.BeginEpoch(ctx)
 }

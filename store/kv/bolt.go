@@ -24,6 +24,7 @@ import (
 // bolt is the engine over bbolt. A table is a bucket; none is nested.
 type bolt struct {
 	db            *bbolt.DB
+	readOnly      bool
 	octets, syncs atomic.Uint64
 	pageSize      int64
 	arena         arena // of the one update
@@ -173,6 +174,9 @@ func (b *bolt) written() (octets, syncs uint64) { return b.octets.Load(), b.sync
 
 // close writes the list of free pages, so that the next open need not walk the tree.
 func (b *bolt) close() error {
+	if b.readOnly {
+		return b.db.Close()
+	}
 	b.db.NoFreelistSync = false
 	err := guard(func() error { return b.db.Update(func(*bbolt.Tx) error { return nil }) })
 	return errors.Join(err, b.db.Close())
