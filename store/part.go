@@ -11,6 +11,9 @@ import (
 // partMail is the part kind of this package in a log record: one copy of the body for one mailbox.
 const partMail byte = 'm'
 
+// PartKinds are the part kinds of this package: what a rollback logs again for an older program.
+const PartKinds = string(rune(partMail))
+
 // mailPart is what the log says about one copy: tag, length, value. A tag that is not known is passed over, so that older
 // code can replay a newer log.
 type mailPart struct {

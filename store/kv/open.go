@@ -82,6 +82,9 @@ func (db *DB) open(ctx context.Context) error {
 			return fmt.Errorf("%w: the entries of %s cannot be made durable: %w", ErrUnfit, dir, err)
 		}
 	}
+	if err := db.refuseHalf(); err != nil {
+		return err
+	}
 	db.reserve = &reserve{fs: o.FS, dir: o.Dir, path: filepath.Join(o.Dir, "reserve"), size: o.Reserve}
 	if err := db.openTables(segDir); err != nil {
 		return err

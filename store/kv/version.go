@@ -22,10 +22,20 @@ type Migration struct {
 	Step func(tx *Tx, from []byte) (next []byte, err error)
 	// Kinds are the part kinds that programs of the format before do not know: what is logged with one is lost in a rollback.
 	Kinds string
+	// OlderSegments is the segment version of programs of the format before, if they do not read those of today.
+	OlderSegments uint16
 }
 
 // migrations are the program's own: entry 0 makes format 2 of format 1, and so on.
-func migrations() []Migration { return nil }
+func migrations() []Migration {
+	return []Migration{
+		{ // 2: rows and records of before stay as they are; programs of before must not write beside them
+			Name:          "expunged mail in bins, reserved uids, packed frames, bodies that move",
+			Step:          func(*Tx, []byte) ([]byte, error) { return nil, nil },
+			OlderSegments: 1,
+		},
+	}
+}
 
 // newest is the format that this program writes.
 func (o *Options) newest() uint32 { return firstFormat + uint32(len(o.Migrations)) }

@@ -162,11 +162,30 @@ func (f *FS) Remove(name string) error {
 	if err := f.begin("remove", name); err != nil {
 		return err
 	}
+	if f.dirs[name] && !f.holds(name) {
+		delete(f.dirs, name) // durable at once, as MkdirAll is
+		return nil
+	}
 	if f.names[name] == nil {
 		return notExist("remove", name)
 	}
 	f.set(change{name: name})
 	return nil
+}
+
+// holds reports whether anything stands in a folder.
+func (f *FS) holds(dir string) bool {
+	for n := range f.names {
+		if filepath.Dir(n) == dir {
+			return true
+		}
+	}
+	for d := range f.dirs {
+		if d != dir && filepath.Dir(d) == dir {
+			return true
+		}
+	}
+	return false
 }
 
 func (f *FS) Rename(from, to string) error {
@@ -229,6 +248,11 @@ func (f *FS) ReadDir(name string) ([]string, error) {
 	for n := range f.names {
 		if filepath.Dir(n) == name {
 			out = append(out, filepath.Base(n))
+		}
+	}
+	for d := range f.dirs {
+		if d != name && filepath.Dir(d) == name {
+			out = append(out, filepath.Base(d))
 		}
 	}
 	return out, nil

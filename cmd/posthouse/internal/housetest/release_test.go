@@ -2,13 +2,12 @@ package housetest
 
 import (
 	"archive/tar"
-	"bytes"
 	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -24,6 +23,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/config"
 	"github.com/posthouse-mail/posthouse/internal/dns"
 	"github.com/posthouse-mail/posthouse/internal/logx"
+	"github.com/posthouse-mail/posthouse/store"
 	"github.com/posthouse-mail/posthouse/store/kv"
 	"github.com/posthouse-mail/posthouse/web/api"
 )
@@ -83,6 +83,7 @@ func TestReleases(t *testing.T) {
 				t.Errorf("nothing was in the log only: the folder shows less than it should\n%s", log)
 			}
 			openRelease(t, dir, &k) // nothing comes twice
+			backAndForth(t, strings.TrimSuffix(list, ".json")+".tar.gz", &k)
 		})
 	}
 }
@@ -128,6 +129,32 @@ func openRelease(t *testing.T, dir string, k *keepsake) (log string) {
 		t.Errorf("check: %s", p)
 	}
 	return h.log.String()
+}
+
+// backAndForth opens the folder with today's code and goes back: it is what it was, and can be opened again.
+func backAndForth(t *testing.T, archive string, k *keepsake) {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "data")
+	unpack(t, archive, dir)
+	before := listing(t, dir)
+	c := config.Default()
+	c.Data = dir
+	files, err := daemon.OpenFiles(t.Context(), c, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(t, files.Close())
+	r, err := kv.Rollback(t.Context(), kv.RollbackOptions{Dir: dir, Keep: store.PartKinds})
+	if errors.Is(err, kv.ErrNoWayBack) {
+		return // a release of today's format
+	}
+	if err != nil {
+		t.Fatalf("%+v %v", r, err)
+	}
+	if after := listing(t, dir); !slices.Equal(before, after) {
+		t.Errorf("after the rollback %q\nbefore %q", after, before)
+	}
+	openRelease(t, dir, k)
 }
 
 // compareVerbs looks for each thing that the operator had, with all that was said of it; more may be said today.
@@ -198,7 +225,7 @@ func compareMail(t *testing.T, account string, must, is map[string]*keptBox, lat
 				t.Errorf("%s: %q UID %s is %+v; want %+v", account, name, uid, x.Messages[uid], m)
 			}
 		}
-		compareLate(t, account, name, b, x, late)
+		compareLate(t, keptLate{Account: account, Mailbox: name}, b, x, late)
 	}
 	for name := range is {
 		if must[name] == nil && name != "Recently Deleted" { // a view of later releases
@@ -208,8 +235,9 @@ func compareMail(t *testing.T, account string, must, is map[string]*keptBox, lat
 }
 
 // compareLate: what was logged last has the next UIDs, each message once.
-func compareLate(t *testing.T, account, name string, must, is *keptBox, late []keptLate) {
+func compareLate(t *testing.T, of keptLate, must, is *keptBox, late []keptLate) {
 	t.Helper()
+	account, name := of.Account, of.Mailbox
 	next := must.UIDNext
 	for _, l := range late {
 		if l.Account != account || l.Mailbox != name {
@@ -294,16 +322,28 @@ func TestNewerFolder(t *testing.T) {
 	}
 }
 
-// listing names the files of the store and their sizes.
+// listing names the segments with a sum of their octets, and the rows of the tables.
 func listing(t *testing.T, dir string) (out []string) {
 	t.Helper()
-	check(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".seg") && !strings.HasSuffix(path, "meta.db") {
-			return err
-		}
+	segments, err := filepath.Glob(filepath.Join(dir, "seg", "*.seg"))
+	check(t, err)
+	for _, path := range segments {
 		b, err := os.ReadFile(path)
-		out = append(out, fmt.Sprintf("%s %d %t", path, len(b), bytes.HasPrefix(b, []byte("phseg"))))
-		return err
+		check(t, err)
+		out = append(out, filepath.Base(path)+" "+hashOf(string(b)))
+	}
+	tables, err := bbolt.Open(filepath.Join(dir, "meta.db"), 0o600, &bbolt.Options{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(t, tables.View(func(tx *bbolt.Tx) error {
+		return tx.ForEach(func(name []byte, b *bbolt.Bucket) error {
+			return b.ForEach(func(k, v []byte) error {
+				out = append(out, fmt.Sprintf("%s %x %s", name, k, hashOf(string(v))))
+				return nil
+			})
+		})
 	}))
+	check(t, tables.Close())
 	return out
 }
