@@ -145,6 +145,29 @@ func (c *Client) IP(ctx context.Context, host string) ([]netip.Addr, bool, error
 	return nil, false, a4.err
 }
 
+// A and AAAA list the addresses of a host in one family, where an answer about the other one must not stand in for it (RFC 7208 section 5).
+func (c *Client) A(ctx context.Context, host string) ([]netip.Addr, bool, error) {
+	return c.family(ctx, host, miekg.TypeA)
+}
+
+func (c *Client) AAAA(ctx context.Context, host string) ([]netip.Addr, bool, error) {
+	return c.family(ctx, host, miekg.TypeAAAA)
+}
+
+func (c *Client) family(ctx context.Context, host string, kind uint16) ([]netip.Addr, bool, error) {
+	a := c.lookup(ctx, host, kind)
+	var out []netip.Addr
+	for n, rr := range a.records {
+		if addr, ok := addressOf(rr); ok && n < maxRecords {
+			out = append(out, addr)
+		}
+	}
+	if a.err == nil && len(out) == 0 {
+		a.err = ErrNotFound
+	}
+	return out, a.secure && a.err == nil, a.err
+}
+
 func addressOf(rr miekg.RR) (netip.Addr, bool) {
 	switch rr := rr.(type) {
 	case *miekg.A:
@@ -201,7 +224,7 @@ func (c *Client) lookup(ctx context.Context, name string, kind uint16) answer {
 	if _, ok := miekg.IsDomainName(name); !ok || name == "" || strings.Contains(name, `\`) {
 		return answer{err: fmt.Errorf("%w: %q is no domain name", ErrNotFound, name)}
 	}
-	q := question{name: strings.ToLower(miekg.Fqdn(name)), kind: kind}
+	q := question{name: onWire(name), kind: kind}
 	if a, ok := c.cache.find(q, c.now()); ok {
 		return a
 	}
@@ -269,7 +292,7 @@ func (c *Client) follow(ctx context.Context, q question) answer {
 func aliasOf(reply *miekg.Msg, name string) (target string, ttl time.Duration, ok bool) {
 	for _, rr := range reply.Answer {
 		if cname, is := rr.(*miekg.CNAME); is && strings.EqualFold(cname.Hdr.Name, name) {
-			return strings.ToLower(cname.Target), seconds(cname.Hdr.Ttl), true
+			return onWire(cname.Target), seconds(cname.Hdr.Ttl), true
 		}
 	}
 	return "", 0, false

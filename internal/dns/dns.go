@@ -26,10 +26,12 @@ type MX struct {
 // Resolver answers the questions of the house. Secure tells that the answer was
 // validated by a trusted resolver (AD bit, RFC 4035 section 3.2.3).
 type Resolver interface {
-	MX(ctx context.Context, domain string) (records []MX, secure bool, err error)      // lowest preference first
-	IP(ctx context.Context, host string) (addrs []netip.Addr, secure bool, err error)  // A, then AAAA
-	TXT(ctx context.Context, name string) (texts []string, secure bool, err error)     // strings of a record joined
-	PTR(ctx context.Context, addr netip.Addr) (names []string, secure bool, err error) // lower case, no final dot
+	MX(ctx context.Context, domain string) (records []MX, secure bool, err error)       // lowest preference first
+	IP(ctx context.Context, host string) (addrs []netip.Addr, secure bool, err error)   // A, then AAAA
+	A(ctx context.Context, host string) (addrs []netip.Addr, secure bool, err error)    // one family only
+	AAAA(ctx context.Context, host string) (addrs []netip.Addr, secure bool, err error) // one family only
+	TXT(ctx context.Context, name string) (texts []string, secure bool, err error)      // strings of a record joined
+	PTR(ctx context.Context, addr netip.Addr) (names []string, secure bool, err error)  // lower case, no final dot
 }
 
 // Options of a Client. The zero value of a duration or count means its default.

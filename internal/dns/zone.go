@@ -37,7 +37,8 @@ func (z *Zone) Add(lines ...string) error {
 	for _, line := range lines {
 		parser := miekg.NewZoneParser(strings.NewReader("$TTL 60\n"+line), ".", "")
 		for rr, ok := parser.Next(); ok; rr, ok = parser.Next() {
-			name := strings.ToLower(rr.Header().Name)
+			name := onWire(rr.Header().Name)
+			rr.Header().Name = name
 			z.records[name] = append(z.records[name], rr)
 		}
 		if err := parser.Err(); err != nil {
@@ -45,6 +46,19 @@ func (z *Zone) Add(lines ...string) error {
 		}
 	}
 	return nil
+}
+
+// onWire is the form in which a name comes back from the wire, in lower case, so that names which are written differently (a space,
+// or its escape) are the same.
+func onWire(name string) string {
+	name = miekg.Fqdn(name)
+	var b [256]byte
+	if _, err := miekg.PackDomainName(name, b[:], 0, nil, false); err == nil {
+		if back, _, err := miekg.UnpackDomainName(b[:], 0); err == nil {
+			name = back
+		}
+	}
+	return strings.ToLower(name)
 }
 
 // AddReverse puts the PTR record of an address into the zone.
@@ -58,7 +72,7 @@ func (z *Zone) AddReverse(addr netip.Addr, host string) error {
 
 // Remove takes everything out that stands at name.
 func (z *Zone) Remove(name string) {
-	name = strings.ToLower(miekg.Fqdn(name))
+	name = onWire(name)
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	delete(z.records, name)
@@ -69,7 +83,7 @@ func (z *Zone) Remove(name string) {
 func (z *Zone) Fail(name string) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	z.rcodes[strings.ToLower(miekg.Fqdn(name))] = miekg.RcodeServerFailure
+	z.rcodes[onWire(name)] = miekg.RcodeServerFailure
 }
 
 // Secure makes every answer carry the AD bit, as a validating resolver's would.
@@ -83,7 +97,7 @@ func (z *Zone) Secure(on bool) {
 func (z *Zone) Asked(name, kind string) int {
 	z.mu.RLock()
 	defer z.mu.RUnlock()
-	return z.asked[question{strings.ToLower(miekg.Fqdn(name)), miekg.StringToType[kind]}]
+	return z.asked[question{onWire(name), miekg.StringToType[kind]}]
 }
 
 // Client is a Resolver over the zone without a network; its AD bit is trusted.
@@ -108,7 +122,7 @@ func (z *Zone) answer(m *miekg.Msg) *miekg.Msg {
 	reply.SetReply(m)
 	reply.Authoritative, reply.RecursionAvailable = true, true
 	asked := m.Question[0]
-	name := strings.ToLower(asked.Name)
+	name := onWire(asked.Name)
 
 	z.mu.Lock()
 	defer z.mu.Unlock()
@@ -126,7 +140,7 @@ func (z *Zone) answer(m *miekg.Msg) *miekg.Msg {
 				reply.Answer = append(reply.Answer, rr)
 			case is:
 				reply.Answer = append(reply.Answer, rr)
-				next = strings.ToLower(cname.Target)
+				next = onWire(cname.Target)
 			}
 		}
 		if next == "" {

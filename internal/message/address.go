@@ -6,7 +6,7 @@ import "strings"
 // (RFC 9051 section 7.5.2). They cannot be taken for names that exist.
 const (
 	missingMailbox = "MISSING_MAILBOX"
-	missingDomain  = "MISSING_DOMAIN"
+	MissingDomain  = "MISSING_DOMAIN"
 )
 
 // ParseAddresses reads an address list, tolerant of obsolete and broken syntax; at most maxHeaderKept/48 addresses.
@@ -231,7 +231,7 @@ func (p *addressParser) end() {
 		a.Mailbox = missingMailbox
 	}
 	if a.Host == "" {
-		a.Host = missingDomain
+		a.Host = MissingDomain
 	}
 	p.emit(a)
 	p.reset()

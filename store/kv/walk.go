@@ -117,86 +117,96 @@ func (w *walker) page(id uint64, depth int, low, high []byte) error {
 	if _, err := w.file.ReadAt(p, int64(id)*pageSize); err != nil {
 		return fmt.Errorf("read page %d of the tables: %w", id, err)
 	}
+	at := &boltPage{id: id, bytes: p, depth: depth, low: low, high: high}
 	switch flags := ne.Uint16(head[8:]); flags {
 	case boltBranch:
-		return w.branch(id, p, depth, low, high)
+		return w.branch(at)
 	case boltLeaf:
-		return w.leaf(id, p, depth, low, high)
+		return w.leaf(at)
 	default:
 		return w.bad(id, "it has the flags %#x", flags)
 	}
 }
 
-// key cuts a key out of a page and verifies its place in the order.
-func (w *walker) key(id uint64, p []byte, at, size uint64, after, low, high []byte) ([]byte, error) {
-	if at+size > uint64(len(p)) {
-		return nil, w.bad(id, "a key stands outside of it")
+// boltPage is a page with what the pages above say of its keys.
+type boltPage struct {
+	id        uint64
+	bytes     []byte
+	depth     int
+	low, high []byte // nil: no bound
+}
+
+// key cuts a key out of a page and verifies its place in the order: behind after, and not below low.
+func (w *walker) key(p *boltPage, at, size uint64, after, low []byte) ([]byte, error) {
+	if at+size > uint64(len(p.bytes)) {
+		return nil, w.bad(p.id, "a key stands outside of it")
 	}
-	k := p[at : at+size]
-	if after != nil && bytes.Compare(after, k) >= 0 || low != nil && bytes.Compare(k, low) < 0 || high != nil && bytes.Compare(k, high) >= 0 {
-		return nil, w.bad(id, "its keys are out of order")
+	k := p.bytes[at : at+size]
+	if after != nil && bytes.Compare(after, k) >= 0 || low != nil && bytes.Compare(k, low) < 0 || p.high != nil && bytes.Compare(k, p.high) >= 0 {
+		return nil, w.bad(p.id, "its keys are out of order")
 	}
 	return k, nil
 }
 
-func (w *walker) branch(id uint64, p []byte, depth int, low, high []byte) error {
+func (w *walker) branch(p *boltPage) error {
 	ne := binary.NativeEndian
-	n := int(ne.Uint16(p[10:]))
-	if n == 0 || boltHead+n*boltElem > len(p) {
-		return w.bad(id, "it has %d entries", n)
+	n := int(ne.Uint16(p.bytes[10:]))
+	if n == 0 || boltHead+n*boltElem > len(p.bytes) {
+		return w.bad(p.id, "it has %d entries", n)
 	}
 	keys, children := make([][]byte, n+1), make([]uint64, n)
 	var last []byte
 	for i := range n {
 		at := boltHead + i*boltElem
 		// The first key of a branch may be lower than what the parent remembers of it: deletes move only what is below.
-		from := low
+		from := p.low
 		if i == 0 {
 			from = nil
 		}
-		k, err := w.key(id, p, uint64(at)+uint64(ne.Uint32(p[at:])), uint64(ne.Uint32(p[at+4:])), last, from, high)
+		k, err := w.key(p, uint64(at)+uint64(ne.Uint32(p.bytes[at:])), uint64(ne.Uint32(p.bytes[at+4:])), last, from)
 		if err != nil {
 			return err
 		}
-		keys[i], children[i], last = k, ne.Uint64(p[at+8:]), k
+		keys[i], children[i], last = k, ne.Uint64(p.bytes[at+8:]), k
 	}
-	keys[n] = high
+	keys[n] = p.high
 	for i, child := range children {
 		from := keys[i]
 		if i == 0 {
-			from = low
+			from = p.low
 		}
-		if err := w.page(child, depth+1, from, keys[i+1]); err != nil {
+		if err := w.page(child, p.depth+1, from, keys[i+1]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (w *walker) leaf(id uint64, p []byte, depth int, low, high []byte) error {
+func (w *walker) leaf(p *boltPage) error {
 	ne := binary.NativeEndian
-	n := int(ne.Uint16(p[10:]))
-	if boltHead+n*boltElem > len(p) {
-		return w.bad(id, "it has %d entries", n)
+	n := int(ne.Uint16(p.bytes[10:]))
+	if boltHead+n*boltElem > len(p.bytes) {
+		return w.bad(p.id, "it has %d entries", n)
 	}
 	var last []byte
 	for i := range n {
 		at := boltHead + i*boltElem
-		place, ksize, vsize := uint64(at)+uint64(ne.Uint32(p[at+4:])), uint64(ne.Uint32(p[at+8:])), uint64(ne.Uint32(p[at+12:]))
-		k, err := w.key(id, p, place, ksize, last, low, high)
+		elem := p.bytes[at:]
+		place, ksize, vsize := uint64(at)+uint64(ne.Uint32(elem[4:])), uint64(ne.Uint32(elem[8:])), uint64(ne.Uint32(elem[12:]))
+		k, err := w.key(p, place, ksize, last, p.low)
 		if err != nil {
 			return err
 		}
 		last = k
-		if place+ksize+vsize > uint64(len(p)) {
-			return w.bad(id, "a value stands outside of it")
+		if place+ksize+vsize > uint64(len(p.bytes)) {
+			return w.bad(p.id, "a value stands outside of it")
 		}
-		if isBucket := ne.Uint32(p[at:])&1 != 0; isBucket == (w.table != "") {
-			return w.bad(id, "an entry is of the wrong sort")
+		if isBucket := ne.Uint32(elem)&1 != 0; isBucket == (w.table != "") {
+			return w.bad(p.id, "an entry is of the wrong sort")
 		} else if !isBucket {
 			continue
 		}
-		if err := w.bucket(id, string(k), p[place+ksize:place+ksize+vsize], depth); err != nil {
+		if err := w.bucket(p, string(k), p.bytes[place+ksize:place+ksize+vsize]); err != nil {
 			return err
 		}
 	}
@@ -204,19 +214,19 @@ func (w *walker) leaf(id uint64, p []byte, depth int, low, high []byte) error {
 }
 
 // bucket is one table; a small one stands inside of its entry.
-func (w *walker) bucket(id uint64, name string, v []byte, depth int) error {
+func (w *walker) bucket(p *boltPage, name string, v []byte) error {
 	w.table = name
 	defer func() { w.table = "" }()
 	if len(v) < boltBucket {
-		return w.bad(id, "its entry has %d octets", len(v))
+		return w.bad(p.id, "its entry has %d octets", len(v))
 	}
 	root := binary.NativeEndian.Uint64(v)
 	if root != 0 {
-		return w.page(root, depth+1, nil, nil)
+		return w.page(root, p.depth+1, nil, nil)
 	}
 	inline := v[boltBucket:]
 	if len(inline) < boltHead || binary.NativeEndian.Uint16(inline[8:]) != boltLeaf {
-		return w.bad(id, "its entry holds no page")
+		return w.bad(p.id, "its entry holds no page")
 	}
-	return w.leaf(id, inline, depth+1, nil, nil)
+	return w.leaf(&boltPage{id: p.id, bytes: inline, depth: p.depth + 1})
 }
