@@ -47,11 +47,7 @@ func (s *Store) Append(ctx context.Context, mailbox MailboxID, msgs []AppendMess
 	}
 	// The messages are here: whether their sender is still connected does not matter any more.
 	ctx = context.WithoutCancel(ctx)
-	entries, err := s.db.Keep(ctx, bodies...)
-	if err != nil {
-		return 0, nil, fmt.Errorf("log a message: %w", err)
-	}
-	err = s.db.Update(ctx, func(tx *kv.Tx) error {
+	err = s.db.KeepUpdate(ctx, uint32(parts[0].account), bodies, func(tx *kv.Tx, entries []kv.Entry) error {
 		m := s.begin(tx)
 		b, err := m.box(mailbox)
 		if err != nil {
@@ -108,7 +104,7 @@ func (s *Store) prepare(ctx context.Context, mailbox MailboxID, msgs []AppendMes
 			if _, err := kw.learnAll(m.Keywords); err != nil {
 				return err
 			}
-			parts[i].flags = m.Flags & kw.known()
+			parts[i].flags, parts[i].account = m.Flags&kw.known(), st.account
 		}
 		return nil
 	})

@@ -12,11 +12,8 @@ import (
 // Body is a stored message's text.
 type Body struct{ r *blob.Reader }
 
-// Open opens the text of a row; its segment stays while it is open. A message that was expunged meanwhile can still be read:
-// other sessions may see it until they are told (RFC 9051 section 7.5.1).
-func (s *Store) Open(ctx context.Context, m Message) (*Body, error) { return s.OpenAt(ctx, m.Place) }
-
-// OpenAt opens a body by its place (queue).
+// OpenAt opens a body by its place, which must have been read just now: bodies move when segments are compacted, and then the
+// error is fs.ErrNotExist (queue).
 func (s *Store) OpenAt(ctx context.Context, at blob.LSN) (*Body, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -33,6 +30,9 @@ func (b *Body) Size() int64 { return b.r.Size() }
 
 // ReadAt reads the message's octets as they arrived.
 func (b *Body) ReadAt(p []byte, off int64) (int, error) { return b.r.ReadAt(p, off) }
+
+// Run is how many octets from off on are best read at once.
+func (b *Body) Run(off int64) int64 { return b.r.Run(off) }
 
 // Root is the stored structure; it costs one read of the first frame. A form that this version cannot read is made again from the text.
 func (b *Body) Root() (*message.Part, error) {

@@ -91,7 +91,7 @@ func changedRows(tx *kv.Tx, id MailboxID, since ModSeq) []Message {
 		}
 		for i := range p.len() {
 			if r := p.row(i); r.modSeq() > since {
-				out = append(out, r.message())
+				out = append(out, r.in(id))
 			}
 		}
 	}

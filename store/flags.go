@@ -96,7 +96,7 @@ func (s *Store) setFlags(tx *kv.Tx, id MailboxID, ranges []UIDRange, c FlagsChan
 			}
 			was, is := r.flags(), c.Op.apply(r.flags(), bits)
 			if was == is {
-				out.rows = append(out.rows, r.message())
+				out.rows = append(out.rows, r.in(b.id))
 				continue
 			}
 			if edited == nil {
@@ -108,7 +108,7 @@ func (s *Store) setFlags(tx *kv.Tx, id MailboxID, ranges []UIDRange, c FlagsChan
 			r.setModSeq(b.touch())
 			edited.raise(b.st.highest)
 			b.reflag(r.uid(), was, is)
-			out.rows = append(out.rows, r.message())
+			out.rows = append(out.rows, r.in(b.id))
 		}
 	}
 	if len(edits) == 0 {

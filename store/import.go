@@ -45,11 +45,8 @@ func (s *Store) Import(ctx context.Context, mailbox MailboxID, msgs []ImportMess
 		bodies[i], m.Arrival.body = m.Arrival.body, nil
 	}
 	ctx = context.WithoutCancel(ctx) // the messages are here
-	if in.entries, err = s.db.Keep(ctx, bodies...); err != nil {
-		return nil, fmt.Errorf("log %d messages: %w", len(msgs), err)
-	}
-	if err := s.db.Update(ctx, in.apply); err != nil {
-		return nil, err
+	if err := s.db.KeepUpdate(ctx, uint32(in.parts[0].account), bodies, in.apply); err != nil {
+		return nil, fmt.Errorf("import %d messages: %w", len(msgs), err)
 	}
 	return in.uids, nil
 }
@@ -60,7 +57,6 @@ type imports struct {
 	mailbox MailboxID
 	msgs    []ImportMessage
 	parts   []mailPart
-	entries []kv.Entry
 	uids    []UID
 }
 
@@ -130,7 +126,7 @@ func (e *QuotaError) Error() string {
 func (e *QuotaError) Unwrap() error { return ErrOverQuota }
 
 // apply adds the rows; it may run again.
-func (in *imports) apply(tx *kv.Tx) error {
+func (in *imports) apply(tx *kv.Tx, entries []kv.Entry) error {
 	m := in.s.begin(tx)
 	b, err := m.box(in.mailbox)
 	if err != nil {
@@ -152,7 +148,7 @@ func (in *imports) apply(tx *kv.Tx) error {
 			}
 			b.st.uidNext = msg.UID
 		}
-		if in.uids[i], err = b.land(in.entries[i], &p, true); err != nil {
+		if in.uids[i], err = b.land(entries[i], &p, true); err != nil {
 			return err
 		}
 		if msg.UIDL != "" {

@@ -167,12 +167,12 @@ func (c *rowCopy) page(p page, ranges []UIDRange) {
 	whole := len(ranges) == 1 && ranges[0].First <= p.row(0).uid() && ranges[0].Last >= p.row(p.len()-1).uid()
 	if whole && c.since == 0 {
 		for i := range p.len() {
-			c.rows = append(c.rows, p.row(i).message())
+			c.rows = append(c.rows, p.row(i).in(c.id))
 		}
 		return
 	}
 	for i := range p.hits(ranges) {
-		if m := p.row(i).message(); m.ModSeq > c.since {
+		if m := p.row(i).in(c.id); m.ModSeq > c.since {
 			c.rows = append(c.rows, m)
 		}
 	}

@@ -107,6 +107,7 @@ type Mailbox struct {
 // Message is one row of a mailbox. It is a value; it does not change when the mailbox does.
 type Message struct {
 	UID      UID
+	Mailbox  MailboxID // whose row it is: Open looks there when the body has moved; 0: it is made up
 	Flags    Flags
 	ModSeq   ModSeq
 	ID       uint64 // EMAILID: given at birth, kept by copy and move (show it outside through Store.ObjectID)
@@ -123,6 +124,7 @@ type Options struct {
 	Metrics *metrics.Set
 	Now     func() time.Time
 	Keep    time.Duration // how long expunged mail can come back (bin.go); 0: not at all
+	Warn    int           // percent of its quota at which an account gets a warning (warn.go); 0: never
 }
 
 // Store is the keeper of mail.
@@ -139,11 +141,14 @@ type Store struct {
 	deltas  deltas
 	tickets atomic.Uint64
 	names   nameHints
+	due     chan struct{} // room for one: somebody is to be warned
 	purge   chan struct{} // room for one: pages of dropped mailboxes wait, or bins hold too much
+	mend    mending       // at repair
 	tails   sync.Pool     // of *[pageMax]byte: pages that rows are being added to
 
 	keepTime  atomic.Int64 // time.Duration
 	keptSince atomic.Int64 // octets that went into bins since all of them were looked at
+	warnAt    atomic.Int64 // percent
 	pruning   sync.Mutex   // one at a time looks at the bins and gives up: two would give up twice
 
 	mu      sync.Mutex
@@ -154,7 +159,7 @@ type Store struct {
 func New(db *kv.DB, o Options) (*Store, error) {
 	s := &Store{
 		db: db, log: o.Logger, now: o.Now,
-		purge: make(chan struct{}, 1), waiting: map[uint64]ticket{},
+		purge: make(chan struct{}, 1), due: make(chan struct{}, 1), waiting: map[uint64]ticket{},
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -166,10 +171,13 @@ func New(db *kv.DB, o Options) (*Store, error) {
 	s.tickets.Store(rand.Uint64()) // a ticket of an earlier run, met in a replay, must find nobody waiting
 	s.tails.New = func() any { return new([pageMax]byte) }
 	s.keepTime.Store(int64(o.Keep))
+	s.warnAt.Store(int64(o.Warn))
 	s.bells.init()
 	s.pending.held, s.pending.landed = map[mail.AccountID]Quota{}, map[mail.AccountID]Quota{}
 	s.met = newMetrics(s, o.Metrics)
 	db.Register(partMail, kv.Kind{Apply: s.applyMail})
+	db.Refer(tabMail, mailPlaces)
+	s.note()
 	return s, nil
 }
 

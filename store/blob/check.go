@@ -35,6 +35,7 @@ func (l *Log) Check(ctx context.Context, number uint32) (c Checked, err error) {
 		return c, err
 	}
 	c = Checked{Log: p.kind == segmentLog, Before: p.durable, Size: s.limit, End: segmentHeader}
+	s.limit = (s.limit + alignment - 1) &^ (alignment - 1) // the last record of a body segment has no padding
 	for c.End < s.limit {
 		if err := ctx.Err(); err != nil {
 			return c, err

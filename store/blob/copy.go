@@ -49,7 +49,7 @@ func (c *Copy) Usage() Usage {
 }
 
 // Add copies the body at a place and returns its new one. Bodies are best given in the order of their places. ErrDamaged says
-// that this one cannot be read as it was written; the copy is good for others. After any other error it is of no use.
+// that this one cannot be read as it was written; the copy is good for others. After a failed write it is of no use.
 func (c *Copy) Add(at LSN) (LSN, error) {
 	if c.err != nil {
 		return 0, c.err
@@ -57,7 +57,7 @@ func (c *Copy) Add(at LSN) (LSN, error) {
 	before := len(c.buf)
 	to, raw, err := c.add(at)
 	if err != nil {
-		c.buf = c.buf[:min(before, len(c.buf))]
+		c.buf = c.buf[:before]
 		return 0, fmt.Errorf("copy body %s: %w", at, err)
 	}
 	c.raw += raw
@@ -75,7 +75,7 @@ func (c *Copy) add(at LSN) (to LSN, raw int64, err error) {
 	}
 	h, meta, err := c.source.head(at.Offset())
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, unreadable(err)
 	}
 	if h.frames == 0 || h.flags&flagElsewhere != 0 {
 		return 0, 0, fmt.Errorf("there is no body: %w", ErrDamaged)
@@ -87,7 +87,7 @@ func (c *Copy) add(at LSN) (to LSN, raw int64, err error) {
 	before = binary.BigEndian.AppendUint64(before, uint64(at))
 	frames, err := c.source.frameTable(&h, at.Offset()+recordHeader+int64(h.meta))
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, unreadable(err)
 	}
 	to = lsn(c.seg.number, c.Size())
 	n := header{
@@ -106,7 +106,7 @@ func (c *Copy) add(at LSN) (to LSN, raw int64, err error) {
 	for i, f := range frames {
 		p, err := c.source.bytes(f.offset, int64(f.stored))
 		if err != nil {
-			return 0, 0, err
+			return 0, 0, unreadable(err)
 		}
 		if checksum(c.source.frames, p) != f.crc {
 			return 0, 0, fmt.Errorf("frame %d: checksum differs: %w", i, ErrDamaged)
@@ -117,6 +117,14 @@ func (c *Copy) add(at LSN) (to LSN, raw int64, err error) {
 		c.buf = append(c.buf, 0)
 	}
 	return to, int64(h.raw) - int64(h.head), nil
+}
+
+// unreadable is ErrDamaged for whatever keeps octets that were durable from being read.
+func unreadable(err error) error {
+	if errors.Is(err, ErrDamaged) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrDamaged, err)
 }
 
 // open makes the segment the one that is read.
@@ -246,6 +254,29 @@ func (l *Log) Measure(number uint32) (Usage, error) {
 		at += h.length()
 	}
 	return u, nil
+}
+
+// BodyOf is where the body of the record at a place of the log stands; 0 when it has none.
+func (l *Log) BodyOf(at LSN) (LSN, error) {
+	g, err := l.segments.hold(at.Segment())
+	if err != nil {
+		return 0, err
+	}
+	defer l.segments.release(g)
+	s, err := l.scan(g, 0)
+	if err != nil {
+		return 0, err
+	}
+	h, meta, err := s.head(at.Offset())
+	switch {
+	case err != nil:
+		return 0, err
+	case h.flags&flagElsewhere != 0:
+		return LSN(binary.BigEndian.Uint64(meta)), nil
+	case h.frames == 0:
+		return 0, nil
+	}
+	return at, nil
 }
 
 // FileSize is the length of a segment's file.

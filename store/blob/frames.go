@@ -11,11 +11,11 @@ import (
 )
 
 const (
-	frameMax     = 256 << 10        // raw octets of a frame: what a reader of one octet pays at most
-	frameFill    = frameMax - 4<<10 // that are written into one, so that a packed one needs no larger buffer
-	splitOver    = 4 << 10          // larger bodies have head and header block in a frame of their own
-	headerWithin = 32 << 10         // if the header block ends there
-	compressAt   = 512              // smaller frames are not worth the try
+	frameMax     = 256 << 10 // raw octets of a frame that is read
+	frameFill    = 124 << 10 // that are written into one: what a reader of one octet pays at most. Packed, it fits 128 KB
+	splitOver    = 4 << 10   // larger bodies have head and header block in a frame of their own
+	headerWithin = 32 << 10  // if the header block ends there
+	compressAt   = 512       // smaller frames are not worth the try
 )
 
 // codec makes and reads frames; it is shared by all connections.

@@ -4,11 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 )
 
-// firstRead is how much of a record is read at once: the whole of most messages.
-const firstRead = 16 << 10
+// How much of a record is read at once, when it is opened.
+const (
+	leastRead = 4 << 10  // header, frame table, head and header block of most messages
+	firstRead = 16 << 10 // the whole of most messages
+	mostRead  = 64 << 10
+)
 
 // Reader reads one stored body; it holds its segment until Close. Its methods may be called concurrently.
 type Reader struct {
@@ -17,6 +22,7 @@ type Reader struct {
 	h   header
 
 	mu     sync.Mutex
+	few    [2]placed // room for the frames of most bodies
 	frames []placed
 	first  []byte // the beginning of the record, as stored
 	at     int64  // where first begins in the segment
@@ -31,20 +37,33 @@ type placed struct {
 }
 
 // OpenBody opens a stored body.
-func (l *Log) OpenBody(at LSN) (*Reader, error) {
-	r, err := l.openBody(at)
+func (l *Log) OpenBody(at LSN) (*Reader, error) { return l.OpenBodyAhead(at, firstRead) }
+
+// OpenBodyAhead is OpenBody for who knows how much of the record will be wanted: so many octets are read with its header, in
+// bounds.
+func (l *Log) OpenBodyAhead(at LSN, n int64) (*Reader, error) {
+	r, err := l.openBody(at, int(min(max(n, leastRead), mostRead)))
 	if err != nil {
 		return nil, fmt.Errorf("open body %s: %w", at, err)
 	}
 	return r, nil
 }
 
-func (l *Log) openBody(at LSN) (*Reader, error) {
+// WholeBody is how much of a record to read for the whole of a body of size octets: about what they are packed. A long body
+// stands elsewhere than the first frames of its record.
+func WholeBody(size int64) int64 {
+	if size > memoryBody {
+		return leastRead
+	}
+	return size - size/4 + 1<<10
+}
+
+func (l *Log) openBody(at LSN, first int) (*Reader, error) {
 	seg, err := l.segments.hold(at.Segment())
 	if err != nil {
 		return nil, err
 	}
-	r := &Reader{log: l, seg: seg, at: at.Offset(), cur: -1, first: l.pool.take(firstRead)}
+	r := &Reader{log: l, seg: seg, at: at.Offset(), cur: -1, first: l.pool.take(first)[:first]}
 	if err := r.open(at); err != nil {
 		r.Close()
 		return nil, err
@@ -54,7 +73,7 @@ func (l *Log) openBody(at LSN) (*Reader, error) {
 
 // open reads header and frame table.
 func (r *Reader) open(at LSN) error {
-	n, err := r.seg.file.ReadAt(r.first[:firstRead], r.at)
+	n, err := r.seg.file.ReadAt(r.first, r.at)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
@@ -97,13 +116,13 @@ func (r *Reader) open(at LSN) error {
 	if err != nil {
 		return err
 	}
-	r.frames = place(frames, int(h.lead), framesAt)
+	r.frames = place(r.few[:0], frames, int(h.lead), framesAt)
 	return nil
 }
 
 // place computes where the frames stand: the lead frames come first when read and last when stored.
-func place(frames []frame, lead int, offset int64) []placed {
-	out := make([]placed, len(frames))
+func place(out []placed, frames []frame, lead int, offset int64) []placed {
+	out = slices.Grow(out, len(frames))[:len(frames)]
 	var from int64
 	for i, f := range frames {
 		out[i] = placed{frame: f, from: from}
@@ -136,6 +155,18 @@ func (r *Reader) stored(off, n int64) ([]byte, error) {
 
 // Size is the length in octets of the body.
 func (r *Reader) Size() int64 { return int64(r.h.raw) - int64(r.h.head) }
+
+// Run is how many octets from off on are best read at once: up to the end of a frame. off is within the body.
+func (r *Reader) Run(off int64) int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.log == nil || off < 0 || off >= r.Size() {
+		return 0
+	}
+	off += int64(r.h.head)
+	f := &r.frames[r.frameAt(off)]
+	return f.from + int64(f.raw) - off
+}
 
 // Head is what was given to Finish; it costs one frame.
 func (r *Reader) Head() ([]byte, error) {

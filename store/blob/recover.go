@@ -337,7 +337,7 @@ func (s *scanner) frameTable(h *header, off int64) ([]placed, error) {
 	if err != nil {
 		return nil, err
 	}
-	return place(frames, int(h.lead), framesAt), nil
+	return place(nil, frames, int(h.lead), framesAt), nil
 }
 
 // witness looks behind off for a record that was written when synced was durable already.

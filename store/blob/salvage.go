@@ -90,7 +90,9 @@ func (l *Log) survey(from LSN, hole func(Hole) error) ([]remnant, error) {
 			continue
 		}
 		r := remnant{number: n, last: len(out) == 0}
-		if known {
+		if known && next.before == 0 {
+			r.last = true // a repair began the log anew behind it
+		} else if known {
 			if next.before != n {
 				if n > next.before {
 					continue // given up: what its last writers were told did not count
@@ -291,6 +293,33 @@ func FindNotes(fsys vfs.FS, dir string, number uint32, fn func(Ident, NoteKind, 
 			return true, err
 		}
 	}
+}
+
+// Begin makes an empty log segment behind all others, durable, and returns where it begins: nothing before it will be replayed. For
+// repair, which has read what is before it.
+func (l *Log) Begin() (LSN, error) {
+	made, err := l.spares.create(1)
+	if err != nil {
+		return 0, err
+	}
+	f, n := made[0].file, made[0].number
+	_, err = f.WriteAt(prologue{kind: segmentLog, number: n}.bytes(l.o.UUID, l.segments.secrets.segment(n)), 0)
+	if err == nil {
+		err = f.Datasync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return 0, fmt.Errorf("begin a log segment: %w", err)
+	}
+	return lsn(n, segmentHeader), nil
+}
+
+// HoldsBodies says that the segment is no log segment.
+func (l *Log) HoldsBodies(number uint32) bool {
+	g, err := l.prologue(number)
+	return err == nil && g.kind == segmentBody
 }
 
 // List names the segments of a folder in order.

@@ -103,7 +103,7 @@ func (w *Writer) stream() error {
 		w.lead = append([]byte(nil), w.buf[:n]...)
 		w.buf = w.buf[:copy(w.buf, w.buf[n:])]
 	}
-	w.grow(frameMax)
+	w.grow(frameFill)
 	return nil
 }
 
@@ -116,7 +116,7 @@ func (w *Writer) flush() error {
 		return err
 	}
 	w.buf = w.buf[:0]
-	w.grow(frameMax)
+	w.grow(frameFill)
 	return nil
 }
 

@@ -65,7 +65,7 @@ func openBolt(path string, growth int) (*bolt, error) {
 // openFile is bbolt.Open with its answers to a broken file, some of them panics, as errors that say what to do.
 func openFile(path string, o *bbolt.Options) (db *bbolt.DB, err error) {
 	broken := func(cause any) error {
-		return fmt.Errorf("%s: %w: %v; bring it back from a backup", path, ErrDamaged, cause)
+		return fmt.Errorf("%s: %w: %v; run: posthouse repair", path, ErrDamaged, cause)
 	}
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {

@@ -79,6 +79,11 @@ func (c *committer) logged(items []*blob.Item) {
 	for _, it := range items {
 		e := it.Tag.(*logged)
 		e.at = now
+		if e.held != nil { // before the committer can apply it, and its sender sees the list after this
+			segments := []uint32{e.LSN.Segment(), e.Place.Segment()}
+			*e.held = append(*e.held, segments...)
+			c.db.compactor.pins.add(segments...)
+		}
 		c.lag.add(e)
 	}
 	c.unapplied.Add(int64(len(items)))
@@ -308,15 +313,23 @@ func (c *committer) attempt(b *batch) (err error) {
 		}
 	}()
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	j := c.db.journal
 	b.commit, b.segments = b.commit[:0], nil
+	j.reset()
+	if len(b.updates) > 0 && !c.db.repairing {
+		j.mark(c.db)
+	}
 	return c.db.engine.update(func(p pages) error {
-		tx := &Tx{pages: p, writable: true}
+		tx := &Tx{pages: p, writable: true, watch: &c.db.compactor.watch}
 		for _, e := range b.entries {
 			if err := c.apply(tx, b, e); err != nil {
 				return err
 			}
 		}
 		wrote, changes := len(b.entries) > 0, 0
+		if !c.db.repairing {
+			tx.journal = j
+		}
 		for _, m := range b.updates {
 			if m.over {
 				continue
@@ -335,6 +348,9 @@ func (c *committer) attempt(b *batch) (err error) {
 		}
 		if err := c.db.countChanges(p, changes); err != nil {
 			return fmt.Errorf("%w: %w", errFatal, err)
+		}
+		if err := c.db.enter(p); err != nil {
+			return err
 		}
 		if n := len(b.entries); n > 0 {
 			if err := p.put(tableSettings, []byte(keyApplied), lsnKey(b.entries[n-1].End)); err != nil {
@@ -445,10 +461,12 @@ func (c *committer) finish(b *batch) {
 	clear(b.commit)
 	c.mu.Lock()
 	c.lag.settle(b.entries)
+	applied := c.lag.applied
 	c.unapplied.Add(-int64(len(b.entries)))
 	c.stalled = nil
 	c.announce()
 	c.mu.Unlock()
+	c.db.write(applied)
 	for _, m := range b.updates {
 		m.done <- m.err
 	}

@@ -32,7 +32,7 @@ func OpenCopy(ctx context.Context, c Copy) (*DB, error) {
 		return nil, err
 	}
 	db := &DB{o: Options{Dir: filepath.Dir(c.Tables), FS: c.FS}.withDefaults(), kinds: map[byte]Kind{}, known: map[uint32]bool{}}
-	db.committer = newCommitter(db)
+	db.committer, db.compactor = newCommitter(db), newCompactor(db)
 	file, err := openFile(c.Tables, &bbolt.Options{ReadOnly: true, Timeout: lockWait})
 	if err != nil {
 		return nil, err
@@ -102,6 +102,30 @@ func (db *DB) Needed(ctx context.Context, pic *DB, closed uint32) ([]uint32, err
 	out = append(out, tail...)
 	slices.SortFunc(out, cmp.Compare)
 	return slices.Compact(out), nil
+}
+
+// Bodies yields the place of every body that the rows of a picture name, in the order of the tables; those of db's owners (Refer) say which
+// these are. Nobody works with the picture meanwhile.
+func (db *DB) Bodies(ctx context.Context, pic *DB, at func(place blob.LSN)) error {
+	for _, t := range db.compactor.order {
+		places := db.compactor.watch.tables[t]
+		err := pic.View(ctx, func(tx *Tx) error {
+			for k, v := range tx.Scan(t, nil, nil) {
+				_, err := places(k, v, func(place blob.LSN, _ int64) blob.LSN {
+					at(place)
+					return place
+				})
+				if err != nil {
+					return fmt.Errorf("row %x of table %s: %w", k, t, err)
+				}
+			}
+			return ctx.Err()
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // CheckSegment reads a whole segment and checks every record of it, to the first that does not read back as written.

@@ -63,6 +63,12 @@ type Options struct {
 
 	Migrations []Migration // of tests; nil: the program's own
 
+	DayEvery time.Duration // the tables are copied to meta.db.day this often; 24 h, negative: never
+
+	CompactEvery time.Duration // RunCompaction looks for dead mail this often; 15 min
+	CompactBelow float64       // segments with a smaller share of live octets are compacted; 0.6
+	CompactShare float64       // the part of the time that compaction works; 0.1, 1 is without a pause
+
 	wrap        func(engine) engine // tests put failures between committer and tables
 	rebuildOver int64
 	noSync      bool // of the tables, in tests that take pictures of their file
@@ -76,8 +82,12 @@ type DB struct {
 	committer *committer
 	reserve   *reserve
 	kinds     map[byte]Kind
+	compactor *compactor
 	lock      interface{ Close() error }
 	known     map[uint32]bool // segments in table g; the committer's after Start
+	journal   *journal
+	scribe    *scribe
+	repairing bool // Repair works on a copy of the tables; the log is not written
 	uuid      [16]byte
 	secret    [32]byte
 	started   atomic.Bool
@@ -144,6 +154,9 @@ func (db *DB) Update(ctx context.Context, fn func(tx *Tx) error) error {
 	if !db.started.Load() {
 		return errNotStarted
 	}
+	if db.repairing {
+		return db.committer.now(fn)
+	}
 	return db.committer.update(ctx, fn)
 }
 
@@ -164,13 +177,30 @@ func (db *DB) Log(ctx context.Context, r Record) (blob.LSN, error) {
 	return e.LSN, nil
 }
 
-// Keep makes bodies durable together, with one shared fdatasync and without any part: what an Update that follows
-// needs to refer to them (APPEND, MULTIAPPEND). After an error none of them counts; all are used up.
+// KeepUpdate makes bodies durable together, with one shared fdatasync and without any part, and then runs fn as Update does, with
+// what its rows need to refer to them (APPEND, MULTIAPPEND). After an error none of them counts; all are used up.
+// The account tells repair whose they are, when the log has them and fn is lost.
+func (db *DB) KeepUpdate(ctx context.Context, account uint32, bodies []*blob.Body, fn func(tx *Tx, entries []Entry) error) error {
+	var held []uint32
+	entries, err := db.keep(ctx, ownerPart(account), bodies, &held)
+	if err != nil {
+		return err
+	}
+	defer func() { db.compactor.pins.drop(held...) }()
+	return db.Update(ctx, func(tx *Tx) error { return fn(tx, entries) })
+}
+
+// Keep is KeepUpdate for bodies that no row will ever refer to: compaction may remove them at once.
 func (db *DB) Keep(ctx context.Context, bodies ...*blob.Body) ([]Entry, error) {
+	return db.keep(ctx, nil, bodies, nil)
+}
+
+// keep logs bodies; held, if given, gets the segments that are pinned for them.
+func (db *DB) keep(ctx context.Context, meta []byte, bodies []*blob.Body, held *[]uint32) ([]Entry, error) {
 	items := make([]*blob.Item, len(bodies))
 	for i, b := range bodies {
-		e := &logged{}
-		e.Item = blob.Item{Body: b, Tag: e}
+		e := &logged{held: held, kept: true}
+		e.Item = blob.Item{Meta: meta, Body: b, Tag: e}
 		items[i] = &e.Item
 	}
 	if err := db.append(ctx, items...); err != nil {
@@ -191,6 +221,9 @@ func (db *DB) append(ctx context.Context, items ...*blob.Item) error {
 			}
 		}
 		return errNotStarted
+	}
+	if db.repairing {
+		return fmt.Errorf("%w: a repair takes no mail", ErrClosed)
 	}
 	err := db.log.Append(ctx, items...)
 	if errors.Is(err, blob.ErrClosed) {
@@ -224,8 +257,10 @@ type Tx struct {
 	pages    pages
 	writable bool
 	wrote    bool
-	err      error // the first Put or Delete that the tables refused
+	watch    *watch // of an Update
+	err      error  // the first Put or Delete that the tables refused
 	commit   []func()
+	journal  *journal // of an Update
 }
 
 // Get returns nil when there is no such key.
@@ -234,16 +269,27 @@ func (tx *Tx) Get(t Table, key []byte) []byte { return tx.pages.get(t, key) }
 // Put and Delete panic in a View. The slices may be reused by the caller afterwards.
 func (tx *Tx) Put(t Table, key, value []byte) {
 	tx.write()
+	if tx.journal != nil {
+		if value == nil {
+			value = []byte{}
+		}
+		tx.journal.note(tx.pages, t, key, value)
+	}
 	if err := tx.pages.put(t, key, value); err != nil && tx.err == nil {
 		tx.err = fmt.Errorf("put into table %s: %w", t, err)
 	}
+	tx.watch.put(t, key, value)
 }
 
 func (tx *Tx) Delete(t Table, key []byte) {
 	tx.write()
+	if tx.journal != nil {
+		tx.journal.note(tx.pages, t, key, nil)
+	}
 	if err := tx.pages.delete(t, key); err != nil && tx.err == nil {
 		tx.err = fmt.Errorf("delete from table %s: %w", t, err)
 	}
+	tx.watch.delete(t)
 }
 
 func (tx *Tx) write() {

@@ -73,7 +73,7 @@ func (l *lag) hurried() bool { return len(l.entries) > 0 && l.entries[0].LSN <= 
 // patient: only bodies without parts wait, and the update that will refer to them is on its way.
 func (l *lag) patient() bool {
 	for _, e := range l.entries {
-		if len(e.Meta) > 0 {
+		if !e.kept {
 			return false
 		}
 	}

@@ -21,8 +21,7 @@ import (
 // Open opens or makes the folder's tables and log.
 func Open(ctx context.Context, o Options) (*DB, error) {
 	o = o.withDefaults()
-	db := &DB{o: o, kinds: map[byte]Kind{}, known: map[uint32]bool{}}
-	db.committer = newCommitter(db)
+	db := newDB(o)
 	if err := db.open(ctx); err != nil {
 		if b, ok := db.engine.(*bolt); ok {
 			b.abort() // a folder that is refused is not touched
@@ -34,6 +33,13 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	}
 	db.gauges()
 	return db, nil
+}
+
+func newDB(o Options) *DB {
+	db := &DB{o: o, kinds: map[byte]Kind{partOwner: {Apply: func(*Tx, Entry, []byte) error { return nil }}}, known: map[uint32]bool{}}
+	db.journal, db.scribe = newJournal(), newScribe(db)
+	db.committer, db.compactor = newCommitter(db), newCompactor(db)
+	return db
 }
 
 func (o Options) withDefaults() Options {
@@ -55,8 +61,23 @@ func (o Options) withDefaults() Options {
 	if o.Reserve == 0 {
 		o.Reserve = 4 << 20
 	}
+	if o.DayEvery == 0 {
+		o.DayEvery = 24 * time.Hour
+	}
 	if o.rebuildOver == 0 {
 		o.rebuildOver = rebuildOver
+	}
+	if o.SegmentSize == 0 {
+		o.SegmentSize = 64 << 20
+	}
+	if o.CompactEvery == 0 {
+		o.CompactEvery = compactEvery
+	}
+	if o.CompactBelow == 0 {
+		o.CompactBelow = compactBelow
+	}
+	if o.CompactShare <= 0 || o.CompactShare > 1 {
+		o.CompactShare = compactShare
 	}
 	if o.Migrations == nil {
 		o.Migrations = migrations()
@@ -93,11 +114,13 @@ func (db *DB) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	db.scribe.openDay()
 	db.log, err = blob.Open(ctx, blob.Options{
 		FS: o.FS, Dir: segDir, UUID: db.uuid, Key: key, Metrics: o.Metrics, Plain: o.Plain,
 		SegmentSize: o.SegmentSize, Floor: max(o.Reserve, 0),
-		Admit: db.committer.admit, Logged: db.committer.logged,
+		Admit: db.committer.admit, Logged: db.committer.logged, Began: db.scribe.began,
 		Abandoned: func(durable blob.LSN, err error) {
+			db.scribe.lost()
 			o.Logger.Error(logx.StoreAbandoned, "segment", durable.Segment(), "durable", durable.Offset(), "error", err)
 		},
 	})
@@ -150,7 +173,7 @@ func (db *DB) openTables(segDir string) error {
 		}
 		for _, name := range names {
 			if strings.HasSuffix(name, ".seg") {
-				return fmt.Errorf("%w: %s is missing, but %s holds mail; bring meta.db back from a backup", ErrDamaged, path, segDir)
+				return fmt.Errorf("%w: %s is missing, but %s holds mail; run: posthouse repair", ErrDamaged, path, segDir)
 			}
 		}
 		if err := makeBolt(path); err != nil {
@@ -193,6 +216,7 @@ func (db *DB) settings() (key [32]byte, err error) {
 			return db.tooNew(id.version)
 		}
 		db.uuid, db.secret, key, db.committer.lag.applied = id.uuid, id.secret, id.key, id.applied
+		db.journal.seq = number(p.get(tableSettings, []byte(keyJournal)))
 		for k := range (&Tx{pages: p}).Scan(tableSegments, nil, nil) {
 			if len(k) == 4 {
 				db.known[binary.BigEndian.Uint32(k)] = true
@@ -250,6 +274,7 @@ func (db *DB) Start(ctx context.Context) error {
 	}
 	db.started.Store(true)
 	go db.committer.run()
+	db.scribe.start()
 	return nil
 }
 
@@ -322,10 +347,19 @@ func (db *DB) Close() error {
 	if was {
 		return ErrClosed
 	}
+	db.compactor.close()
 	db.forgetBefore()
-	err := db.log.Close()
+	db.log.Stop()
+	var err error
 	if db.started.Load() {
-		err = errors.Join(err, db.committer.close())
+		db.scribe.close()
+		err = db.committer.close()
+		db.signOff(err == nil)
+	}
+	if lost := db.log.Close(); lost != nil {
+		db.o.Logger.Warn(logx.StoreJournal, "error", lost) // what repair reads, and nothing else
+	} else if db.started.Load() && err == nil {
+		db.journal.unmark(db.o.Dir)
 	}
 	if b, ok := db.engine.(*bolt); ok && db.committer.isFailed() {
 		return errors.Join(err, b.abort(), db.lock.Close())

@@ -68,7 +68,7 @@ func TestOpenRefuses(t *testing.T) {
 				t.Fatal(err)
 			}
 			return Options{}
-		}, ErrDamaged, "backup"},
+		}, ErrDamaged, "posthouse repair"},
 		"tables cut short": {func(t *testing.T, dir string) Options {
 			if err := os.Truncate(filepath.Join(dir, "meta.db"), 2*pageSize+1); err != nil {
 				t.Fatal(err)
@@ -80,7 +80,7 @@ func TestOpenRefuses(t *testing.T) {
 				t.Fatal(err)
 			}
 			return Options{}
-		}, ErrDamaged, "backup"},
+		}, ErrDamaged, "posthouse repair"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

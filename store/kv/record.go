@@ -14,8 +14,10 @@ type logged struct {
 	blob.Item
 	accounts []uint32
 	at       time.Time // when it became durable
+	kept     bool      // without parts to apply: an Update will refer to its body
 	failures int       // how often its Apply has failed in this process
 	aside    error     // not nil: it goes to table z
+	held     *[]uint32 // KeepUpdate's: the segments it pins
 }
 
 func (e *logged) entry() Entry { return Entry{LSN: e.LSN, Body: e.Place, Size: e.Size} }
@@ -60,6 +62,22 @@ func decodeParts(meta []byte) iter.Seq2[Part, error] {
 	}
 }
 
+// partOwner is this package's part kind: whose a body is that an Update will refer to. Only repair looks at it, when the Update
+// is lost.
+const partOwner byte = 0
+
+func ownerPart(account uint32) []byte {
+	return encodeParts([]Part{{Kind: partOwner, Data: binary.BigEndian.AppendUint32(nil, account)}})
+}
+
+// ownedBy reads what ownerPart wrote.
+func ownedBy(meta []byte) (account uint32, ok bool) {
+	for p, err := range decodeParts(meta) {
+		return binary.BigEndian.Uint32(append(p.Data, 0, 0, 0, 0)), err == nil && p.Kind == partOwner && len(p.Data) == 4
+	}
+	return 0, false
+}
+
 // Tables of this package; the letters are taken.
 const (
 	tableSettings Table = "s" // version, uuid, secret, log key, applied
@@ -77,6 +95,7 @@ const (
 
 	keyMigrating = "migrating" // while a migration runs: format u32 that is complete, and where the next one has come
 	keyChanges   = "changes"   // Updates since the last migration, counted while there is a way back
+	keyJournal   = "journal"   // seq of the last commit that the journal has
 )
 
 const (
