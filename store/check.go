@@ -83,7 +83,7 @@ func (s *Store) Check(ctx context.Context, deep bool) ([]string, error) {
 	err := s.db.View(ctx, func(tx *kv.Tx) error {
 		c.tx = tx
 		for _, step := range []func(){
-			c.holdings, c.drops, c.nameRows, c.mailRows, c.states, c.keywordRows, c.tombstones, c.uidlRows, c.keptRows, c.imports, c.subRows, c.totals, c.aside,
+			c.holdings, c.drops, c.nameRows, c.mailRows, c.states, c.keywordRows, c.tombstones, c.uidlRows, c.keptRows, c.imports, c.subRows, c.totals, c.pools, c.aside,
 		} {
 			if step(); len(c.problems) >= maxProblems {
 				return errEnough

@@ -15,6 +15,34 @@ func (c *checker) addBin(account mail.AccountID, id MailboxID) {
 	c.boxes[id] = &checkedBox{account: account, name: BinName, bin: true, kw: loadKeywords(c.tx, id)}
 }
 
+// pools compares the common quotas with what their accounts hold.
+func (c *checker) pools() {
+	is := map[string]pool{}
+	for _, a := range c.accounts {
+		if name := a.row.pool; name != "" {
+			p := is[name]
+			p.used, p.accounts = p.used.plus(a.used), p.accounts+1
+			is[name] = p
+		}
+	}
+	for k, v := range c.rows(tabPools, 1, 255) {
+		name := string(k)
+		p, err := decodePool(v)
+		if err != nil {
+			c.bad("common quota of %s: %v", name, err)
+			continue
+		}
+		if n := is[name]; p.used != n.used || p.accounts != n.accounts {
+			c.bad("common quota of %s: usage says %d bytes in %d messages of %d accounts, they have %d in %d of %d",
+				name, p.used.Bytes, p.used.Messages, p.accounts, n.used.Bytes, n.used.Messages, n.accounts)
+		}
+		delete(is, name)
+	}
+	for name := range is {
+		c.bad("accounts have a common quota as %s, which is not there", name)
+	}
+}
+
 // keptRows walks table x: every message of a bin has one row that says where it was.
 func (c *checker) keptRows() {
 	for k, v := range c.rows(tabKept, 8, 8) {

@@ -21,6 +21,7 @@ type mutation struct {
 type account struct {
 	id      mail.AccountID
 	holding holding
+	was     Quota // its usage as it was read
 	dirty   bool
 }
 
@@ -46,7 +47,7 @@ func (m *mutation) account(id mail.AccountID) (*account, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &account{id: id, holding: h}
+	a := &account{id: id, holding: h, was: h.used}
 	m.accounts = append(m.accounts, a)
 	return a, nil
 }
@@ -91,8 +92,15 @@ func (m *mutation) end() error {
 		accounts = append(accounts, b.st.account)
 	}
 	for _, a := range m.accounts {
-		if a.dirty {
-			m.tx.Put(tabHoldings, key32(uint32(a.id)), a.holding.encode())
+		if !a.dirty {
+			continue
+		}
+		if a.holding.warning.judge(&a.holding.limit, &a.holding.used, m.s.warnAt.Load()) {
+			m.tx.OnCommit(m.s.wakeWarnings)
+		}
+		m.tx.Put(tabHoldings, key32(uint32(a.id)), a.holding.encode())
+		if err := m.countPool(a); err != nil {
+			return err
 		}
 	}
 	if len(m.names) > 0 {

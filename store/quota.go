@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 
 	"github.com/posthouse-mail/posthouse/internal/mail"
@@ -89,6 +90,23 @@ func (l *ledger) beside(id mail.AccountID) Quota {
 	return l.held[id].minus(l.landed[id])
 }
 
+// all is what is held, by account; allBeside is beside for all, for the committer only.
+func (l *ledger) all() map[mail.AccountID]Quota {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.held)
+}
+
+func (l *ledger) allBeside() map[mail.AccountID]Quota {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := maps.Clone(l.held)
+	for id, q := range l.landed {
+		out[id] = out[id].minus(q)
+	}
+	return out
+}
+
 // SetQuota changes the limit; it holds for the next message.
 func (s *Store) SetQuota(tx *kv.Tx, id mail.AccountID, q Quota) error {
 	h, err := loadHolding(tx, id)
@@ -96,6 +114,9 @@ func (s *Store) SetQuota(tx *kv.Tx, id mail.AccountID, q Quota) error {
 		return err
 	}
 	h.limit = q
+	if h.warning.judge(&h.limit, &h.used, s.warnAt.Load()) {
+		tx.OnCommit(s.wakeWarnings)
+	}
 	tx.Put(tabHoldings, key32(uint32(id)), h.encode())
 	tx.OnCommit(func() { s.bells.ring(nil, []mail.AccountID{id}) })
 	return nil
@@ -151,10 +172,13 @@ func (s *Store) room(ctx context.Context, id mail.AccountID) error {
 	held := s.pending.of(id)
 	return s.db.View(ctx, func(tx *kv.Tx) error {
 		h, err := loadHolding(tx, id)
-		if err == nil && !h.fits(Quota{}, held) {
-			err = overQuota(id)
+		if err != nil {
+			return err
 		}
-		return err
+		if !fits(&h.limit, &h.used, held) {
+			return overQuota(id)
+		}
+		return s.poolFits(tx, h.pool, Quota{}, s.pending.all)
 	})
 }
 
@@ -173,8 +197,8 @@ func (m *mutation) fits(id mail.AccountID, q Quota) error {
 	if err != nil {
 		return err
 	}
-	if !a.holding.fits(q, m.s.pending.beside(id)) {
+	if !fits(&a.holding.limit, &a.holding.used, q.plus(m.s.pending.beside(id))) {
 		return overQuota(id)
 	}
-	return nil
+	return m.s.poolFits(m.tx, a.holding.pool, q, m.s.pending.allBeside)
 }

@@ -20,6 +20,7 @@ const (
 	tabHoldings kv.Table = "h" // account u32 -> limits and usage of the account
 	tabImports  kv.Table = "i" // account u32, source u64, modseq u64 -> what was imported; account u32 -> old UIDVALIDITYs (origin.go)
 	tabDropped  kv.Table = "d" // mailbox u32 -> account u32, name: a deleted mailbox whose pages are still there (purge.go)
+	tabPools    kv.Table = "o" // name -> limit and usage of accounts that share one
 	tabKept     kv.Table = "x" // bin mailbox u32, uid u32 -> where the messages from that uid on were (origin.go)
 	tabAside    kv.Table = "z" // of package kv: records that could not be applied; read by Check
 )
@@ -135,14 +136,14 @@ type holding struct {
 	mailboxes   uint32
 	subs        uint32
 	bin         MailboxID // where expunged mail is kept; 0: none yet
-	pool        Pool      // whose limit counts too; 0: nobody's
-	warned      bool      // its owner knows that it is nearly full (warn.go)
+	warning     warning   // whether its owner knows that it is nearly full (warn.go)
+	pool        string    // whose limit counts too (pool.go); empty: nobody's
 }
 
 const holdingSize = 40 // of the rows that the first version wrote
 
 func (h *holding) encode() []byte {
-	b := make([]byte, 0, holdingSize+9)
+	b := make([]byte, 0, holdingSize+5+len(h.pool))
 	b = binary.BigEndian.AppendUint64(b, h.limit.Bytes)
 	b = binary.BigEndian.AppendUint64(b, h.limit.Messages)
 	b = binary.BigEndian.AppendUint64(b, h.used.Bytes)
@@ -150,11 +151,7 @@ func (h *holding) encode() []byte {
 	b = binary.BigEndian.AppendUint32(b, h.mailboxes)
 	b = binary.BigEndian.AppendUint32(b, h.subs)
 	b = binary.BigEndian.AppendUint32(b, uint32(h.bin))
-	b = binary.BigEndian.AppendUint32(b, uint32(h.pool))
-	if h.warned {
-		return append(b, 1)
-	}
-	return append(b, 0)
+	return append(append(b, byte(h.warning)), h.pool...)
 }
 
 func decodeHolding(b []byte) (holding, error) {
@@ -167,10 +164,10 @@ func decodeHolding(b []byte) (holding, error) {
 		mailboxes: binary.BigEndian.Uint32(b[32:]),
 		subs:      binary.BigEndian.Uint32(b[36:]),
 	}
-	if len(b) >= holdingSize+9 {
+	if len(b) >= holdingSize+5 {
 		h.bin = MailboxID(binary.BigEndian.Uint32(b[holdingSize:]))
-		h.pool = Pool(binary.BigEndian.Uint32(b[holdingSize+4:]))
-		h.warned = b[holdingSize+8] == 1
+		h.warning = warning(b[holdingSize+4])
+		h.pool = string(b[holdingSize+5:])
 	}
 	return h, nil
 }
@@ -183,12 +180,12 @@ func loadHolding(tx *kv.Tx, id mail.AccountID) (holding, error) {
 	return decodeHolding(b)
 }
 
-// fits reports whether q more stays within the limits; others is reserved and not yet written.
-func (h *holding) fits(q, others Quota) bool {
-	if h.limit.Bytes != 0 && h.used.Bytes+others.Bytes+q.Bytes > h.limit.Bytes {
+// fits reports whether more stays within the limit.
+func fits(limit, used *Quota, more Quota) bool {
+	if limit.Bytes != 0 && used.Bytes+more.Bytes > limit.Bytes {
 		return false
 	}
-	return h.limit.Messages == 0 || h.used.Messages+others.Messages+q.Messages <= h.limit.Messages
+	return limit.Messages == 0 || used.Messages+more.Messages <= limit.Messages
 }
 
 func counter(tx *kv.Tx, name string) uint64 {

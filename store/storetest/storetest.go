@@ -28,6 +28,7 @@ type Options struct {
 	KV       kv.Options // Dir empty: a temporary folder
 	Now      func() time.Time
 	Keep     time.Duration // of expunged mail; 0: 30 days, less: none
+	Warn     int           // percent of a quota
 	Metrics  *metrics.Set
 	Logger   *slog.Logger
 	Register []func(db *kv.DB, s *store.Store)
@@ -79,7 +80,7 @@ func (h *House) open() {
 	if err != nil {
 		h.t.Fatalf("open the tables: %v", err)
 	}
-	s, err := store.New(db, store.Options{Logger: h.o.Logger, Now: h.o.Now, Metrics: h.o.Metrics, Keep: max(h.o.Keep, 0)})
+	s, err := store.New(db, store.Options{Logger: h.o.Logger, Now: h.o.Now, Metrics: h.o.Metrics, Keep: max(h.o.Keep, 0), Warn: h.o.Warn})
 	if err != nil {
 		h.t.Fatalf("open the store: %v", err)
 	}
