@@ -81,6 +81,9 @@ func (k *checker) numbers() {
 		{"limits.smtp_connections", int64(c.Limits.SMTP), 1, 1_000_000},
 		{"quota.bytes", int64(c.Quota.Bytes), 0, 1 << 50},
 		{"quota.messages", int64(c.Quota.Messages), 0, 1 << 40},
+		{"quota.warn", int64(c.Quota.Warn), 0, 100},
+		{"store.disk_low", int64(c.Store.DiskLow), 0, 1 << 50},
+		{"store.disk_stop", int64(c.Store.DiskStop), 0, int64(c.Store.DiskLow)},
 		{"queue.connections_per_host", int64(c.Queue.PerHost), 1, 1000},
 		{"queue.connections", int64(c.Queue.Connections), 1, 10_000},
 		{"remote.port", int64(c.Remote.Port), 1, 65535},
@@ -92,7 +95,7 @@ func (k *checker) numbers() {
 	for _, n := range all {
 		if n.value < n.low || n.value > n.high {
 			low, high := strconv.FormatInt(n.low, 10), strconv.FormatInt(n.high, 10)
-			if strings.HasSuffix(n.key, "size") || strings.HasSuffix(n.key, "bytes") {
+			if strings.HasSuffix(n.key, "size") || strings.HasSuffix(n.key, "bytes") || strings.HasPrefix(n.key, "store.disk") {
 				low, high = Size(n.low).String(), Size(n.high).String()
 			}
 			k.fail(n.key, "out of bounds", "Write "+low+" to "+high+".")
@@ -113,6 +116,7 @@ func (k *checker) durations() {
 		{"limits.pop3_idle", l.POP3Idle, "10m", "1d"},  // RFC 1939 section 3
 		{"limits.imap_idle", l.IMAPIdle, "30m", "10d"}, // RFC 9051 section 5.4
 		{"limits.shutdown_wait", l.ShutdownFinish, "1s", "10m"},
+		{"store.keep_deleted", k.c.Store.KeepDeleted, "0s", "3650d"},
 		{"queue.lifetime", q.Lifetime, "1m", "30d"},
 		{"queue.delay_notice", q.DelayNotice, "0s", "30d"},
 	} {

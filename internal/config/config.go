@@ -26,6 +26,7 @@ type Config struct {
 	Route      Route      `toml:"route"`
 	Submission Submission `toml:"submission"`
 	Auth       Auth       `toml:"auth"`
+	IMAP       IMAP       `toml:"imap"`
 	POP3       POP3       `toml:"pop3"`
 	Log        Log        `toml:"log"`
 	Metrics    Metrics    `toml:"metrics"`
@@ -79,6 +80,7 @@ type Limits struct {
 type Quota struct {
 	Bytes    Size `toml:"bytes"`
 	Messages int  `toml:"messages"`
+	Warn     int  `toml:"warn"` // percent
 }
 
 // Queue is how long and how often we try.
@@ -151,7 +153,15 @@ type Auth struct {
 
 // Store is how mail is kept.
 type Store struct {
-	Compress bool `toml:"compress"`
+	Compress    bool     `toml:"compress"`
+	KeepDeleted Duration `toml:"keep_deleted"`
+	DiskLow     Size     `toml:"disk_low"`
+	DiskStop    Size     `toml:"disk_stop"`
+}
+
+// IMAP is what the IMAP door shows beside mailboxes.
+type IMAP struct {
+	RecentlyDeleted bool `toml:"recently_deleted"`
 }
 
 // POP3 is what the POP3 door does differently where its users need it.
@@ -199,7 +209,7 @@ func Default() *Config {
 			IMAPIdle:       Duration{30 * time.Minute},
 			ShutdownFinish: Duration{30 * time.Second},
 		},
-		Quota: Quota{Bytes: 5 << 30},
+		Quota: Quota{Bytes: 5 << 30, Warn: 90},
 		Queue: Queue{
 			Lifetime: Duration{5 * 24 * time.Hour},
 			Retry: []Duration{
@@ -210,8 +220,9 @@ func Default() *Config {
 			PerHost:     10,
 			Connections: 100,
 		},
-		Store:   Store{Compress: true},
+		Store:   Store{Compress: true, KeepDeleted: Duration{30 * 24 * time.Hour}, DiskLow: 1 << 30, DiskStop: 256 << 20},
 		Remote:  Remote{Port: 25},
+		IMAP:    IMAP{RecentlyDeleted: true},
 		Route:   Route{Across: AcrossDirect},
 		Auth:    Auth{Separator: "+"},
 		Log:     Log{Format: "text", Level: "info"},

@@ -190,7 +190,7 @@ func (d *Daemon) handlers(c *config.Config) (handlers, error) {
 	h := handlers{}
 	readers := imap.NewServer(imap.Options{
 		Store: d.keepers.store, Auth: d.keepers.directory, Logger: d.log, Metrics: d.metrics, TLS: d.clientTLS(), Version: d.o.Version,
-		MaxMessage: int64(c.Limits.MessageSize), IdleTimeout: c.Limits.IMAPIdle.Duration,
+		MaxMessage: int64(c.Limits.MessageSize), IdleTimeout: c.Limits.IMAPIdle.Duration, RecentlyDeleted: c.IMAP.RecentlyDeleted,
 	})
 	h[serviceIMAP], h[serviceIMAPS] = readers.Handle, readers.Handle
 	fetchers := pop3.NewServer(pop3.Options{

@@ -52,7 +52,9 @@ func openKeepers(ctx context.Context, o keeperOptions) (_ *keepers, err error) {
 			err = errors.Join(err, k.db.Close())
 		}
 	}()
-	k.store, err = store.New(k.db, store.Options{Logger: o.logger, Metrics: o.metrics})
+	k.store, err = store.New(k.db, store.Options{
+		Logger: o.logger, Metrics: o.metrics, Keep: c.Store.KeepDeleted.Duration, Warn: c.Quota.Warn,
+	})
 	if err != nil {
 		return nil, err
 	}

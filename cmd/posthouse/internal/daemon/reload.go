@@ -61,7 +61,8 @@ func (d *Daemon) reloadSettings() (admin.Reloaded, error) {
 	now.Limits.MessageSize, now.Limits.Recipients = next.Limits.MessageSize, next.Limits.Recipients
 	now.Limits.SMTPCommand, now.Limits.SMTPData = next.Limits.SMTPCommand, next.Limits.SMTPData
 	now.Limits.POP3Idle, now.Limits.IMAPIdle = next.Limits.POP3Idle, next.Limits.IMAPIdle
-	now.POP3 = next.POP3
+	now.POP3, now.IMAP = next.POP3, next.IMAP
+	now.Store.KeepDeleted, now.Store.DiskLow, now.Store.DiskStop = next.Store.KeepDeleted, next.Store.DiskLow, next.Store.DiskStop
 	now.Quota = next.Quota
 	now.Submission.Trusted = next.Submission.Trusted
 	if d.o.Level != nil {
@@ -79,6 +80,8 @@ func (d *Daemon) reloadSettings() (admin.Reloaded, error) {
 		d.current.Store(&h)
 	}
 	d.house.SetDefaultQuota(defaultQuota(&now))
+	d.keepers.store.SetKeep(now.Store.KeepDeleted.Duration)
+	d.keepers.store.SetWarn(now.Quota.Warn)
 	d.settings.Store(&now)
 	return out, nil
 }
@@ -95,6 +98,10 @@ var liveSettings = map[string]int{
 	"limits.shutdown_wait":     atOnce,
 	"quota.bytes":              atOnce, // of accounts made from now on
 	"quota.messages":           atOnce,
+	"quota.warn":               atOnce, // at the next message of an account
+	"store.keep_deleted":       atOnce,
+	"store.disk_low":           atOnce,
+	"store.disk_stop":          atOnce,
 	"limits.message_size":      newHandlers,
 	"limits.recipients":        newHandlers,
 	"limits.smtp_command_wait": newHandlers,
@@ -102,6 +109,7 @@ var liveSettings = map[string]int{
 	"limits.pop3_idle":         newHandlers,
 	"limits.imap_idle":         newHandlers,
 	"pop3.exclusive":           newHandlers,
+	"imap.recently_deleted":    newHandlers,
 	"submission.trusted":       newHandlers,
 }
 
