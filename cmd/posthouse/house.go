@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"github.com/posthouse-mail/posthouse/cmd/posthouse/internal/daemon"
 	"github.com/posthouse-mail/posthouse/internal/config"
 	"github.com/posthouse-mail/posthouse/internal/logx"
+	"github.com/posthouse-mail/posthouse/store/importer"
 	"github.com/posthouse-mail/posthouse/web/admin"
 	"github.com/posthouse-mail/posthouse/web/api"
 )
@@ -34,6 +36,8 @@ type verbs interface {
 	QueueEntry(context.Context, string) ([]admin.QueueEntry, error)
 	QueueAction(ctx context.Context, action string, ids []string) (int, error)
 	Check(ctx context.Context, deep bool) ([]string, error)
+	importer.Target
+	Export(ctx context.Context, account, mailbox string, w io.Writer) error
 }
 
 // settings is the house that the command line means: a settings file, or the defaults with a data folder.

@@ -59,6 +59,7 @@ func New(o Options) *Server {
 	s.directory()
 	s.queue()
 	s.house()
+	s.moving()
 	return s
 }
 
