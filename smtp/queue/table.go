@@ -110,10 +110,11 @@ func settlePart(number uint64, due int64, after *entry) kv.Part {
 
 // replace writes the entry's form after an attempt, nil to remove it. A hold that the operator put on it meanwhile stays.
 func (q *Queue) replace(tx *kv.Tx, number uint64, due int64, after *entry) error {
-	before, _, err := load(tx, number)
+	before, was, err := load(tx, number)
 	if err != nil {
 		return err
 	}
+	after, due = overtaken(before, was, after, due)
 	if after != nil && before.held != after.held {
 		after = after.clone()
 		after.held = before.held
