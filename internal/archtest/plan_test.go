@@ -6,7 +6,7 @@ var floors = [][]string{
 	/* rock */ {"internal/mail", "internal/vfs", "internal/metrics"},
 	/* ground */ {"internal/wire", "internal/dns", "internal/logx", "store/blob"},
 	/* shell */ {"internal/serve", "internal/cert", "internal/config", "imap/internal/syntax"},
-	/* words */ {"internal/message", "auth/sasl", "store/kv"},
+	/* words */ {"internal/message", "smtp/tlspolicy", "auth/sasl", "store/kv"},
 	/* checks */ {"smtp/mailauth"},
 	/* keepers */ {"store", "auth"},
 	/* doors */ {"smtp", "imap", "pop3"},

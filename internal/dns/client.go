@@ -3,6 +3,7 @@ package dns
 import (
 	"cmp"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -192,6 +193,27 @@ func (c *Client) TXT(ctx context.Context, name string) ([]string, bool, error) {
 		if txt, ok := rr.(*miekg.TXT); ok {
 			out = append(out, unescape(strings.Join(txt.Txt, "")))
 		}
+	}
+	return out, a.secure, nil
+}
+
+// TLSA lists the DANE records of a service, such as "_25._tcp.mx.example.org".
+func (c *Client) TLSA(ctx context.Context, name string) ([]TLSA, bool, error) {
+	a := c.lookup(ctx, name, miekg.TypeTLSA)
+	if a.err != nil {
+		return nil, a.secure, a.err
+	}
+	var out []TLSA
+	for _, rr := range a.records {
+		t, ok := rr.(*miekg.TLSA)
+		if !ok || len(out) == maxRecords {
+			continue
+		}
+		data, err := hex.DecodeString(t.Certificate)
+		if err != nil {
+			continue
+		}
+		out = append(out, TLSA{Usage: t.Usage, Selector: t.Selector, Matching: t.MatchingType, Data: data})
 	}
 	return out, a.secure, nil
 }

@@ -23,6 +23,12 @@ type MX struct {
 	Host       string // lower case, no final dot
 }
 
+// TLSA is one record of DANE (RFC 6698 section 2.1).
+type TLSA struct {
+	Usage, Selector, Matching uint8
+	Data                      []byte
+}
+
 // Resolver answers the questions of the house. Secure tells that the answer was
 // validated by a trusted resolver (AD bit, RFC 4035 section 3.2.3).
 type Resolver interface {
@@ -31,6 +37,7 @@ type Resolver interface {
 	A(ctx context.Context, host string) (addrs []netip.Addr, secure bool, err error)    // one family only
 	AAAA(ctx context.Context, host string) (addrs []netip.Addr, secure bool, err error) // one family only
 	TXT(ctx context.Context, name string) (texts []string, secure bool, err error)      // strings of a record joined
+	TLSA(ctx context.Context, name string) (records []TLSA, secure bool, err error)     // "_25._tcp.host"
 	PTR(ctx context.Context, addr netip.Addr) (names []string, secure bool, err error)  // lower case, no final dot
 }
 
