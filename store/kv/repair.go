@@ -173,8 +173,9 @@ func (r *Repair) makeBase(ctx context.Context, o Options) error {
 	}
 	err = b.update(func(p pages) error {
 		_, err := readCommit(d.octets, func(c change) error {
-			if c.table != tableSettings || c.op != opPut {
-				return nil
+			name := string(c.key)
+			if c.table != tableSettings || name != keyVersion && name != keyUUID && name != keySecret && name != keyLog {
+				return nil // counters come out of the log, or with the record when its turn comes
 			}
 			return p.put(c.table, c.key, c.value)
 		})
