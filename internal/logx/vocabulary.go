@@ -66,6 +66,7 @@ const (
 	StoreCompactDamaged = "segment cannot be compacted"          // segment, error: it stays; posthouse check store says whose mail is damaged
 	StoreEnded          = "committer ended"                      // records, error: restart; deliveries are in the log
 	StoreDay            = "daily copy of the tables"             // octets, applied, seconds; or error: it was not made
+	StoreJournal        = "journal not written"                  // error: repair would miss the last changes
 	StoreDirectory      = "directory record not written"         // error
 	StorePanic          = "store operation panicked"             // panic, stack
 	StoreRebuilt        = "tables rebuilt"                       // reason, before, after: octets
