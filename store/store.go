@@ -107,6 +107,7 @@ type Mailbox struct {
 // Message is one row of a mailbox. It is a value; it does not change when the mailbox does.
 type Message struct {
 	UID      UID
+	Mailbox  MailboxID // whose row it is: Open looks there when the body has moved; 0: it is made up
 	Flags    Flags
 	ModSeq   ModSeq
 	ID       uint64 // EMAILID: given at birth, kept by copy and move (show it outside through Store.ObjectID)
@@ -142,6 +143,7 @@ type Store struct {
 	names   nameHints
 	due     chan struct{} // room for one: somebody is to be warned
 	purge   chan struct{} // room for one: pages of dropped mailboxes wait, or bins hold too much
+	mend    mending       // at repair
 	tails   sync.Pool     // of *[pageMax]byte: pages that rows are being added to
 
 	keepTime  atomic.Int64 // time.Duration
@@ -174,6 +176,8 @@ func New(db *kv.DB, o Options) (*Store, error) {
 	s.pending.held, s.pending.landed = map[mail.AccountID]Quota{}, map[mail.AccountID]Quota{}
 	s.met = newMetrics(s, o.Metrics)
 	db.Register(partMail, kv.Kind{Apply: s.applyMail})
+	db.Refer(tabMail, mailPlaces)
+	s.note()
 	return s, nil
 }
 

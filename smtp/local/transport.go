@@ -114,7 +114,10 @@ func (c *Carrier) find(ctx context.Context, p *placing, r mail.Recipient) queue.
 
 // place is the carrier's share of the transaction.
 func (c *Carrier) place(tx *kv.Tx, p *placing) error {
-	at := kv.Entry{LSN: p.item.Place, Body: p.item.Place, Size: p.item.Size}
+	at, err := c.o.Queue.Body(tx, p.item.Number)
+	if err != nil {
+		return fmt.Errorf("place in the mailbox: %w", err)
+	}
 	for _, d := range p.boxes {
 		if err := c.o.Store.Place(tx, at, d); err != nil {
 			return fmt.Errorf("place in the mailbox: %w", err)

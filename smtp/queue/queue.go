@@ -92,6 +92,7 @@ func New(db *kv.DB, s *store.Store, o Options) (*Queue, error) {
 	})
 	q.count = newCounters(q)
 	db.Register(PartKind, kv.Kind{Apply: q.apply})
+	db.Refer(rows, bodyPlaces)
 	s.SetOrphan(q.Orphan)
 	return q, nil
 }

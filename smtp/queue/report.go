@@ -72,7 +72,7 @@ func (q *Queue) compose(ctx context.Context, a *attempt) (*written, error) {
 	e := a.after
 	r := &report{id: q.NewID(), of: e.id, hostname: q.o.Hostname, to: e.from, date: q.o.Now(), created: time.UnixMilli(e.created),
 		until: time.UnixMilli(e.created).Add(q.o.Lifetime), last: time.UnixMilli(e.last), envelopeID: e.envid}
-	body, err := q.store.OpenAt(ctx, e.place)
+	body, err := q.open(ctx, a.number, e)
 	if err == nil {
 		defer body.Close()
 		r.original.content = io.NewSectionReader(body, 0, body.Size())

@@ -193,7 +193,7 @@ func (q *Queue) deliver(ctx context.Context, j job, a *attempt) (out Outcome) {
 		}
 	}()
 	defer q.recovered(&err)
-	body, openErr := q.store.OpenAt(ctx, a.before.place)
+	body, openErr := q.open(ctx, a.number, a.before)
 	if openErr != nil {
 		q.log.ErrorContext(ctx, logx.QueueBroken, "id", a.before.id, "number", a.number, "error", openErr)
 		return Fail(n, Result{Verdict: Later, Status: "4.3.0", Text: "the stored message cannot be read at the moment"})

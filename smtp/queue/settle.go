@@ -43,6 +43,9 @@ func (q *Queue) settle(ctx context.Context, a *attempt) {
 		}) {
 			return
 		}
+		if a.verdict == nil { // cancelled in the last moment
+			return
+		}
 		a.say(q)
 	}
 	if !reports {
@@ -108,6 +111,9 @@ func pause(ctx context.Context, d time.Duration) bool {
 func (q *Queue) settleRow(tx *kv.Tx, a *attempt) error {
 	if a.apply != nil {
 		if err := a.apply(tx); err != nil {
+			if errors.Is(err, ErrNoItem) {
+				return a.void()
+			}
 			return err
 		}
 	}
@@ -117,9 +123,16 @@ func (q *Queue) settleRow(tx *kv.Tx, a *attempt) error {
 	}
 	err := q.replace(tx, a.number, a.due, after)
 	if errors.Is(err, errGone) && a.apply != nil {
-		return nil // cancelled in the last moment, and delivered all the same
+		return a.void()
 	}
 	return err
+}
+
+// void is for an entry that the operator cancelled while a carrier had it that delivers in the same transaction: nothing is
+// delivered, and nothing said.
+func (a *attempt) void() error {
+	a.lines, a.verdict = nil, nil
+	return errGone
 }
 
 // judge works out the entry's new form.

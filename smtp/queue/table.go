@@ -108,16 +108,17 @@ func settlePart(number uint64, due int64, after *entry) kv.Part {
 	return kv.Part{Kind: PartKind, Data: appendString(data, row)}
 }
 
-// replace writes the entry's form after an attempt, nil to remove it. A hold that the operator put on it meanwhile stays.
+// replace writes the entry's form after an attempt, nil to remove it. A hold that the operator put on it meanwhile stays, and so does
+// the place that its body has moved to.
 func (q *Queue) replace(tx *kv.Tx, number uint64, due int64, after *entry) error {
 	before, was, err := load(tx, number)
 	if err != nil {
 		return err
 	}
 	after, due = overtaken(before, was, after, due)
-	if after != nil && before.held != after.held {
+	if after != nil && (before.held != after.held || before.place != after.place) {
 		after = after.clone()
-		after.held = before.held
+		after.held, after.place = before.held, before.place
 	}
 	q.put(tx, number, due, after)
 	return nil

@@ -22,6 +22,7 @@ func (r *round) again(ctx context.Context) error {
 }
 
 func (r *round) run(ctx context.Context) error {
+	var full error // what is dead as a whole goes all the same
 	for from := uint64(0); from < lastBound; {
 		if err := r.c.watch.switchOn(ctx, r.c.db); err != nil {
 			return err
@@ -33,12 +34,17 @@ func (r *round) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := r.clear(ctx, w); err != nil {
+		if err := r.clear(ctx, w); errors.Is(err, ErrFull) {
+			full = err
+		} else if err != nil {
 			return err
 		}
 		from = w.to
 	}
-	return r.strayLogs(ctx)
+	if err := r.strayLogs(ctx); err != nil {
+		return err
+	}
+	return full
 }
 
 // clear removes what is dead in a window and moves what lives in segments that are mostly dead.
