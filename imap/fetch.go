@@ -152,6 +152,7 @@ type fetcher struct {
 	rowItems  bool // all items come from the row
 	root      bool // an item needs the structure
 	whole     bool // an item needs the text, and all that do need the whole of it
+	heads     bool // no item needs more than structure and header
 	tellFlags bool
 	seen      bool // an item sets \Seen
 
@@ -161,6 +162,7 @@ type fetcher struct {
 	gather  int        // octets that it may have before it is handed on
 	flags   flagCache
 	ahead   ahead            // the messages of the page
+	long    longText         // a text that does not fit there
 	open    *openMessage     // the one that is being answered
 	buf     []byte           // a piece of a body
 	marked  []store.UIDRange // messages that become \Seen
@@ -171,12 +173,13 @@ type fetcher struct {
 }
 
 func newFetcher(c *conn, ctx context.Context, r *request, p *fetchParser) *fetcher {
-	f := &fetcher{c: c, ctx: ctx, items: p.list, since: p.changedSince, rowItems: true, gather: lineRoom}
+	f := &fetcher{c: c, ctx: ctx, items: p.list, since: p.changedSince, rowItems: true, heads: true, gather: lineRoom}
 	hasUID, parts := false, false
 	for i := range f.items {
 		it := &f.items[i]
 		f.rowItems = f.rowItems && it.row != nil
 		f.root = f.root || it.root
+		f.heads = f.heads && it.heads()
 		f.tellFlags = f.tellFlags || it.name == "FLAGS"
 		f.seen = f.seen || it.seen
 		hasUID = hasUID || it.name == "UID"

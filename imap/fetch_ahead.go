@@ -12,7 +12,7 @@ const (
 	aheadLeast    = 4         // messages that make it pay
 	aheadMessages = 8         // that one FETCH reads ahead
 	aheadText     = 128 << 10 // of which texts up to this size are in memory; larger ones are only opened
-	aheadFetches  = 16        // FETCHes that read ahead at once; the others read as they write. In all 16 MB.
+	aheadFetches  = 16        // FETCHes that read ahead at once, two more pieces of a long text each; the others read as they write. In all 20 MB.
 )
 
 // ahead opens the messages of a page before their turn comes, in a goroutine beside the one that writes to the client, so

@@ -25,7 +25,11 @@ type openMessage struct {
 // load opens a message in place of the one before.
 func (o *openMessage) load(f *fetcher, m *store.Message) error {
 	o.close()
-	body, err := f.c.s.store.Open(f.ctx, *m)
+	open := f.c.s.store.Open
+	if f.heads {
+		open = f.c.s.store.OpenHead
+	}
+	body, err := open(f.ctx, *m)
 	if err != nil {
 		return err
 	}
@@ -150,8 +154,14 @@ func (f *fetcher) writeSpan(it *fetchItem, s span) error {
 		f.line = append(f.line, `""`...)
 		return nil
 	}
+	next := f.take
+	if f.open.text == nil && f.ahead.helped && n > aheadText {
+		f.long.begin(f.open.body, from, n)
+		defer f.long.end()
+		next = func(_, _ int64) ([]byte, error) { return f.long.next() }
+	}
 	for first := true; n > 0; first = false {
-		b, err := f.take(from, n)
+		b, err := next(from, n)
 		if err != nil {
 			return err
 		}

@@ -118,6 +118,11 @@ func (it *fetchItem) whole() bool {
 	return it.family == familyBody && !it.root && !it.hasPartial
 }
 
+// heads tells whether structure and header of the message are all that the item needs.
+func (it *fetchItem) heads() bool {
+	return it.family <= familyStructure || it.family == familyBody && len(it.section.Part) == 0 && strings.HasPrefix(it.section.Text, "HEADER")
+}
+
 // cut is what of n octets the item asks for.
 func (it *fetchItem) cut(n int64) (from, count int64) {
 	if !it.hasPartial {

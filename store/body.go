@@ -15,10 +15,15 @@ type Body struct{ r *blob.Reader }
 // OpenAt opens a body by its place, which must have been read just now: bodies move when segments are compacted, and then the
 // error is fs.ErrNotExist (queue).
 func (s *Store) OpenAt(ctx context.Context, at blob.LSN) (*Body, error) {
+	return s.openAt(ctx, at, blob.FirstRead)
+}
+
+// openAt opens a body and reads n octets of its record.
+func (s *Store) openAt(ctx context.Context, at blob.LSN, n int64) (*Body, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	r, err := s.db.OpenBody(at)
+	r, err := s.db.OpenBodyAhead(at, n)
 	if err != nil {
 		return nil, fmt.Errorf("open a message: %w", err)
 	}

@@ -51,8 +51,18 @@ func (r row) in(id MailboxID) Message {
 // its body stands where it stood: other sessions may see it until they are told (RFC 9051 section 7.5.1). ErrNoMessage
 // otherwise.
 func (s *Store) Open(ctx context.Context, m Message) (*Body, error) {
+	return s.openAhead(ctx, m, blob.WholeBody(int64(m.Size)))
+}
+
+// OpenHead is Open for who wants no more than structure and header: less is read.
+func (s *Store) OpenHead(ctx context.Context, m Message) (*Body, error) {
+	return s.openAhead(ctx, m, 0)
+}
+
+// openAhead opens a body and reads n octets of its record.
+func (s *Store) openAhead(ctx context.Context, m Message, n int64) (*Body, error) {
 	for {
-		b, err := s.OpenAt(ctx, m.Place)
+		b, err := s.openAt(ctx, m.Place, n)
 		if m.Mailbox == 0 || !errors.Is(err, fs.ErrNotExist) {
 			return b, err
 		}

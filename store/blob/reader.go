@@ -8,10 +8,11 @@ import (
 	"sync"
 )
 
-// How much of a record is read at once, when it is opened.
+// FirstRead is how much of a record is read at once when nobody says better: the whole of most messages.
+const FirstRead = 16 << 10
+
 const (
-	leastRead = 4 << 10  // header, frame table, head and header block of most messages
-	firstRead = 16 << 10 // the whole of most messages
+	leastRead = 4 << 10 // header, frame table, head and header block of most messages
 	mostRead  = 64 << 10
 )
 
@@ -37,7 +38,7 @@ type placed struct {
 }
 
 // OpenBody opens a stored body.
-func (l *Log) OpenBody(at LSN) (*Reader, error) { return l.OpenBodyAhead(at, firstRead) }
+func (l *Log) OpenBody(at LSN) (*Reader, error) { return l.OpenBodyAhead(at, FirstRead) }
 
 // OpenBodyAhead is OpenBody for who knows how much of the record will be wanted: so many octets are read with its header, in
 // bounds.

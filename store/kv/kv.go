@@ -248,6 +248,11 @@ func (db *DB) NewBody(ctx context.Context, size int64) (*blob.Writer, error) {
 // OpenBody opens a stored body.
 func (db *DB) OpenBody(at blob.LSN) (*blob.Reader, error) { return db.log.OpenBody(at) }
 
+// OpenBodyAhead is OpenBody for who knows how much of the record will be wanted.
+func (db *DB) OpenBodyAhead(at blob.LSN, n int64) (*blob.Reader, error) {
+	return db.log.OpenBodyAhead(at, n)
+}
+
 // UUID names the data folder; Secret is 32 random bytes made with it, for ids shown outside.
 func (db *DB) UUID() [16]byte   { return db.uuid }
 func (db *DB) Secret() [32]byte { return db.secret }
