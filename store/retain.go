@@ -17,10 +17,10 @@ const BinName = "Recently Deleted"
 
 // Gone is a message that was expunged and can still come back.
 type Gone struct {
-	Message         // UID, ModSeq and Flags are those it has in the bin; Saved is when it was expunged
-	Ref      uint64 // names it in its account, in the order of expunging
-	Mailbox  MailboxID
-	Name     string // of the mailbox, at that time
+	Message            // UID, ModSeq and Flags are those it has in the bin; Saved is when it was expunged
+	Ref      uint64    // names it in its account, in the order of expunging
+	Was      MailboxID // the mailbox it was in
+	Name     string    // of the mailbox, at that time
 	Keywords []string
 	Expunged time.Time
 }
@@ -95,7 +95,7 @@ func (s *Store) Gone(ctx context.Context, id mail.AccountID) iter.Seq2[[]Gone, e
 			for _, m := range rows {
 				g := Gone{Message: m, Ref: uint64(m.UID), Expunged: m.Saved, Keywords: names.spell(m.Flags)}
 				if o := keptOf(runs, m.UID); o != nil {
-					g.Mailbox, g.Name = o.mailbox, o.name
+					g.Was, g.Name = o.mailbox, o.name
 					g.Keywords = append(g.Keywords, o.lostOf(m.UID)...)
 				}
 				page = append(page, g)

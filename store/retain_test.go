@@ -71,7 +71,7 @@ func TestExpungedComesBack(t *testing.T) {
 		t.Fatalf("gone %+v", gone)
 	}
 	g := gone[0]
-	if g.Mailbox != sent || g.Name != "Sent" || !g.Expunged.Equal(*now) || !slices.Equal(g.Keywords, []string{"Red", "Blue"}) ||
+	if g.Was != sent || g.Name != "Sent" || !g.Expunged.Equal(*now) || !slices.Equal(g.Keywords, []string{"Red", "Blue"}) ||
 		g.Flags&(store.Seen|store.Deleted) != store.Seen || g.ID != before[0].ID || storetest.Text(t, s, g.Message) != text("m1") {
 		t.Errorf("gone %+v", g)
 	}

@@ -36,6 +36,11 @@ type verbs interface {
 	QueueEntry(context.Context, string) ([]admin.QueueEntry, error)
 	QueueAction(ctx context.Context, action string, ids []string) (int, error)
 	Check(ctx context.Context, deep bool) ([]string, error)
+	Deleted(context.Context, string, admin.DeletedFilter) (admin.Deleted, error)
+	Undelete(context.Context, string, admin.Undelete) (admin.Undeleted, error)
+	Recount(context.Context, string) (admin.Recounted, error)
+	DomainQuota(context.Context, string) (admin.DomainQuota, error)
+	SetDomainQuota(context.Context, string, admin.Amount) (admin.DomainQuota, error)
 	importer.Target
 	Export(ctx context.Context, account, mailbox string, w io.Writer) error
 }

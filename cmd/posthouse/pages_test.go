@@ -19,7 +19,7 @@ func TestMain(m *testing.M) {
 
 // TestPages runs testdata/*.txt: what a person types and what he reads. Lines that begin with "$ " are commands, "< " their stdin,
 // "! " stderr, "= " an exit code that is not 0, anything else is stdout. $DIR is a folder of the page's own; --data $DIR/data is
-// added to commands that name no house, except where a page begins with "# alone"; "# running" starts a house on that folder.
+// added to commands that name no house, except where a page begins with "# alone"; "# running" starts a house on that folder, "# deleted" puts mail there that was deleted.
 func TestPages(t *testing.T) {
 	pages, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(pages) == 0 {
@@ -54,7 +54,10 @@ func runPage(t *testing.T, text string) string {
 	var out strings.Builder
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	alone := lines[0] == "# alone"
-	if lines[0] == "# running" {
+	switch lines[0] {
+	case "# deleted":
+		seedDeleted(t, filepath.Join(dir, "data"))
+	case "# running":
 		startHouse(t, filepath.Join(dir, "data"))
 	}
 	for i := 0; i < len(lines); i++ {

@@ -78,6 +78,10 @@ func (h *House) AddAccount(ctx context.Context, in NewAccount) (Account, error) 
 		quota = store.Quota{Bytes: in.Quota.Bytes, Messages: in.Quota.Messages}
 	}
 	a := auth.Account{Name: strings.TrimSpace(in.Name), Addresses: addrs, Login: in.Login, Doors: doors}
+	domains, err := h.o.Directory.Domains(ctx)
+	if err != nil {
+		return Account{}, translate(addrs[0].String(), err)
+	}
 	var id mail.AccountID
 	err = h.o.DB.Update(ctx, func(tx *kv.Tx) error {
 		made, err := h.o.Directory.CreateAccount(tx, a, secret)
@@ -85,7 +89,10 @@ func (h *House) AddAccount(ctx context.Context, in NewAccount) (Account, error) 
 			return err
 		}
 		id = made
-		return h.o.Store.CreateAccount(tx, id, quota)
+		if err := h.o.Store.CreateAccount(tx, id, quota); err != nil {
+			return err
+		}
+		return h.o.Store.JoinPool(tx, id, poolOf(&a, domains))
 	})
 	if err != nil {
 		return Account{}, translate(addrs[0].String(), err)
@@ -146,8 +153,15 @@ func (h *House) SetAccount(ctx context.Context, user string, c Change) (Account,
 	if c.Messages != nil {
 		quota.Messages = *c.Messages
 	}
+	domains, err := h.o.Directory.Domains(ctx)
+	if err != nil {
+		return Account{}, translate(user, err)
+	}
 	err = h.o.DB.Update(ctx, func(tx *kv.Tx) error {
 		if err := h.o.Directory.UpdateAccount(tx, a); err != nil {
+			return err
+		}
+		if err := h.o.Store.JoinPool(tx, a.ID, poolOf(&a, domains)); err != nil {
 			return err
 		}
 		return h.o.Store.SetQuota(tx, a.ID, quota)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/posthouse-mail/posthouse/auth"
 	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/store"
 	"github.com/posthouse-mail/posthouse/store/kv"
 )
 
@@ -47,7 +48,12 @@ func (h *House) RemoveDomain(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	err = h.o.DB.Update(ctx, func(tx *kv.Tx) error { return h.o.Directory.RemoveDomain(tx, d) })
+	err = h.o.DB.Update(ctx, func(tx *kv.Tx) error {
+		if err := h.o.Directory.RemoveDomain(tx, d); err != nil {
+			return err
+		}
+		return h.o.Store.SetPool(tx, pool(d), store.Quota{}, nil)
+	})
 	if err != nil {
 		if errors.Is(err, auth.ErrNoDomain) { // who removes a domain does not want to hear how to add it
 			return &Error{Missing, plain(name, err), err}

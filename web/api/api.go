@@ -59,6 +59,7 @@ func New(o Options) *Server {
 	s.directory()
 	s.queue()
 	s.house()
+	s.deleted()
 	s.moving()
 	return s
 }
