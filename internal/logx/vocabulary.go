@@ -72,6 +72,7 @@ const (
 	StoreRebuilt        = "tables rebuilt"                       // reason, before, after: octets
 	SideDamaged         = "side tables set aside"                // file, kept, error: stories, reputation and indexes begin anew; no mail is concerned
 	SideFailed          = "side tables not written"              // file, changes, error
+	StoryForget         = "old stories not forgotten"            // error
 )
 
 // The queue and its carriers.

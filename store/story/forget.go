@@ -1,0 +1,95 @@
+package story
+
+import (
+	"context"
+	"encoding/binary"
+	"slices"
+	"time"
+
+	"github.com/posthouse-mail/posthouse/internal/logx"
+	"github.com/posthouse-mail/posthouse/store/kv"
+)
+
+const (
+	forgetEvery  = 10 * time.Minute
+	forgetAtOnce = 200 // stories of one commit
+)
+
+// Run forgets old stories until ctx ends.
+func (b *Book) Run(ctx context.Context) error {
+	t := time.NewTicker(forgetEvery)
+	defer t.Stop()
+	for {
+		if err := b.Forget(ctx); err != nil && ctx.Err() == nil {
+			b.o.Logger.WarnContext(ctx, logx.StoryForget, "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+	}
+}
+
+// Forget drops the stories that are older than they may be, and the oldest when all are larger than they may be.
+func (b *Book) Forget(ctx context.Context) error {
+	for {
+		n := 0
+		err := b.o.Side.Update(ctx, func(tx *kv.Tx) error {
+			n = 0
+			return b.forget(tx, &n)
+		})
+		if err != nil || n < forgetAtOnce {
+			return err
+		}
+	}
+}
+
+func (b *Book) forget(tx *kv.Tx, n *int) error {
+	oldest := timeKey(b.o.Now().Add(-b.o.Keep), "")
+	left := int64(size(tx))
+	var gone [][]byte
+	for k, v := range tx.Scan(tabTime, nil, nil) {
+		if slices.Compare(k, oldest) >= 0 && left <= b.o.Limit || len(gone) == forgetAtOnce {
+			break
+		}
+		gone = append(gone, slices.Clone(k))
+		if len(v) == 4 {
+			left -= int64(binary.BigEndian.Uint32(v))
+		}
+	}
+	for _, k := range gone {
+		if err := drop(tx, k); err != nil {
+			return err
+		}
+	}
+	*n = len(gone)
+	if *n > 0 {
+		tx.Put(tabSize, sizeKey, binary.BigEndian.AppendUint64(nil, uint64(max(left, 0))))
+	}
+	return nil
+}
+
+// drop removes one story, named by its key in the table of times.
+func drop(tx *kv.Tx, k []byte) error {
+	id := string(k[8:])
+	m, err := load(tx, id)
+	if err != nil {
+		return err
+	}
+	if m != nil {
+		for _, key := range m.keys() {
+			tx.Delete(tabIndex, key)
+		}
+	}
+	var rows [][]byte
+	for key := range tx.Scan(tabEvent, eventKey(id, 0), append(eventKey(id, 0xffffffff), 0)) {
+		rows = append(rows, slices.Clone(key))
+	}
+	for _, key := range rows {
+		tx.Delete(tabEvent, key)
+	}
+	tx.Delete(tabStory, []byte(id))
+	tx.Delete(tabTime, k)
+	return nil
+}
