@@ -84,6 +84,9 @@ func (k *checker) numbers() {
 		{"quota.warn", int64(c.Quota.Warn), 0, 100},
 		{"store.disk_low", int64(c.Store.DiskLow), 0, 1 << 50},
 		{"store.disk_stop", int64(c.Store.DiskStop), 0, int64(c.Store.DiskLow)},
+		{"store.segment_size", int64(c.Store.SegmentSize), 64 << 10, 1 << 30},
+		{"store.compact_below", int64(c.Store.CompactBelow), 1, 99},
+		{"store.compact_share", int64(c.Store.CompactShare), 1, 100},
 		{"queue.connections_per_host", int64(c.Queue.PerHost), 1, 1000},
 		{"queue.connections", int64(c.Queue.Connections), 1, 10_000},
 		{"remote.port", int64(c.Remote.Port), 1, 65535},
@@ -117,6 +120,7 @@ func (k *checker) durations() {
 		{"limits.imap_idle", l.IMAPIdle, "30m", "10d"}, // RFC 9051 section 5.4
 		{"limits.shutdown_wait", l.ShutdownFinish, "1s", "10m"},
 		{"store.keep_deleted", k.c.Store.KeepDeleted, "0s", "3650d"},
+		{"store.compact_every", k.c.Store.CompactEvery, "10ms", "30d"},
 		{"queue.lifetime", q.Lifetime, "1m", "30d"},
 		{"queue.delay_notice", q.DelayNotice, "0s", "30d"},
 	} {

@@ -157,6 +157,11 @@ type Store struct {
 	KeepDeleted Duration `toml:"keep_deleted"`
 	DiskLow     Size     `toml:"disk_low"`
 	DiskStop    Size     `toml:"disk_stop"`
+
+	SegmentSize  Size     `toml:"segment_size"`
+	CompactEvery Duration `toml:"compact_every"`
+	CompactBelow int      `toml:"compact_below"` // percent
+	CompactShare int      `toml:"compact_share"` // percent
 }
 
 // IMAP is what the IMAP door shows beside mailboxes.
@@ -220,7 +225,8 @@ func Default() *Config {
 			PerHost:     10,
 			Connections: 100,
 		},
-		Store:   Store{Compress: true, KeepDeleted: Duration{30 * 24 * time.Hour}, DiskLow: 1 << 30, DiskStop: 256 << 20},
+		Store: Store{Compress: true, KeepDeleted: Duration{30 * 24 * time.Hour}, DiskLow: 1 << 30, DiskStop: 256 << 20,
+			SegmentSize: 64 << 20, CompactEvery: Duration{15 * time.Minute}, CompactBelow: 60, CompactShare: 10},
 		Remote:  Remote{Port: 25},
 		IMAP:    IMAP{RecentlyDeleted: true},
 		Route:   Route{Across: AcrossDirect},

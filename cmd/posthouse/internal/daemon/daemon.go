@@ -120,6 +120,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		running.Go(func() { d.certs.Run(inner) })
 	}
 	running.Go(func() { storeErr = d.keepers.store.Run(inner) })
+	running.Go(func() { d.keepers.db.RunCompaction(inner) })
 	running.Go(func() { d.watchSpool(inner) })
 	running.Go(func() { tidy(inner) })
 	d.web.start()

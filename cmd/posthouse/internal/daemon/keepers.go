@@ -40,7 +40,10 @@ func openKeepers(ctx context.Context, o keeperOptions) (_ *keepers, err error) {
 		return nil, fmt.Errorf("data folder: %w", err)
 	}
 	k := &keepers{}
-	k.db, err = kv.Open(ctx, kv.Options{Dir: c.Data, Logger: o.logger, Metrics: o.metrics, Plain: !c.Store.Compress})
+	k.db, err = kv.Open(ctx, kv.Options{
+		Dir: c.Data, Logger: o.logger, Metrics: o.metrics, Plain: !c.Store.Compress, SegmentSize: int64(c.Store.SegmentSize),
+		CompactEvery: c.Store.CompactEvery.Duration, CompactBelow: float64(c.Store.CompactBelow) / 100, CompactShare: float64(c.Store.CompactShare) / 100,
+	})
 	if errors.Is(err, kv.ErrLocked) {
 		return nil, fmt.Errorf("data folder %s is in use: another posthouse serves it or works on it; end that one, or try again when it is done", c.Data)
 	}
