@@ -32,6 +32,7 @@ func OpenCopy(ctx context.Context, c Copy) (*DB, error) {
 		return nil, err
 	}
 	db := &DB{o: Options{Dir: filepath.Dir(c.Tables), FS: c.FS}.withDefaults(), kinds: map[byte]Kind{}, known: map[uint32]bool{}}
+	db.journal, db.scribe = newJournal(), newScribe(db)
 	db.committer, db.compactor = newCommitter(db), newCompactor(db)
 	file, err := openFile(c.Tables, &bbolt.Options{ReadOnly: true, Timeout: lockWait})
 	if err != nil {
@@ -61,6 +62,10 @@ func OpenCopy(ctx context.Context, c Copy) (*DB, error) {
 
 // CloseCopy closes what OpenCopy opened.
 func (db *DB) CloseCopy() error { return errors.Join(db.log.Close(), db.engine.close()) }
+
+// Behind reports whether the tables have an older format than this program's: they are read right only after a start, which
+// brings them up to date.
+func (db *DB) Behind() bool { return db.identity.hasMigration || db.identity.version < db.o.newest() }
 
 // Dir is the data folder.
 func (db *DB) Dir() string { return db.o.Dir }
