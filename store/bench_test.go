@@ -19,7 +19,7 @@ import (
 	"github.com/posthouse-mail/posthouse/store/storetest"
 )
 
-// aMail is a message of about size octets that zstd cannot shrink to nothing.
+// aMail is a message of about size octets that compression cannot shrink to nothing.
 func aMail(n, size int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "From: a@alpha.test\r\nTo: b%d@alpha.test\r\nSubject: number %d\r\nMessage-ID: <%d@alpha.test>\r\n\r\n", n, n, n)
