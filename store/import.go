@@ -202,7 +202,7 @@ func (s *Store) adopt(ctx context.Context, mailbox MailboxID, uidValidity uint32
 			if b.st.uidNext != 1 {
 				return fmt.Errorf("%w: the mailbox has had messages", ErrUID)
 			}
-			if err := s.unusedUIDValidity(tx, b.st.account, uidValidity); err != nil {
+			if err := m.unusedUIDValidity(b.st.account, uidValidity); err != nil {
 				return err
 			}
 			b.st.uidValidity = uidValidity

@@ -147,8 +147,10 @@ func afterKey(k []byte) []byte {
 	return nil
 }
 
-// unusedUIDValidity refuses one that the account has or had, and keeps it from being given later.
-func (s *Store) unusedUIDValidity(tx *kv.Tx, id mail.AccountID, v uint32) error {
+// unusedUIDValidity refuses one that the account has or had, and keeps it from being given later. A mailbox that has it and never
+// had a message gets another one.
+func (m *mutation) unusedUIDValidity(id mail.AccountID, v uint32) error {
+	tx := m.tx
 	boxes, err := listNames(tx, id)
 	if err != nil {
 		return err
@@ -157,11 +159,17 @@ func (s *Store) unusedUIDValidity(tx *kv.Tx, id mail.AccountID, v uint32) error 
 		if b.ID == 0 {
 			continue
 		}
-		st, err := loadState(tx, b.ID)
+		other, err := m.box(b.ID)
 		if err != nil {
 			return err
 		}
-		if st.uidValidity == v {
+		if other.st.uidValidity != v {
+			continue
+		}
+		if other.st.uidNext == 1 {
+			other.st.uidValidity = m.s.nextUIDValidity(tx)
+			other.touch()
+		} else {
 			return fmt.Errorf("%w: %q has the UIDVALIDITY %d", ErrUID, b.Name, v)
 		}
 	}
@@ -172,7 +180,7 @@ func (s *Store) unusedUIDValidity(tx *kv.Tx, id mail.AccountID, v uint32) error 
 	}
 	// One that stands far ahead of the clock is not raised to: the counter would have nothing left to give.
 	const year = 366 * 24 * 3600
-	if last := counter(tx, countUIDValidity); uint64(v) > last && int64(v) < s.now().Unix()+year {
+	if last := counter(tx, countUIDValidity); uint64(v) > last && int64(v) < m.s.now().Unix()+year {
 		putCounter(tx, countUIDValidity, uint64(v))
 	}
 	return nil

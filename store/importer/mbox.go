@@ -202,25 +202,25 @@ func (m *mboxReader) header(e *mboxEntry) error {
 			noted = append([]byte{}, text[:min(len(text), maxNoted)]...)
 			continue
 		}
-		if id, ok := cutFold(text, "X-UIDL:"); ok { // qpopper's; it stays
+		if id, ok := cutFold(text, "X-UIDL:"); ok && e.meta.uidl == "" { // qpopper's; it stays
 			e.meta.uidl = string(bytes.TrimSpace(id))
 		}
 		m.hash.Write(line)
 	}
 }
 
-// fits reports whether a message may end at end: there the file ends, or a separator follows, perhaps behind an empty line.
+// fits reports whether a message may end at end: there the file ends, or a separator follows, perhaps behind one empty line.
 func (m *mboxReader) fits(end int64) bool {
 	if end < m.at || end > m.size || m.from != nil {
 		return false
 	}
-	buf := make([]byte, len("\r\n\r\nFrom "))
+	buf := make([]byte, len("\r\nFrom "))
 	n, err := m.src.ReadAt(buf, end)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return false
 	}
 	rest, atEnd := buf[:n], end+int64(n) == m.size
-	for range 3 {
+	for range 2 {
 		if bytes.HasPrefix(rest, []byte("From ")) || atEnd && len(rest) == 0 {
 			return true
 		}
@@ -429,7 +429,7 @@ func (t *mboxText) line(line []byte, first bool) {
 	t.out = line
 	end := t.whole && len(line) > 0 && line[len(line)-1] == '\n'
 	if t.e.meta.unended && t.last() {
-		t.out, end = trimEnd(line), false
+		t.out = bytes.TrimSuffix(line, []byte{'\n'})
 		return
 	}
 	if t.raw || !end {

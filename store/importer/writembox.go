@@ -218,7 +218,9 @@ func (m *MboxWriter) line(line []byte, raw bool) {
 func guard(line []byte, header, first bool) string {
 	if header {
 		_, kept := cutFold(line, keptField)
-		if kept || notedField(line) || bytes.HasPrefix(line, []byte("From ")) || first && (line[0] == ' ' || line[0] == '\t') {
+		if kept || notedField(line) || bytes.HasPrefix(line, []byte("From ")) || first && (line[0] == ' ' || line[0] == '\t') ||
+			string(line) == "\r" { // the last octet, which gets a LF behind it
+
 			return keptField
 		}
 		return ""
