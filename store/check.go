@@ -1,13 +1,10 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
-	"slices"
 
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/store/blob"
@@ -71,8 +68,28 @@ type bodyRef struct {
 }
 
 // Check verifies every invariant of the tables and, deep, every body; it reports problems in words. Without deep, bodies are
-// only opened. It changes nothing, and reads one snapshot.
+// only opened. It changes nothing, reads one snapshot, and keeps bodies from moving until it ends.
 func (s *Store) Check(ctx context.Context, deep bool) ([]string, error) {
+	defer s.db.Hold()()
+	found, err := s.Examine(ctx, Examination{Deep: deep})
+	var out []string
+	for _, p := range found {
+		out = append(out, p.String())
+	}
+	return out, err
+}
+
+// CheckTables is Check without a look at the bodies.
+func (s *Store) CheckTables(ctx context.Context) ([]string, error) {
+	c, err := s.checkTables(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c.problems, nil
+}
+
+// checkTables walks the tables in one snapshot, about 0.3 s for a million messages.
+func (s *Store) checkTables(ctx context.Context) (*checker, error) {
 	if err := s.db.SettleAll(ctx); err != nil {
 		return nil, err
 	}
@@ -83,7 +100,7 @@ func (s *Store) Check(ctx context.Context, deep bool) ([]string, error) {
 	err := s.db.View(ctx, func(tx *kv.Tx) error {
 		c.tx = tx
 		for _, step := range []func(){
-			c.holdings, c.drops, c.nameRows, c.mailRows, c.states, c.keywordRows, c.tombstones, c.uidlRows, c.keptRows, c.imports, c.subRows, c.totals, c.pools, c.aside,
+			c.holdings, c.drops, c.nameRows, c.mailRows, c.segments, c.states, c.keywordRows, c.tombstones, c.uidlRows, c.keptRows, c.imports, c.subRows, c.totals, c.pools, c.aside,
 		} {
 			if step(); len(c.problems) >= maxProblems {
 				return errEnough
@@ -97,8 +114,7 @@ func (s *Store) Check(ctx context.Context, deep bool) ([]string, error) {
 	if err != nil && !errors.Is(err, errEnough) {
 		return nil, err
 	}
-	err = s.checkBodies(ctx, c, deep)
-	return c.problems, err
+	return c, nil
 }
 
 func (c *checker) bad(format string, args ...any) {
@@ -227,44 +243,4 @@ func (c *checker) aside() {
 		}
 		c.bad("record %x was set aside: %s", k, reason)
 	}
-}
-
-// checkBodies opens every body once, in the order they stand on the disk, and with deep reads it whole.
-func (s *Store) checkBodies(ctx context.Context, c *checker, deep bool) error {
-	slices.SortFunc(c.bodies, func(a, b bodyRef) int { return cmp.Compare(a.at, b.at) })
-	buf := make([]byte, 256<<10)
-	for i, ref := range c.bodies {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if i > 0 && c.bodies[i-1].at == ref.at && c.bodies[i-1].size == ref.size {
-			continue
-		}
-		if err := s.checkBody(ctx, ref, deep, buf); err != nil {
-			c.bad("mailbox %d uid %d: its body at %x: %v", ref.mailbox, ref.uid, uint64(ref.at), err)
-		}
-	}
-	return nil
-}
-
-func (s *Store) checkBody(ctx context.Context, ref bodyRef, deep bool, buf []byte) error {
-	b, err := s.OpenAt(ctx, ref.at)
-	if err != nil {
-		return err
-	}
-	defer b.Close()
-	if b.Size() != int64(ref.size) {
-		return fmt.Errorf("it has %d octets, the table says %d", b.Size(), ref.size)
-	}
-	if !deep {
-		return nil
-	}
-	if _, err := b.Root(); err != nil {
-		return fmt.Errorf("structure: %w", err)
-	}
-	n, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, io.NewSectionReader(b, 0, b.Size()), buf)
-	if err == nil && n != b.Size() {
-		err = io.ErrUnexpectedEOF
-	}
-	return err
 }
