@@ -147,7 +147,7 @@ func (l *Log) replaySegment(ctx context.Context, k link, from LSN, fn func(Recor
 	if k.end == 0 {
 		// What is read now may stand in the page cache only: the run before was killed between its write and its sync. Before
 		// the tables build on it, it is made durable.
-		if err := g.file.Datasync(); err != nil {
+		if err := l.harden(k.number, from); err != nil {
 			return 0, fmt.Errorf("sync log segment %08x: %w", k.number, err)
 		}
 	}

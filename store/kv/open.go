@@ -25,6 +25,8 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	if err := db.open(ctx); err != nil {
 		if b, ok := db.engine.(*bolt); ok {
 			b.abort() // a folder that is refused is not touched
+		} else if db.engine != nil {
+			db.engine.close()
 		}
 		if db.lock != nil {
 			db.lock.Close()
