@@ -41,6 +41,10 @@ type verbs interface {
 	Recount(context.Context, string) (admin.Recounted, error)
 	DomainQuota(context.Context, string) (admin.DomainQuota, error)
 	SetDomainQuota(context.Context, string, admin.Amount) (admin.DomainQuota, error)
+	StartPull(context.Context, admin.Pull) (admin.PullStatus, error)
+	WatchPull(ctx context.Context, id string, revision int) (admin.PullStatus, error)
+	Pulls(context.Context) ([]admin.PullStatus, error)
+	StopPull(ctx context.Context, id string) error
 	importer.Target
 	Export(ctx context.Context, account, mailbox string, w io.Writer) error
 }

@@ -37,6 +37,7 @@ type Options struct {
 type House struct {
 	o     Options
 	quota atomic.Pointer[store.Quota] // of new accounts
+	pulls pulls
 }
 
 // New returns the verbs over started keepers.

@@ -61,6 +61,7 @@ func New(o Options) *Server {
 	s.house()
 	s.deleted()
 	s.moving()
+	s.pulls()
 	return s
 }
 

@@ -127,7 +127,7 @@ func OpenFiles(ctx context.Context, c *config.Config, logger *slog.Logger) (*Fil
 }
 
 // Close writes what is left and closes the files.
-func (f *Files) Close() error { return f.db.Close() }
+func (f *Files) Close() error { return errors.Join(f.House.Close(), f.db.Close()) }
 
 func (d *Daemon) openKeepers(ctx context.Context) (err error) {
 	d.keepers, err = openKeepers(ctx, keeperOptions{config: d.o.Config, logger: d.log, metrics: d.metrics, certs: d.certs})
@@ -136,5 +136,6 @@ func (d *Daemon) openKeepers(ctx context.Context) (err error) {
 	}
 	d.opened(d.keepers.db.Close)
 	d.house = d.keepers.house(d.o.Config, d.log)
+	d.opened(d.house.Close)
 	return nil
 }
