@@ -57,14 +57,12 @@ type exporting struct {
 func (p *program) export(ctx context.Context, o *options, e exporting) error {
 	bar := p.meter(o, "messages")
 	var sum *importer.ExportSummary
+	to := &lateExporter{create: func() (importer.Exporter, error) { return e.create(e.path) }}
 	err := p.with(ctx, o, func(v verbs) error {
 		if _, err := v.Account(ctx, e.account); err != nil {
 			return err
 		}
-		to, err := e.create(e.path)
-		if err != nil {
-			return err
-		}
+		var err error
 		sum, err = importer.Export(ctx, to, importer.ExportOptions{
 			Give:     func(ctx context.Context, w io.Writer) error { return v.Export(ctx, e.account, e.mailbox, w) },
 			Progress: bar.show,
@@ -72,17 +70,17 @@ func (p *program) export(ctx context.Context, o *options, e exporting) error {
 		return err
 	})
 	bar.end()
-	if sum == nil {
-		return err
+	if err != nil && to.Exporter != nil {
+		return fmt.Errorf("%w; what is in %s is not whole", err, e.path)
 	}
 	if err != nil {
-		return fmt.Errorf("%w; what is in %s is not whole", err, e.path)
+		return err
 	}
 	if o.json {
 		return writeJSON(p.stdout, sum)
 	}
 	w := &lines{w: p.stdout}
-	w.say("%d messages (%s) in %d folders written to %s", sum.Messages, amount(uint64(sum.Octets)), sum.Folders, e.path)
+	w.say("%s (%s) in %s written to %s", number(sum.Messages, "message"), amount(uint64(sum.Octets)), number(int64(sum.Folders), "folder"), e.path)
 	lost := int64(0)
 	for _, k := range sum.Skipped {
 		lost += k.Count
@@ -92,7 +90,31 @@ func (p *program) export(ctx context.Context, o *options, e exporting) error {
 		}
 	}
 	if w.err == nil && lost > 0 {
-		return &codedError{exitPassedOver, fmt.Errorf("%d messages were passed over", lost)}
+		return &codedError{exitPassedOver, fmt.Errorf("%s passed over", number(lost, "message"))}
 	}
 	return w.err
+}
+
+// lateExporter makes the folder when there is something to write: a wrong name leaves no trace.
+type lateExporter struct {
+	importer.Exporter // nil: nothing has come yet
+	create            func() (importer.Exporter, error)
+}
+
+func (l *lateExporter) Folder(f *importer.FolderFrame) error {
+	if l.Exporter == nil {
+		to, err := l.create()
+		if err != nil {
+			return err
+		}
+		l.Exporter = to
+	}
+	return l.Exporter.Folder(f)
+}
+
+func (l *lateExporter) Close() error {
+	if l.Exporter == nil {
+		return nil
+	}
+	return l.Exporter.Close()
 }

@@ -28,7 +28,7 @@ The exit code is 0 when all was taken, 3 when something was passed over (the sum
 what and why), 1 when it stopped.`,
 		RunE: noSubcommand,
 	}
-	cmd.AddCommand(p.importMaildir(o), p.importMbox(o), p.importEml(o), p.importIMAP(o), p.importPOP3(o), p.importList(o), p.importStop(o))
+	cmd.AddCommand(p.importMaildir(o), p.importMbox(o), p.importEml(o))
 	return cmd
 }
 
@@ -195,10 +195,12 @@ func (p *program) runImport(cmd *cobra.Command, o *options, f *importFlags, in i
 	switch {
 	case errors.Is(err, importer.ErrOverQuota):
 		return fmt.Errorf("%w: %s", err, missingRoom(sum, f.account))
-	case err != nil:
+	case err != nil && sum.Taken.Messages > 0:
 		return fmt.Errorf("%w; run the command again to go on", err)
+	case err != nil:
+		return err
 	case sum.Lost() > 0:
-		return &codedError{exitPassedOver, fmt.Errorf("%d messages were passed over", sum.Lost())}
+		return &codedError{exitPassedOver, fmt.Errorf("%s passed over", number(sum.Lost(), "message"))}
 	}
 	return nil
 }
@@ -228,7 +230,7 @@ func (p *program) tellImport(o *options, s *importer.Summary, dry bool) error {
 	if dry {
 		verb = "would be taken"
 	}
-	w.say("%d messages (%s) in %d folders %s", s.Taken.Messages, amount(uint64(s.Taken.Octets)), s.Folders, verb)
+	w.say("%s (%s) in %s %s", number(s.Taken.Messages, "message"), amount(uint64(s.Taken.Octets)), number(int64(s.Folders), "folder"), verb)
 	for _, c := range []struct {
 		n    int64
 		text string
@@ -258,6 +260,14 @@ func (p *program) tellImport(o *options, s *importer.Summary, dry bool) error {
 		w.say("note: %s", n)
 	}
 	return w.err
+}
+
+// number is a count with its noun.
+func number(n int64, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 // lines writes lines until one cannot be written.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -19,7 +20,8 @@ func TestMain(m *testing.M) {
 
 // TestPages runs testdata/*.txt: what a person types and what he reads. Lines that begin with "$ " are commands, "< " their stdin,
 // "! " stderr, "= " an exit code that is not 0, anything else is stdout. $DIR is a folder of the page's own; --data $DIR/data is
-// added to commands that name no house, except where a page begins with "# alone"; "# running" starts a house on that folder, "# deleted" puts mail there that was deleted.
+// added to commands that name no house, except where a page begins with "# alone"; "# running" starts a house on that folder, "# deleted" puts mail there that was deleted,
+// "# old mail" puts a Maildir, an mbox and a file of another server into $DIR.
 func TestPages(t *testing.T) {
 	pages, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(pages) == 0 {
@@ -59,6 +61,9 @@ func runPage(t *testing.T, text string) string {
 		seedDeleted(t, filepath.Join(dir, "data"))
 	case "# running":
 		startHouse(t, filepath.Join(dir, "data"))
+	}
+	if slices.Contains(lines[:min(2, len(lines))], "# old mail") {
+		seedOldMail(t, dir)
 	}
 	for i := 0; i < len(lines); i++ {
 		if strings.HasPrefix(lines[i], "#") || lines[i] == "" && (i+1 == len(lines) || strings.HasPrefix(lines[i+1], "$ ") || strings.HasPrefix(lines[i+1], "#")) {
