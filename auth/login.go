@@ -48,6 +48,7 @@ func New(db *kv.DB, o Options) *Directory {
 		logins: o.Metrics.Counters("logins_total", "Login attempts, by service and result.", "service", "result"),
 	}
 	d.view.db = db
+	db.Outline(kv.Outline{Whole: []kv.Table{tableAccounts, tableNames}})
 	return d
 }
 

@@ -92,6 +92,12 @@ func New(db *kv.DB, s *store.Store, o Options) (*Queue, error) {
 	})
 	q.count = newCounters(q)
 	db.Register(PartKind, kv.Kind{Apply: q.apply})
+	db.Outline(kv.Outline{Rows: func(tx *kv.Tx, yield func(t kv.Table, key, value []byte) error) error {
+		if last := tx.Get(dues, numberKey(0)); last != nil {
+			return yield(dues, numberKey(0), last) // a number is never given twice
+		}
+		return nil
+	}})
 	db.Refer(rows, bodyPlaces)
 	s.SetOrphan(q.Orphan)
 	return q, nil

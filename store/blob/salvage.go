@@ -62,49 +62,82 @@ func (l *Log) survey(from LSN, hole func(Hole) error) ([]remnant, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out []remnant // newest first
-	var next prologue // of the log segment behind
-	known := false    // next's header is good
+	var v survey
 	for _, n := range slices.Backward(numbers) {
 		if n < from.Segment() {
 			break
 		}
 		g, err := l.prologue(n)
-		switch {
-		case errors.Is(err, ErrForeign):
+		if errors.Is(err, ErrForeign) {
 			return nil, err
-		case err != nil:
+		}
+		if err != nil {
 			lost, herr := l.headless(n)
 			if herr != nil {
 				return nil, herr
 			}
-			if !lost {
-				continue // nothing was ever written to it
+			if lost { // else nothing was ever written to it
+				v.holes = append(v.holes, Hole{Segment: n, To: segmentHeader, Err: err})
+				v.out, v.known = append(v.out, remnant{number: n, last: len(v.out) == 0}), false
 			}
-			if err := hole(Hole{Segment: n, To: segmentHeader, Err: err}); err != nil {
-				return nil, err
-			}
-			out, known = append(out, remnant{number: n, last: len(out) == 0}), false
-			continue
-		case g.kind != segmentLog:
 			continue
 		}
-		r := remnant{number: n, last: len(out) == 0}
-		if known && next.before == 0 {
-			r.last = true // a repair began the log anew behind it
-		} else if known {
-			if next.before != n {
-				if n > next.before {
-					continue // given up: what its last writers were told did not count
-				}
-			} else if next.durable.Segment() == n {
-				r.end = next.durable.Offset()
-			}
+		if g.kind == segmentLog {
+			v.add(g)
 		}
-		out, next, known = append(out, r), g, true
 	}
-	slices.Reverse(out)
-	return out, nil
+	v.missing(from)
+	slices.Reverse(v.out)
+	slices.Reverse(v.holes)
+	for _, h := range v.holes {
+		if err := hole(h); err != nil {
+			return nil, err
+		}
+	}
+	return v.out, nil
+}
+
+type survey struct {
+	out   []remnant // newest first
+	holes []Hole
+	next  prologue // of the log segment behind
+	known bool     // next is a good header
+}
+
+// add takes the next older log segment.
+func (v *survey) add(g prologue) {
+	n := g.number
+	r := remnant{number: n, last: len(v.out) == 0}
+	switch {
+	case !v.known:
+	case v.next.before == 0:
+		r.last = true // a repair began the log anew behind it
+	case n > v.next.before:
+		return // given up: what its last writers were told did not count
+	case n < v.next.before:
+		v.gone()
+	case v.next.durable.Segment() == n:
+		r.end = v.next.durable.Offset()
+	}
+	v.out, v.next, v.known = append(v.out, r), g, true
+}
+
+// gone tells that the segment before next is not there.
+func (v *survey) gone() {
+	v.holes = append(v.holes, Hole{Segment: v.next.before, To: v.next.durable.Offset(), Err: fmt.Errorf("log segment %08x is gone: %w", v.next.before, ErrDamaged)})
+}
+
+// missing tells of segments that are gone before the oldest one that is there.
+func (v *survey) missing(from LSN) {
+	n := from.Segment()
+	switch {
+	case n == 0 || len(v.out) > 0 && v.out[len(v.out)-1].number == n:
+	case v.known && v.next.before > n:
+		v.gone()
+		fallthrough
+	case len(v.out) == 0 || v.known && v.next.before != 0 && v.next.durable > from:
+		v.holes = append(v.holes, Hole{Segment: n, From: from.Offset(), To: from.Offset(), Err: fmt.Errorf("log segment %08x is gone: %w", n, ErrDamaged)})
+	}
 }
 
 // headless says whether a segment without a good header holds a log record all the same.

@@ -274,6 +274,38 @@ func salvageFolder(t *testing.T, o Options) (out salvaged) {
 	return out
 }
 
+// TestSalvageMissing: a segment that is gone is told, the newest ones included when the tables had reached them.
+func TestSalvageMissing(t *testing.T) {
+	for _, gone := range []int{1, 3, -1} {
+		o, keys := damagedFolder(t)
+		numbers, _ := List(vfs.OS{}, o.Dir)
+		last := LSN(0)
+		for _, at := range keys {
+			last = max(last, at)
+		}
+		if gone < 0 {
+			for _, n := range numbers {
+				if n >= last.Segment() {
+					os.Remove(filepath.Join(o.Dir, segmentName(n)))
+				}
+			}
+		} else {
+			os.Remove(filepath.Join(o.Dir, segmentName(numbers[gone])))
+			last = lsn(numbers[0], segmentHeader)
+		}
+		l, err := Open(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		holes := 0
+		_, err = l.Salvage(t.Context(), last, func(Found) error { return nil }, func(Hole) error { holes++; return nil })
+		l.Close()
+		if err != nil || holes != 1 {
+			t.Errorf("segment %d is gone: %d holes, %v", gone, holes, err)
+		}
+	}
+}
+
 // TestFindNotes: the notes are found without the store key, and the key proves to be the one.
 func TestFindNotes(t *testing.T) {
 	o, _ := damagedFolder(t)

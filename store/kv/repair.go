@@ -265,29 +265,37 @@ func (r *Repair) Finish(ctx context.Context) (aside []string, err error) {
 	return aside, err
 }
 
-// settleLog lets the log begin anew behind all that was read, and gives every segment its row, so that none is taken for a stray.
+// adopt gives every segment its row, so that none is taken for a stray.
+func (db *DB) adopt(p pages) error {
+	numbers, err := db.log.Segments()
+	if err != nil {
+		return err
+	}
+	for _, n := range numbers {
+		if p.get(tableSegments, segmentKey(n)) != nil {
+			continue
+		}
+		kind := segmentOfLog
+		if db.log.HoldsBodies(n) {
+			kind = segmentOfBodies
+		}
+		if err := p.put(tableSegments, segmentKey(n), segmentRow(kind, 0)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settleLog lets the log begin anew behind all that was read.
 func (r *Repair) settleLog() error {
 	db := r.DB
 	begin, err := db.log.Begin()
 	if err != nil {
 		return err
 	}
-	numbers, err := db.log.Segments()
-	if err != nil {
-		return err
-	}
 	return db.engine.update(func(p pages) error {
-		for _, n := range numbers {
-			if p.get(tableSegments, segmentKey(n)) != nil {
-				continue
-			}
-			kind := segmentOfLog
-			if db.log.HoldsBodies(n) {
-				kind = segmentOfBodies
-			}
-			if err := p.put(tableSegments, segmentKey(n), segmentRow(kind, 0)); err != nil {
-				return err
-			}
+		if err := db.adopt(p); err != nil {
+			return err
 		}
 		if !r.Report.Complete {
 			if err := p.put(tableSettings, []byte(keyEpochDue), []byte{1}); err != nil {
@@ -309,7 +317,7 @@ func (db *DB) keepDamaged(number uint32) error {
 	}
 	name := fmt.Sprintf("%08x.seg", number)
 	err := db.o.FS.Link(filepath.Join(db.o.Dir, "seg", name), filepath.Join(dir, name))
-	if err != nil && !errors.Is(err, fs.ErrExist) {
+	if err != nil && !errors.Is(err, fs.ErrExist) && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("keep a damaged segment: %w", err)
 	}
 	return db.o.FS.SyncDir(dir)

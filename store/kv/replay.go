@@ -155,6 +155,9 @@ func (r *Repair) Run(ctx context.Context) error {
 	db := r.DB
 	db.started.Store(true)
 	p := &replayer{r: r, db: db, kept: map[blob.LSN]Kept{}, blind: r.Report.Base == BaseDirectory}
+	if err := db.engine.update(db.adopt); err != nil {
+		return err
+	}
 	_, err := db.log.Salvage(ctx, db.committer.lag.applied, p.found, func(h blob.Hole) error {
 		r.Report.Holes = append(r.Report.Holes, h)
 		return nil

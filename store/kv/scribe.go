@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,8 +22,12 @@ type Outline struct {
 	Rows  func(tx *Tx, yield func(t Table, key, value []byte) error) error // and some rows of large ones; may be nil
 }
 
-// Outline adds to the directory records; before Start.
-func (db *DB) Outline(o Outline) { db.scribe.outlines = append(db.scribe.outlines, o) }
+// Outline adds to the directory records.
+func (db *DB) Outline(o Outline) {
+	db.scribe.mu.Lock()
+	defer db.scribe.mu.Unlock()
+	db.scribe.outlines = append(db.scribe.outlines, o)
+}
 
 const (
 	outlineShare = 64               // a directory record takes at most this part of the log
@@ -34,10 +39,11 @@ const (
 // copy of the tables. Nobody waits for it.
 type scribe struct {
 	db       *DB
-	outlines []Outline
 	wake     chan struct{} // cap 1
 	stop     chan struct{}
 	wg       sync.WaitGroup
+	mu       sync.Mutex // guards outlines
+	outlines []Outline
 
 	begun atomic.Bool   // a log segment was begun since the last directory record
 	gap   atomic.Bool   // journal records were lost: only a copy of the tables helps
@@ -141,8 +147,11 @@ func (s *scribe) outline(ctx context.Context) error {
 
 // outlineOf is applied uvarint | number of whole tables u8 and their letters | rows as in a journaled commit.
 func (s *scribe) outlineOf(tx *Tx) (seq uint64, octets []byte, err error) {
+	s.mu.Lock()
+	outlines := slices.Clone(s.outlines)
+	s.mu.Unlock()
 	whole := []Table{tableSettings}
-	for _, o := range s.outlines {
+	for _, o := range outlines {
 		whole = append(whole, o.Whole...)
 	}
 	j := newJournal()
@@ -153,7 +162,7 @@ func (s *scribe) outlineOf(tx *Tx) (seq uint64, octets []byte, err error) {
 			}
 		}
 	}
-	for _, o := range s.outlines {
+	for _, o := range outlines {
 		if o.Rows == nil {
 			continue
 		}

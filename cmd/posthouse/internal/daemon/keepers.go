@@ -10,6 +10,7 @@ import (
 	"github.com/posthouse-mail/posthouse/auth"
 	"github.com/posthouse-mail/posthouse/internal/cert"
 	"github.com/posthouse-mail/posthouse/internal/config"
+	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/internal/metrics"
 	"github.com/posthouse-mail/posthouse/smtp/queue"
 	"github.com/posthouse-mail/posthouse/store"
@@ -40,10 +41,7 @@ func openKeepers(ctx context.Context, o keeperOptions) (_ *keepers, err error) {
 		return nil, fmt.Errorf("data folder: %w", err)
 	}
 	k := &keepers{}
-	k.db, err = kv.Open(ctx, kv.Options{
-		Dir: c.Data, Logger: o.logger, Metrics: o.metrics, Plain: !c.Store.Compress, SegmentSize: int64(c.Store.SegmentSize),
-		CompactEvery: c.Store.CompactEvery.Duration, CompactBelow: float64(c.Store.CompactBelow) / 100, CompactShare: float64(c.Store.CompactShare) / 100,
-	})
+	k.db, err = kv.Open(ctx, tableOptions(o))
 	if errors.Is(err, kv.ErrLocked) {
 		return nil, fmt.Errorf("data folder %s is in use: another posthouse serves it or works on it; end that one, or try again when it is done", c.Data)
 	}
@@ -55,15 +53,42 @@ func openKeepers(ctx context.Context, o keeperOptions) (_ *keepers, err error) {
 			err = errors.Join(err, k.db.Close())
 		}
 	}()
+	if err := k.build(o); err != nil {
+		return nil, err
+	}
+	if err := k.db.Start(ctx); err != nil {
+		return nil, fmt.Errorf("data folder %s: %w", c.Data, err)
+	}
+	begun, err := k.store.BeginDueEpoch(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("data folder %s: begin a new epoch: %w", c.Data, err)
+	}
+	if begun {
+		o.logger.Warn(logx.BackupEpoch)
+	}
+	return k, nil
+}
+
+func tableOptions(o keeperOptions) kv.Options {
+	c := o.config
+	return kv.Options{
+		Dir: c.Data, Logger: o.logger, Metrics: o.metrics, Plain: !c.Store.Compress, SegmentSize: int64(c.Store.SegmentSize),
+		CompactEvery: c.Store.CompactEvery.Duration, CompactBelow: float64(c.Store.CompactBelow) / 100, CompactShare: float64(c.Store.CompactShare) / 100,
+	}
+}
+
+// build makes the keepers over tables that are not started yet.
+func (k *keepers) build(o keeperOptions) (err error) {
+	c := o.config
 	k.store, err = store.New(k.db, store.Options{
 		Logger: o.logger, Metrics: o.metrics, Keep: c.Store.KeepDeleted.Duration, Warn: c.Quota.Warn,
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	k.queue, err = queue.New(k.db, k.store, queueOptions(o))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	ao := auth.Options{
 		Logger: o.logger, Metrics: o.metrics, Separator: c.Auth.Separator, DefaultDomain: c.Auth.DefaultDomain.Domain,
@@ -73,10 +98,7 @@ func openKeepers(ctx context.Context, o keeperOptions) (_ *keepers, err error) {
 		ao.Leaf = o.certs.Leaf
 	}
 	k.directory = auth.New(k.db, ao)
-	if err := k.db.Start(ctx); err != nil {
-		return nil, fmt.Errorf("data folder %s: %w", c.Data, err)
-	}
-	return k, nil
+	return nil
 }
 
 func queueOptions(o keeperOptions) queue.Options {
