@@ -11,10 +11,11 @@ import (
 
 // Writer takes a message while it arrives.
 type Writer struct {
-	s    *Store
-	body *blob.Writer
-	scan *message.Scanner
-	size int64
+	s     *Store
+	body  *blob.Writer
+	scan  *message.Scanner
+	size  int64
+	front int64 // octets of Prepend
 }
 
 // NewMessage starts a message; size is what the sender announced, or 0.
@@ -39,9 +40,24 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// Prepend puts whole header fields before the message, once and before Finish: what is known only when all of it has come
+// (Authentication-Results). None of them is one that the structure keeps.
+func (w *Writer) Prepend(fields []byte) error {
+	if w.size+int64(len(fields)) > math.MaxUint32 {
+		return ErrTooBig
+	}
+	if err := w.body.Prepend(fields); err != nil {
+		return err
+	}
+	w.size += int64(len(fields))
+	w.front = int64(len(fields))
+	return nil
+}
+
 // Finish ends the message: it has arrived whole.
 func (w *Writer) Finish() (*Arrival, error) {
 	a := &Arrival{sum: w.scan.Finish(), size: w.size}
+	a.sum.Shift(w.front)
 	k := w.s.keys()
 	a.thread, a.msgHash = k.threadOf(a.sum), k.messageHash(a.sum)
 	body, err := w.body.Finish(a.head())

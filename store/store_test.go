@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/internal/message"
 	"github.com/posthouse-mail/posthouse/internal/vfs/vfstest"
 	"github.com/posthouse-mail/posthouse/store"
 	"github.com/posthouse-mail/posthouse/store/kv"
@@ -121,6 +124,53 @@ func TestDeliveredMessage(t *testing.T) {
 	}
 	_, err = h.Store.Deliver(t.Context(), storetest.Arrival(t, h.Store, aText), []store.Delivery{{Account: 9}})
 	wantErr(t, "delivery to nobody", err, store.ErrNoAccount)
+}
+
+// Fields that are put in front later move the structure along: every part is found where it is.
+func TestPrependedFields(t *testing.T) {
+	h := house(t)
+	const text = "Subject: two\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\none\r\n--b\r\nContent-Type: message/rfc822\r\n\r\nSubject: in\r\n\r\nside\r\n--b--\r\n"
+	const front = "Authentication-Results: mx.example.org;\r\n none\r\n"
+	for _, size := range []int{0, 200 << 10} {
+		whole := text + strings.Repeat("epilogue\r\n", size/10)
+		w, err := h.Store.NewMessage(t.Context(), int64(len(whole)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(w, whole); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Prepend([]byte(front)); err != nil {
+			t.Fatal(err)
+		}
+		a, err := w.Finish()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.Size() != int64(len(front+whole)) || a.Summary().Size != a.Size() {
+			t.Errorf("size %d, summary %d", a.Size(), a.Summary().Size)
+		}
+		if _, err := h.Store.Deliver(t.Context(), a, []store.Delivery{{Account: 1, Mailbox: "INBOX"}}); err != nil {
+			t.Fatal(err)
+		}
+		rows := storetest.Rows(t, h.Store, 1, "INBOX")
+		b, err := h.Store.Open(t.Context(), rows[len(rows)-1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		root, err := b.Root()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := message.Scan(strings.NewReader(front + whole))
+		if err != nil || !reflect.DeepEqual(root, want.Root) {
+			t.Errorf("%d octets: the stored structure is not that of the message: %+v %v", size, root, err)
+		}
+		if got := storetest.Text(t, h.Store, rows[len(rows)-1]); got != front+whole {
+			t.Errorf("%d octets: the text differs", size)
+		}
+		b.Close()
+	}
 }
 
 func TestAppendIsAllOrNothing(t *testing.T) {

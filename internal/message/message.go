@@ -89,3 +89,19 @@ type Summary struct {
 	HasBareLF  bool
 	LongLine   bool // a line over 998 octets
 }
+
+// Shift makes room for n octets of header fields that were put before the message: everything but its beginning moves.
+func (s *Summary) Shift(n int64) {
+	if n == 0 {
+		return
+	}
+	s.Size += n
+	s.Root.Walk(func(p *Part) bool {
+		if p != s.Root {
+			p.Header += n
+		}
+		p.Body += n
+		p.End += n
+		return true
+	})
+}

@@ -169,6 +169,60 @@ func TestBodies(t *testing.T) {
 	}
 }
 
+// What is put in front later stands in front, whether the body stayed in memory or went to a segment while it arrived.
+func TestPrepend(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 5))
+	front := []byte("X-Checked: yes\r\n")
+	for _, memory := range []int64{0, 1} {
+		o := testOptions(memFS(t))
+		o.Memory = memory
+		l, _ := openLog(t, o)
+		for _, n := range []int{0, 1, 5000, 64 << 10, 64<<10 + 1, 300 << 10} {
+			text := sample(r, n)
+			w, err := l.NewBody(t.Context(), 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := w.Write(text); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.Prepend(front); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.Prepend(front); err == nil {
+				t.Error("taken twice")
+			}
+			b, err := w.Finish([]byte("head"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			it := &Item{Body: b}
+			if err := l.Append(t.Context(), it); err != nil {
+				t.Fatal(err)
+			}
+			if err := checkBody(l, it.Place, []byte("head"), append(bytes.Clone(front), text...)); err != nil || it.Size != int64(n+len(front)) {
+				t.Errorf("memory %d, %d octets: %d, %v", memory, n, it.Size, err)
+			}
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if got := l.budget.left.Load(); got != l.o.Memory {
+			t.Errorf("budget is %d at the end, %d at the start", got, l.o.Memory)
+		}
+	}
+	l, _ := openLog(t, testOptions(memFS(t)))
+	defer l.Close()
+	w, err := l.NewBody(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Prepend(make([]byte, maxFront+1)); err == nil {
+		t.Error("more than its bound was taken")
+	}
+	w.Discard()
+}
+
 func TestReadAtPieces(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 1))
 	l, _ := openLog(t, testOptions(memFS(t)))

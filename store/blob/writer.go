@@ -14,11 +14,12 @@ const (
 // Writer takes a body while it arrives. Small ones stay in memory until they are logged with their record; longer
 // ones, and all while the memory of all connections is used up, are written to a body segment of their own. Not for concurrent use.
 type Writer struct {
-	log  *Log
-	buf  []byte // in memory: the body; streaming: the frame that is being filled
-	held int64  // of the budget
-	size int64
-	err  error // of a write: the body is lost
+	log   *Log
+	buf   []byte // in memory: the body; streaming: the frame that is being filled
+	held  int64  // of the budget
+	size  int64
+	err   error  // of a write: the body is lost
+	front []byte // before everything else (Prepend)
 
 	// While streaming.
 	seg    *segment
@@ -87,6 +88,23 @@ func (w *Writer) Write(p []byte) (int, error) {
 	}
 	w.size += int64(total)
 	return total, nil
+}
+
+// maxFront bounds what Prepend takes.
+const maxFront = 64 << 10
+
+// Prepend puts octets before all that was written or will be: what is known of a message only when it has come whole, such as the
+// results of its checks. Once, and before Finish.
+func (w *Writer) Prepend(p []byte) error {
+	switch {
+	case w.err != nil:
+		return w.err
+	case len(p) > maxFront || w.front != nil:
+		return fmt.Errorf("prepend %d octets: at most %d, once", len(p), maxFront)
+	}
+	w.front = append([]byte{}, p...)
+	w.size += int64(len(p))
+	return nil
 }
 
 // room is how many octets the buffer takes in all.
@@ -177,11 +195,11 @@ func (w *Writer) finishMemory(b *Body, head []byte) {
 	}
 	body := w.buf
 	switch {
-	case len(head)+len(body) <= splitOver:
-		add(pieces(head, body)...)
+	case len(head)+len(w.front)+len(body) <= splitOver:
+		add(pieces(head, w.front, body)...)
 	default:
 		n := headerBlock(body)
-		cut(add, head, body[:n])
+		cut(add, head, w.front, body[:n])
 		cut(add, body[n:])
 	}
 	b.pooled = append(b.pooled, w.buf)
@@ -235,7 +253,7 @@ func (w *Writer) finishStream(head []byte) error {
 		if err == nil {
 			err = w.frame(p...)
 		}
-	}, head, w.lead)
+	}, head, w.front, w.lead)
 	if err != nil {
 		return err
 	}
@@ -290,7 +308,7 @@ func (w *Writer) letGo() {
 	}
 	l.pool.give(w.buf)
 	l.budget.give(w.held)
-	w.buf, w.held, w.lead, w.table = nil, 0, nil, nil
+	w.buf, w.held, w.lead, w.front, w.table = nil, 0, nil, nil, nil
 }
 
 // Body is a received body, ready to be logged: small ones in memory, large ones
