@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"github.com/posthouse-mail/posthouse/auth"
+	"github.com/posthouse-mail/posthouse/auth/authtest"
 	"github.com/posthouse-mail/posthouse/internal/cert"
-	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/internal/serve"
 	"github.com/posthouse-mail/posthouse/internal/transcript"
 	"github.com/posthouse-mail/posthouse/store"
@@ -86,33 +86,11 @@ func newHouseWith(t testing.TB, so storetest.Options, o Options) *house {
 	return h
 }
 
-// accounts makes alice and bob. Passwords cost time on purpose, so they are logged in by name where a dialogue does not need more.
+// accounts makes alice and bob.
 func (h *house) accounts(o *Options) {
-	directory := auth.New(h.DB, auth.Options{ClearLoopback: true})
-	o.Auth = directory
-	secret, err := directory.Hash(h.ctx, "secret")
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	err = h.DB.Update(h.ctx, func(tx *kv.Tx) error {
-		if err := directory.PutDomain(tx, auth.Domain{Name: "mail.test"}); err != nil {
-			return err
-		}
-		for _, name := range []string{"alice", "bob"} {
-			a := auth.Account{Name: name, Login: name, Addresses: []mail.Address{{Local: name, Domain: "mail.test"}}, Doors: auth.DoorAll}
-			id, err := directory.CreateAccount(tx, a, secret)
-			if err != nil {
-				return err
-			}
-			if err := h.Store.CreateAccount(tx, id, store.Quota{Messages: 500, Bytes: 1 << 20}); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		h.t.Fatal(err)
-	}
+	o.Auth = auth.New(h.DB, auth.Options{ClearLoopback: true})
+	quota := store.Quota{Messages: 500, Bytes: 1 << 20}
+	authtest.Make(h.t, h.House, o.Auth, authtest.Account{Name: "alice", Quota: quota}, authtest.Account{Name: "bob", Quota: quota})
 }
 
 // patience bounds what a test waits for on one connection, so that none hangs.
@@ -177,38 +155,7 @@ func (h *house) hooks() map[string]func(*testing.T, string) {
 
 // account VERB: what an operator does to bob.
 func (h *house) account(t *testing.T, verb string) {
-	const bob = 2
-	d := h.server.auth
-	a, err := d.Account(h.ctx, bob)
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = nil
-	switch verb {
-	case "password":
-		err = d.SetPassword(h.ctx, bob, "another")
-	case "rename":
-		a.Name = "Robert"
-		err = h.DB.Update(h.ctx, func(tx *kv.Tx) error { return d.UpdateAccount(tx, a) })
-	case "disable":
-		a.Disabled = true
-		err = h.DB.Update(h.ctx, func(tx *kv.Tx) error { return d.UpdateAccount(tx, a) })
-	case "door":
-		a.Doors &^= auth.DoorIMAP
-		err = h.DB.Update(h.ctx, func(tx *kv.Tx) error { return d.UpdateAccount(tx, a) })
-	case "remove":
-		err = h.DB.Update(h.ctx, func(tx *kv.Tx) error {
-			if err := d.RemoveAccount(tx, bob); err != nil {
-				return err
-			}
-			return h.Store.DeleteAccount(tx, bob)
-		})
-	default:
-		t.Fatalf("account does not know %q", verb)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	authtest.Change(t, h.House, h.server.auth, 2, auth.DoorIMAP, verb)
 }
 
 // send writes what a dialogue cannot show, through the client that connected last.

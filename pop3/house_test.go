@@ -15,8 +15,8 @@ import (
 	"testing"
 
 	"github.com/posthouse-mail/posthouse/auth"
+	"github.com/posthouse-mail/posthouse/auth/authtest"
 	"github.com/posthouse-mail/posthouse/internal/cert"
-	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/internal/serve"
 	"github.com/posthouse-mail/posthouse/internal/transcript"
 	"github.com/posthouse-mail/posthouse/store"
@@ -45,7 +45,7 @@ func newHouse(t testing.TB, o Options, a auth.Options) *house {
 	h := &house{House: storetest.Start(t, storetest.Options{KV: kv.Options{Dir: dir}}), t: t, dir: dir}
 	h.ctx, h.stop = context.WithCancelCause(context.Background())
 	h.directory = auth.New(h.DB, a)
-	h.accounts()
+	authtest.Make(t, h.House, h.directory, authtest.Account{Name: "alice"}, authtest.Account{Name: "bob"}, authtest.Account{Name: "carol", Doors: auth.DoorIMAP})
 	authority, err := cert.NewAuthority("test", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -63,35 +63,6 @@ func newHouse(t testing.TB, o Options, a auth.Options) *house {
 		h.conns.Wait()
 	})
 	return h
-}
-
-func (h *house) accounts() {
-	secret, err := h.directory.Hash(h.ctx, "secret")
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	err = h.DB.Update(h.ctx, func(tx *kv.Tx) error {
-		if err := h.directory.PutDomain(tx, auth.Domain{Name: "mail.test"}); err != nil {
-			return err
-		}
-		for _, name := range []string{"alice", "bob", "carol"} {
-			a := auth.Account{Login: name, Addresses: []mail.Address{{Local: name, Domain: "mail.test"}}, Doors: auth.DoorAll}
-			if name == "carol" {
-				a.Doors = auth.DoorIMAP
-			}
-			id, err := h.directory.CreateAccount(tx, a, secret)
-			if err != nil {
-				return err
-			}
-			if err := h.Store.CreateAccount(tx, id, store.Quota{}); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		h.t.Fatal(err)
-	}
 }
 
 // dial connects over a loopback socket, from 127.0.0.1.
@@ -200,6 +171,8 @@ func (h *house) hooks() map[string]func(*testing.T, string) {
 				t.Errorf("INBOX holds %q, want %q", got, arguments)
 			}
 		},
+		// account VERB: what an operator does to alice.
+		"account":  func(t *testing.T, verb string) { authtest.Change(t, h.House, h.directory, 1, auth.DoorPOP3, verb) },
 		"shutdown": func(*testing.T, string) { h.stop(serve.ErrShutdown) },
 		// ended: every connection has been served to its end.
 		"ended": func(*testing.T, string) { h.conns.Wait() },

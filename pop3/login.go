@@ -182,3 +182,18 @@ func (c *session) enter(ctx context.Context, id auth.Identity) error {
 	c.ok("maildrop has " + drop.summary())
 	return nil
 }
+
+// standing ends the session of an account that was disabled, removed or given another password. What such a session marked is
+// not deleted: QUIT is asked as well.
+func (c *session) standing(ctx context.Context) error {
+	err := c.s.o.Auth.Standing(ctx, c.who, auth.DoorPOP3)
+	switch {
+	case errors.Is(err, auth.ErrCredentials):
+		return &refusal{code: "AUTH", text: "the password has changed, log in again", last: true}
+	case errors.Is(err, auth.ErrDoorClosed), errors.Is(err, auth.ErrNoAccount):
+		return &refusal{code: "SYS/PERM", text: "this account may not use POP3 any more", last: true}
+	case err != nil: // the directory cannot be read now; the store will say so where it matters
+		c.s.log.WarnContext(ctx, logx.POP3Error, "account", uint32(c.who.Account), "error", err)
+	}
+	return nil
+}

@@ -128,6 +128,12 @@ func (c *session) command(ctx context.Context, line []byte) error {
 		}
 		return refuse("not after the login")
 	}
+	if c.state == transaction {
+		if err := c.standing(ctx); err != nil {
+			c.count(cmd.name, false)
+			return err
+		}
+	}
 	args, err := cmd.arguments(string(rest), given)
 	if err == nil {
 		err = cmd.run(c, ctx, args)

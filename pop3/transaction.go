@@ -160,7 +160,7 @@ func (c *session) stream(out io.Writer, body *store.Body, piece []byte) error {
 		if at == body.Size() {
 			return nil
 		}
-		piece = piece[:min(copySize, body.Size()-at)]
+		piece = piece[:min(copySize, body.Run(at))]
 		if err := readPiece(body, piece, at); err != nil {
 			return err
 		}
