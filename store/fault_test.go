@@ -181,3 +181,156 @@ func TestMessagesDoNotAllocate(t *testing.T) {
 		t.Errorf("%.0f allocations for 20,000 rows", n)
 	}
 }
+
+// afterFault is what clients know after a run in which one operation of the disk failed.
+type afterFault struct {
+	t      *testing.T
+	h      *storetest.House
+	sent   map[string]int // by text: how often it may be in INBOX
+	kept   map[string]int // how often it must be there
+	seen   map[string]bool
+	copied []string // must stand in Archive; nil: the copy was refused
+	left   int
+}
+
+func (a *afterFault) run() {
+	a.sent, a.kept, a.seen = map[string]int{}, map[string]int{}, map[string]bool{}
+	for i := range 4 {
+		a.deliver(aMail(i, 100+i%2*90_000)) // every second has a segment of its own
+	}
+	a.append(aMail(20, 300))
+	a.append(aMail(21, 80_000))
+	ctx, s := a.t.Context(), a.h.Store
+	inbox, err := s.Mailbox(ctx, 1, "INBOX")
+	archive, err2 := s.Mailbox(ctx, 1, "Archive")
+	if err != nil || err2 != nil {
+		return
+	}
+	if rows, _, err := s.SetFlags(ctx, inbox.ID, everything(), store.FlagsChange{Op: store.FlagsAdd, Flags: store.Seen}); err == nil {
+		for _, m := range rows {
+			a.seen[fmt.Sprint(m.UID)] = true
+		}
+	}
+	if got, err := s.Copy(ctx, inbox.ID, everything(), archive.ID); err == nil {
+		for _, u := range got.To {
+			a.copied = append(a.copied, fmt.Sprint(u))
+		}
+	}
+	if gone, _, err := s.Expunge(ctx, inbox.ID, uids(1), false); err == nil && len(gone) == 1 {
+		delete(a.seen, "1")
+		a.left = 1
+	} else if err != nil {
+		a.left = -1 // it may be gone
+	}
+	_, _ = a.h.DB.Compact(ctx, true) // its errors are the disk's
+	a.deliver(aMail(30, 200))
+}
+
+func (a *afterFault) deliver(text string) {
+	a.sent[text]++
+	if try(a.t, a.h.Store, text) == nil {
+		a.kept[text]++
+	}
+}
+
+func (a *afterFault) append(text string) {
+	a.sent[text]++
+	w, err := a.h.Store.NewMessage(a.t.Context(), int64(len(text)))
+	if err != nil {
+		return
+	}
+	if _, err := w.Write([]byte(text)); err != nil {
+		w.Discard()
+		return
+	}
+	arrival, err := w.Finish()
+	if err != nil {
+		return
+	}
+	inbox, err := a.h.Store.Mailbox(a.t.Context(), 1, "INBOX")
+	if err != nil {
+		arrival.Discard()
+		return
+	}
+	if _, _, err := a.h.Store.Append(a.t.Context(), inbox.ID, []store.AppendMessage{{Arrival: arrival}}); err == nil {
+		a.kept[text]++
+	}
+}
+
+// check compares, after another start.
+func (a *afterFault) check(what string) {
+	found, flagged := map[string]int{}, map[string]bool{}
+	lost := 0
+	for _, m := range storetest.Rows(a.t, a.h.Store, 1, "INBOX") {
+		found[storetest.Text(a.t, a.h.Store, m)]++
+		flagged[fmt.Sprint(m.UID)] = m.Flags&store.Seen != 0
+	}
+	for text, n := range a.sent {
+		if found[text] > n {
+			a.t.Errorf("%s: %.20q is there %d times; sent %d times", what, text, found[text], n)
+		}
+		lost += max(a.kept[text]-found[text], 0)
+	}
+	if a.left >= 0 && lost > a.left || a.left < 0 && lost > 1 {
+		a.t.Errorf("%s: %d messages that were answered are gone; %d were removed", what, lost, a.left)
+	}
+	for uid := range a.seen {
+		if yes, there := flagged[uid]; there && !yes {
+			a.t.Errorf("%s: uid %s has lost its flag", what, uid)
+		}
+	}
+	if n := len(storetest.Rows(a.t, a.h.Store, 1, "Archive")); a.copied != nil && n != len(a.copied) {
+		a.t.Errorf("%s: %d copies; %d were answered", what, n, len(a.copied))
+	}
+	a.h.Check()
+}
+
+// Every kind of operation fails once, at its first, second, third ... time, until a run meets none; with the errors of a
+// broken and of a full disk. What was answered is there after the next start, and every octet of it is checked.
+func TestEveryOperationFails(t *testing.T) {
+	total := 0
+	for _, kind := range []string{"write", "sync", "syncdir", "open", "read", "rename", "truncate", "remove", "allocate", "link"} {
+		for _, cause := range []error{syscall.EIO, syscall.ENOSPC} {
+			if full := errors.Is(cause, syscall.ENOSPC); full && kind != "write" && kind != "allocate" && kind != "open" {
+				continue
+			}
+			step := 1
+			if testing.Short() {
+				step = 5
+			}
+			for n := 1; ; n += step {
+				fs := vfstest.New()
+				h := storetest.Start(t, storetest.Options{KV: kv.Options{FS: fs, SegmentSize: 64 << 10, TableGrowth: 64 << 10, Pace: 1, DayEvery: -1, CompactShare: 1}})
+				storetest.Account(t, h.Store, h.DB, 1)
+				left, hit := n, false
+				fs.SetFail(func(op vfstest.Op) error {
+					if op.Kind == kind {
+						if left--; left == 0 {
+							hit = true
+							return cause
+						}
+					}
+					return nil
+				})
+				a := &afterFault{t: t, h: h}
+				a.run()
+				fs.SetFail(nil)
+				what := fmt.Sprintf("%s %d (%v)", kind, n, cause)
+				h.Reopen()
+				a.check(what)
+				if t.Failed() {
+					t.Fatal(what)
+				}
+				h.Close()
+				if !hit {
+					break
+				}
+				total++
+			}
+		}
+	}
+	t.Logf("%d failures", total)
+	if total < 20 {
+		t.Errorf("only %d operations failed", total)
+	}
+}
