@@ -155,7 +155,7 @@ func (h *house) hooks() map[string]func(*testing.T, string) {
 
 // account VERB: what an operator does to bob.
 func (h *house) account(t *testing.T, verb string) {
-	authtest.Change(t, h.House, h.server.auth, 2, auth.DoorIMAP, verb)
+	authtest.Change(t, h.House, h.server.auth, 2, verb)
 }
 
 // send writes what a dialogue cannot show, through the client that connected last.

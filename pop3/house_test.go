@@ -172,7 +172,7 @@ func (h *house) hooks() map[string]func(*testing.T, string) {
 			}
 		},
 		// account VERB: what an operator does to alice.
-		"account":  func(t *testing.T, verb string) { authtest.Change(t, h.House, h.directory, 1, auth.DoorPOP3, verb) },
+		"account":  func(t *testing.T, verb string) { authtest.Change(t, h.House, h.directory, 1, verb) },
 		"shutdown": func(*testing.T, string) { h.stop(serve.ErrShutdown) },
 		// ended: every connection has been served to its end.
 		"ended": func(*testing.T, string) { h.conns.Wait() },

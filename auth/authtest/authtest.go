@@ -52,8 +52,8 @@ func Make(t testing.TB, h *storetest.House, d *auth.Directory, accounts ...Accou
 	}
 }
 
-// Change does what verb says: password, rename, disable, door (closes door), remove.
-func Change(t testing.TB, h *storetest.House, d *auth.Directory, id mail.AccountID, door auth.Door, verb string) {
+// Change does what verb says: password, rename, disable, door (all but the web's are closed), remove.
+func Change(t testing.TB, h *storetest.House, d *auth.Directory, id mail.AccountID, verb string) {
 	t.Helper()
 	a, err := d.Account(t.Context(), id)
 	if err != nil {
@@ -72,7 +72,7 @@ func Change(t testing.TB, h *storetest.House, d *auth.Directory, id mail.Account
 		case "disable":
 			a.Disabled = true
 		case "door":
-			a.Doors &^= door
+			a.Doors = auth.DoorWeb
 		case "remove":
 			if err := d.RemoveAccount(tx, id); err != nil {
 				return err
