@@ -2,8 +2,16 @@ package queue
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/internal/vfs/vfstest"
 	"github.com/posthouse-mail/posthouse/store/kv"
 )
 
@@ -44,4 +52,105 @@ func TestCancelOvertakesAttempt(t *testing.T) {
 			h.checkTables()
 		}
 	}
+}
+
+// TestEveryOperationFails: each kind of operation of the log's files fails at its first, second, third ... time while mail is taken, tried
+// and reported on. What was answered comes to its one end: delivered or reported, once.
+func TestEveryOperationFails(t *testing.T) {
+	total := 0
+	for _, kind := range []string{"write", "sync", "syncdir", "open", "read", "remove", "allocate"} {
+		for _, cause := range []error{syscall.EIO, syscall.ENOSPC} {
+			if errors.Is(cause, syscall.ENOSPC) && kind != "write" && kind != "allocate" {
+				continue
+			}
+			for n := 1; n <= 40; n++ {
+				hit := false
+				t.Run(fmt.Sprintf("%s %d %v", kind, n, cause), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) { hit = failOnce(t, kind, n, cause) })
+				})
+				if !hit {
+					break
+				}
+				total++
+			}
+		}
+	}
+	if total < 12 {
+		t.Errorf("only %d operations failed", total)
+	}
+}
+
+// failOnce reports whether the operation came at all.
+func failOnce(t *testing.T, kind string, n int, cause error) (hit bool) {
+	fs := vfstest.New()
+	h := &house{t: t, dir: t.TempDir(), o: Options{Hostname: "mail.sender.test"}, kv: kv.Options{FS: fs, SegmentSize: 32 << 10, DayEvery: -1}}
+	h.open()
+	t.Cleanup(h.close)
+	m := &model{t: t, fate: map[string]*fate{}, held: map[string]bool{}}
+	h.run(m)
+	left := n
+	fs.SetFail(func(op vfstest.Op) error {
+		if op.Kind == kind {
+			if left--; left == 0 {
+				hit = true
+				return cause
+			}
+		}
+		return nil
+	})
+	for i, script := range []string{"d", "ld", "n", "lln", "lld", "nd"} {
+		to := []string{fmt.Sprintf("%s-%d.0@d0.test", script, i), fmt.Sprintf("d-%d.1@d1.test", i)}
+		m.mu.Lock()
+		for _, a := range to {
+			m.fate[address(t, a).String()] = &fate{from: "alice@sender.test"}
+		}
+		m.mu.Unlock()
+		content := sample
+		if i%2 == 1 {
+			content += strings.Repeat("a line that makes it long enough for a segment of its own\r\n", 2000)
+		}
+		if !trySend(h, envelope(t, "alice@sender.test", to...), content) {
+			m.mu.Lock()
+			for _, a := range to {
+				m.fate[address(t, a).String()].from = "" // no answer: once or not at all
+			}
+			m.mu.Unlock()
+		}
+		<-time.After(10 * time.Minute)
+	}
+	fs.SetFail(nil)
+	<-time.After(time.Hour)
+	synctest.Wait()
+	h.close()
+	h.open()
+	h.run(m)
+	for range 13 {
+		<-time.After(12 * time.Hour)
+	}
+	synctest.Wait()
+	m.check(h)
+	if left := h.list(); len(left) != 0 {
+		t.Errorf("%d entries outlive their time: %+v", len(left), left[0])
+	}
+	h.checkTables()
+	return hit
+}
+
+// trySend is send for a disk that may fail.
+func trySend(h *house, e mail.Envelope, content string) bool {
+	ctx := context.Background()
+	w, err := h.store.NewMessage(ctx, 0)
+	if err != nil {
+		return false
+	}
+	if _, err := w.Write([]byte(content)); err != nil {
+		w.Discard()
+		return false
+	}
+	a, err := w.Finish()
+	if err != nil {
+		return false
+	}
+	_, err = h.store.Deliver(ctx, a, nil, h.q.Part(h.q.NewID(), e))
+	return err == nil
 }

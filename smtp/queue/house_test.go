@@ -91,6 +91,22 @@ func (h *house) close() {
 	h.db = nil
 }
 
+// compact ends the log segment and compacts everything.
+func (h *house) compact() error {
+	ctx := context.Background()
+	if _, err := h.db.Roll(ctx); err != nil {
+		return err
+	}
+	if _, err := h.db.Log(ctx, kv.Record{}); err != nil {
+		return err
+	}
+	if err := h.db.SettleAll(ctx); err != nil {
+		return err
+	}
+	_, err := h.db.Compact(ctx, true)
+	return err
+}
+
 // crash leaves the house as kill -9 would at this moment: what was acknowledged is in the log, perhaps not yet in the tables.
 func (h *house) crash() {
 	synctest.Wait()

@@ -19,6 +19,7 @@ type model struct {
 	mu   sync.Mutex
 	fate map[string]*fate // by recipient
 	held map[string]bool  // ids
+	text string           // of all mail but reports; empty: several
 }
 
 type fate struct {
@@ -39,6 +40,9 @@ func (m *model) Deliver(_ context.Context, _ Route, a Attempt) Outcome {
 	}
 	if m.held[a.ID] {
 		m.t.Errorf("%s was tried while it was held", a.ID)
+	}
+	if text, err := io.ReadAll(a.Content); m.text != "" && (err != nil || string(text) != m.text) {
+		m.t.Errorf("%s: its text is another one: %v", a.ID, err)
 	}
 	var out Outcome
 	for _, r := range a.Envelope.Recipients {
@@ -109,7 +113,7 @@ func (m *model) check(h *house) {
 
 func runModel(t *testing.T, ops []byte) {
 	synctest.Test(t, func(t *testing.T) {
-		m := &model{t: t, fate: map[string]*fate{}, held: map[string]bool{}}
+		m := &model{t: t, fate: map[string]*fate{}, held: map[string]bool{}, text: sample}
 		h := newHouse(t, Options{Hostname: "mail.sender.test"})
 		h.run(m)
 		var ids []string
@@ -118,7 +122,7 @@ func runModel(t *testing.T, ops []byte) {
 			synctest.Wait()
 		}
 		for i := 0; i+1 < len(ops) && i < 80; i += 2 {
-			op, arg := ops[i]%10, int(ops[i+1])
+			op, arg := ops[i]%11, int(ops[i+1])
 			pick := Filter{}
 			if len(ids) > 0 {
 				pick.IDs = []string{ids[arg%len(ids)]}
@@ -189,6 +193,8 @@ func (m *model) do(h *house, op byte, arg int, pick Filter, ids *[]string) {
 			}
 		}
 		_, err = h.q.Cancel(m.t.Context(), pick, arg%2 == 1)
+	case 10: // every body that can move has another place, while attempts run
+		err = h.compact()
 	}
 	if err != nil && err != ErrNoItem {
 		m.t.Errorf("operation %d: %v", op, err)
