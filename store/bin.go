@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"slices"
 
@@ -184,6 +185,22 @@ func (b *box) expunge(gone *removal) error {
 	}
 	b.remove(gone)
 	return nil
+}
+
+// Totals is what the mailboxes of all accounts hold, and what their bins hold beside it.
+func (s *Store) Totals(ctx context.Context) (held, kept Quota, err error) {
+	err = s.db.View(ctx, func(tx *kv.Tx) error {
+		held, kept = Quota{}, Quota{}
+		for _, v := range tx.Scan(tabHoldings, nil, nil) {
+			if h, err := decodeHolding(v); err == nil {
+				held = held.plus(h.used)
+			}
+		}
+		var err error
+		kept, err = keptNow(tx)
+		return err
+	})
+	return held, kept, err
 }
 
 // keptNow is what the bins hold, by a scan of the accounts.

@@ -25,6 +25,18 @@ func newMetrics(s *Store, set *metrics.Set) storeMetrics {
 		total(func(h *holding) uint64 { return h.used.Messages }))
 	set.GaugeFunc("store_messages_bytes", "Size of the messages in all mailboxes, before compression.",
 		total(func(h *holding) uint64 { return h.used.Bytes }))
+	kept := func(pick func(Quota) uint64) func() float64 {
+		return func() float64 {
+			_, q, err := s.Totals(context.Background())
+			if err != nil {
+				return 0 // the database is closing
+			}
+			return float64(pick(q))
+		}
+	}
+	set.GaugeFunc("store_kept_messages", "Expunged messages that can still come back.", kept(func(q Quota) uint64 { return q.Messages }))
+	set.GaugeFunc("store_kept_bytes", "Size of the expunged messages that can still come back, before compression.",
+		kept(func(q Quota) uint64 { return q.Bytes }))
 	return storeMetrics{
 		delivered: set.Counter("store_deliveries_total", "Copies of messages delivered to mailboxes."),
 	}

@@ -80,7 +80,9 @@ func TestPoolMembers(t *testing.T) {
 	poolMessages(t, s, 2)
 	update(t, h, "leave", func(tx *kv.Tx) error { return s.JoinPool(tx, 1, "beta.test") })
 	poolMessages(t, s, 1)
-	update(t, h, "take over", func(tx *kv.Tx) error { return s.SetPool(tx, "beta.test", store.Quota{Messages: 1}, []mail.AccountID{1, 3}) })
+	update(t, h, "take over", func(tx *kv.Tx) error {
+		return s.SetPool(tx, "beta.test", store.Quota{Messages: 1}, []mail.AccountID{1, 3})
+	})
 	poolMessages(t, s, 0)
 	update(t, h, "change members", func(tx *kv.Tx) error {
 		return s.SetPool(tx, alpha, store.Quota{Bytes: 1 << 20}, []mail.AccountID{1, 2})

@@ -150,6 +150,9 @@ func (s *Store) Reserve(ctx context.Context, id mail.AccountID, size int64) (*Re
 }
 
 func (s *Store) reserve(ctx context.Context, id mail.AccountID, q Quota) (*Reservation, error) {
+	if err := s.Room(); err != nil {
+		return nil, err
+	}
 	// Held first, so that of two who reserve the last octets at the same moment both may be refused, never both served.
 	s.pending.add(id, q)
 	err := s.room(ctx, id)

@@ -59,6 +59,12 @@ const (
 	StoreStray          = "unused segments removed"              // segments
 	StoreAbandoned      = "log segment abandoned"                // segment, durable, error: its batch was refused, the next one begins a new segment
 	StoreAside          = "record set aside"                     // lsn, error
+	DiskLow             = "disk nearly full"                     // free, size, below: octets; kept mail is given up, the postmaster is told
+	DiskStop            = "disk full, new mail is refused"       // free, size, below
+	DiskBack            = "disk has room again"                  // free, size
+	DiskError           = "disk not looked at"                   // error
+	NoticeSent          = "notice sent"                          // to, subject
+	NoticeError         = "notice not sent"                      // to, subject, error
 	StoreReserve        = "disk full, reserve released"          // no attributes
 	StoreFull           = "disk full, tables wait"               // error
 	StoreCompacted      = "segments compacted"                   // segments, freed, moved, copied, took: octets but for segments and the bodies moved

@@ -73,6 +73,5 @@ func (s *session) Mail(from string, o *gosmtp.MailOptions) error {
 	if err != nil {
 		return err
 	}
-	s.Begin(e, o)
-	return nil
+	return s.Begin(e, o)
 }

@@ -37,13 +37,17 @@ type held struct {
 // NewTransaction returns one that is not begun; a message whose size is not announced may have max octets.
 func (c *Carrier) NewTransaction(max int64) Transaction { return Transaction{carrier: c, max: max} }
 
-// Begin is MAIL.
-func (t *Transaction) Begin(e mail.Envelope, o *gosmtp.MailOptions) {
+// Begin is MAIL. It is refused while the disk is nearly full, for mail that only passes through too.
+func (t *Transaction) Begin(e mail.Envelope, o *gosmtp.MailOptions) error {
 	t.Reset()
+	if err := t.carrier.o.Store.Room(); err != nil {
+		return FullDisk(err)
+	}
 	t.Envelope = e
 	if o != nil {
 		t.Size = o.Size
 	}
+	return nil
 }
 
 // Reset forgets the transaction.
@@ -107,7 +111,7 @@ func (t *Transaction) Add(ctx context.Context, to Recipient) error {
 			}
 			waiting = append(waiting, d.Address)
 		case err != nil:
-			return err
+			return FullDisk(err)
 		default:
 			taken++
 			boxes = append(boxes, d)
@@ -153,7 +157,7 @@ func (t *Transaction) fit(ctx context.Context, size int64) error {
 			return errors.Join(full, err)
 		}
 		if err != nil {
-			return err
+			return FullDisk(err)
 		}
 		t.held[i].quota = quota
 	}

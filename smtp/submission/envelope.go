@@ -28,8 +28,7 @@ func (s *session) Mail(from string, o *gosmtp.MailOptions) error {
 			return err
 		}
 	}
-	s.Begin(e, o)
-	return nil
+	return s.Begin(e, o)
 }
 
 // maySend refuses an address that the sender may not use, and says where it stands.

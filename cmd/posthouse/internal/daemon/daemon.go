@@ -36,6 +36,9 @@ type Options struct {
 	Level   *slog.LevelVar // of the Logger; Reload changes it
 	Version string
 	Now     func() time.Time
+
+	Disk      func() (Disk, error) // of the data folder; nil: the file system says
+	DiskEvery time.Duration        // how often it is looked at; 5 s
 }
 
 // Daemon is one house. Its fields are set by New and do not change, but for settings.
@@ -61,6 +64,7 @@ type Daemon struct {
 	fetching *pop3.Sessions
 	doors    []door
 	web      *web
+	guard    *diskGuard
 
 	closers []func() error // what New opened, in order
 }
@@ -87,6 +91,7 @@ func New(ctx context.Context, o Options) (_ *Daemon, err error) {
 			return nil, err
 		}
 	}
+	d.guard = d.newDiskGuard()
 	d.describe()
 	return d, nil
 }
@@ -122,6 +127,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 	running.Go(func() { storeErr = d.keepers.store.Run(inner) })
 	running.Go(func() { d.keepers.db.RunCompaction(inner) })
 	running.Go(func() { d.watchSpool(inner) })
+	running.Go(func() { d.watchQuotas(inner) })
+	running.Go(func() { d.guard.run(inner) })
 	running.Go(func() { tidy(inner) })
 	d.web.start()
 	for _, door := range d.doors {

@@ -84,6 +84,7 @@ type house struct {
 	ip      string
 	name    string // host name: mx.DOMAIN of the first domain
 	extra   string // more settings
+	disk    func() (daemon.Disk, error)
 	Daemon  *daemon.Daemon
 	Level   *slog.LevelVar
 	log     *buffer
@@ -112,7 +113,13 @@ func (b *buffer) String() string {
 // build makes a house for the domains of the addresses, with an account for each, and starts it.
 func (s *street) build(extra string, addresses ...string) *house {
 	s.t.Helper()
-	h := &house{t: s.t, street: s, dir: s.t.TempDir(), ip: fmt.Sprint("127.0.0.", s.next), extra: extra, log: &buffer{}}
+	return s.buildOn(nil, extra, addresses...)
+}
+
+// buildOn is build on a disk of the test's.
+func (s *street) buildOn(disk func() (daemon.Disk, error), extra string, addresses ...string) *house {
+	s.t.Helper()
+	h := &house{t: s.t, street: s, dir: s.t.TempDir(), ip: fmt.Sprint("127.0.0.", s.next), extra: extra, disk: disk, log: &buffer{}}
 	s.next++
 	_, domain, _ := strings.Cut(addresses[0], "@")
 	h.name = "mx." + domain
@@ -200,6 +207,7 @@ func (h *house) serve(c *config.Config) {
 	var err error
 	h.Daemon, err = daemon.New(ctx, daemon.Options{
 		Config: c, File: h.settingsFile(), Level: h.Level, Version: "test", Logger: logx.New(h.log, logx.Options{Level: h.Level}),
+		Disk: h.disk, DiskEvery: 50 * time.Millisecond,
 	})
 	if err != nil {
 		stop()
