@@ -47,7 +47,7 @@ func New(db *kv.DB, o Options) *Directory {
 		good:   &remembered{digests: keyed, good: make(map[digest]time.Time)},
 		logins: o.Metrics.Counters("logins_total", "Login attempts, by service and result.", "service", "result"),
 	}
-	d.view.db = db
+	d.view.db, d.view.log = db, d.log
 	db.Outline(kv.Outline{Whole: []kv.Table{tableAccounts, tableNames}})
 	return d
 }

@@ -5,11 +5,13 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
 
+	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/store/kv"
 )
@@ -24,11 +26,13 @@ type snapshot struct {
 	owners   map[string]mail.AccountID // by address key
 	aliases  map[string]Alias          // by address key
 	logins   map[string]mail.AccountID // by folded login name
+	broken   []string                  // rows that cannot be read, in words: their account or name is missing, the others work
 }
 
 // view keeps the newest snapshot.
 type view struct {
 	db      *kv.DB
+	log     *slog.Logger
 	changes atomic.Uint64 // commits that touched the directory
 	current atomic.Pointer[snapshot]
 	mu      sync.Mutex // one rebuild at a time
@@ -58,18 +62,49 @@ func (v *view) get(ctx context.Context) (*snapshot, error) {
 		return nil, fmt.Errorf("auth: read the directory: %w", err)
 	}
 	s.made = made
+	v.tell(s)
 	v.current.Store(s)
 	return s, nil
 }
 
+// tell logs rows that cannot be read, once.
+func (v *view) tell(s *snapshot) {
+	old := v.current.Load()
+	for _, text := range s.broken {
+		if old == nil || !slices.Contains(old.broken, text) {
+			v.log.Error(logx.DirectoryBroken, "error", text)
+		}
+	}
+}
+
+// Broken names what of the directory cannot be read, in words.
+func (d *Directory) Broken(ctx context.Context) ([]string, error) {
+	s, err := d.snapshot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return slices.Clone(s.broken), nil
+}
+
+// maxBroken ends the list of rows that cannot be read.
+const maxBroken = 100
+
+// readSnapshot reads the directory. A row that cannot be read costs its account or name, not the house: the others log in and
+// get their mail.
 func readSnapshot(tx *kv.Tx) (*snapshot, error) {
 	s := &snapshot{
 		domains: make(map[mail.Domain]Domain), accounts: make(map[mail.AccountID]*record),
 		owners: make(map[string]mail.AccountID), aliases: make(map[string]Alias), logins: make(map[string]mail.AccountID),
 	}
+	bad := func(err error) {
+		if len(s.broken) < maxBroken {
+			s.broken = append(s.broken, err.Error())
+		}
+	}
 	for key, value := range tx.Scan(tableAccounts, nil, nil) {
 		if len(key) != 4 {
-			return nil, fmt.Errorf("%w: account key %x", ErrBadRecord, key)
+			bad(fmt.Errorf("%w: account key %x", ErrBadRecord, key))
+			continue
 		}
 		id := mail.AccountID(binary.BigEndian.Uint32(key))
 		if id == 0 {
@@ -77,14 +112,15 @@ func readSnapshot(tx *kv.Tx) (*snapshot, error) {
 		}
 		r, err := decodeAccount(id, value)
 		if err != nil {
-			return nil, err
+			bad(err)
+			continue
 		}
 		s.accounts[id] = r
 		s.order = append(s.order, id)
 	}
 	for key, value := range tx.Scan(tableNames, nil, nil) {
 		if err := s.addRow(key, value); err != nil {
-			return nil, err
+			bad(err)
 		}
 	}
 	return s, nil

@@ -83,7 +83,7 @@ func whoUses(tx *kv.Tx, name mail.Domain) error {
 	for key, value := range tx.Scan(tableNames, nil, nil) {
 		r, err := decodeRow(key, value)
 		if err != nil {
-			return err
+			continue // told by the snapshot; it must not stop the others
 		}
 		uses := r.kind == rowDomain && r.domain.AliasOf == name ||
 			(r.kind == rowAddress || r.kind == rowAlias) && strings.HasSuffix(string(key), "@"+string(name))
@@ -284,7 +284,7 @@ func (d *Directory) forget(tx *kv.Tx, addresses []mail.Address) error {
 	for key, value := range tx.Scan(tableNames, nil, nil) {
 		found, err := decodeRow(key, value)
 		if err != nil {
-			return err
+			continue
 		}
 		if found.kind == rowDomain && g.has(found.domain.CatchAll) {
 			return fmt.Errorf("%w: %s is the catch-all of %s", ErrInUse, found.domain.CatchAll, found.domain.Name)

@@ -42,39 +42,45 @@ func (p *program) checkConfig(o *options) *cobra.Command {
 }
 
 func (p *program) checkStore(o *options) *cobra.Command {
-	var deep bool
+	var r admin.CheckRequest
+	var pace int64
 	cmd := &cobra.Command{
 		Use:   "store",
-		Short: "Verify the tables of the store, and with --deep every message",
+		Short: "Verify the tables of the store, and with --deep every message; the house may run meanwhile",
 		Args:  args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			r.Pace = pace << 20
 			return p.with(cmd.Context(), o, func(v verbs) error {
-				problems, err := v.Check(cmd.Context(), deep)
+				found, err := v.CheckStore(cmd.Context(), r)
 				if err != nil {
 					return err
 				}
-				if o.json {
-					if problems == nil {
-						problems = []string{}
-					}
-					err = writeJSON(p.stdout, problems)
-				} else {
-					for _, line := range problems {
-						err = errors.Join(err, p.say("%s", line))
-					}
-				}
-				if len(problems) > 0 {
-					return errors.Join(err, errProblems)
-				}
-				if err != nil || o.json {
-					return err
-				}
-				return p.say("the store is sound")
+				return p.tellFindings(o, found)
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&deep, "deep", false, "read every message too")
+	cmd.Flags().BoolVar(&r.Deep, "deep", false, "read every message and every page of the tables")
+	cmd.Flags().Int64Var(&pace, "pace", 64, "MiB a second to read at most; 0: as fast as the disk")
 	return cmd
+}
+
+// tellFindings ends with an error when there are any, so that whoever runs it at night hears of it.
+func (p *program) tellFindings(o *options, found []admin.Finding) error {
+	var err error
+	if o.json {
+		err = writeJSON(p.stdout, found)
+	} else {
+		for _, f := range found {
+			err = errors.Join(err, p.say("%s", f))
+		}
+	}
+	if len(found) > 0 {
+		return errors.Join(err, errProblems)
+	}
+	if err != nil || o.json {
+		return err
+	}
+	return p.say("the store is sound")
 }
 
 func (p *program) configCommand(*options) *cobra.Command {

@@ -74,6 +74,7 @@ const (
 	StoreDay            = "daily copy of the tables"             // octets, applied, seconds; or error: it was not made
 	StoreJournal        = "journal not written"                  // error: repair would miss the last changes
 	StoreDirectory      = "directory record not written"         // error
+	DirectoryBroken     = "directory row cannot be read"         // error: its account or name is missing, the others work
 	StorePanic          = "store operation panicked"             // panic, stack
 	StoreRebuilt        = "tables rebuilt"                       // reason, before, after: octets
 	SideDamaged         = "side tables set aside"                // file, kept, error: stories, reputation and indexes begin anew; no mail is concerned

@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/posthouse-mail/posthouse/auth"
@@ -37,7 +38,10 @@ type Options struct {
 type House struct {
 	o     Options
 	quota atomic.Pointer[store.Quota] // of new accounts
-	pulls pulls
+
+	backups atomic.Pointer[BackupSettings]
+	backing sync.Mutex // held by the backup that runs
+	pulls   pulls
 }
 
 // New returns the verbs over started keepers.
@@ -115,14 +119,19 @@ func anyOf(err error, targets ...error) bool {
 
 // plain is the error without the names of our packages, which mean nothing to an operator.
 func plain(what string, err error) string {
-	text := err.Error()
-	for _, p := range []string{"auth: ", "store: ", "queue: ", "kv: "} {
-		text = strings.ReplaceAll(text, p, "")
-	}
+	text := words(err.Error())
 	if strings.Contains(text, what) {
 		return text
 	}
 	return what + ": " + text
+}
+
+// words is a text without the names of our packages.
+func words(text string) string {
+	for _, p := range []string{"auth: ", "store: ", "queue: ", "kv: ", "backup: "} {
+		text = strings.ReplaceAll(text, p, "")
+	}
+	return text
 }
 
 // address reads one address.
@@ -157,10 +166,4 @@ func domain(s string) (mail.Domain, error) {
 		return "", invalid(s + " is an address, no domain name")
 	}
 	return d, nil
-}
-
-// Check verifies the store's tables and, deep, every body; it returns the problems in words.
-func (h *House) Check(ctx context.Context, deep bool) ([]string, error) {
-	problems, err := h.o.Store.Check(ctx, deep)
-	return problems, translate("check", err)
 }

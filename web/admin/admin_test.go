@@ -123,7 +123,7 @@ func TestVerbs(t *testing.T) {
 		{func() (any, error) { return h.Queue(ctx) }, `[]`},
 		{func() (any, error) { return h.QueueEntry(ctx, "none") }, `missing: none: *`},
 		{func() (any, error) { return h.QueueAction(ctx, "burn", nil) }, `invalid: burn: write retry, hold, release, cancel or drop`},
-		{func() (any, error) { return h.Check(ctx, true) }, `null`},
+		{func() (any, error) { return h.CheckStore(ctx, admin.CheckRequest{Deep: true}) }, `[]`},
 	} {
 		v, err := step.do()
 		got := shown(t, v, err)

@@ -60,6 +60,7 @@ func New(o Options) *Server {
 	s.queue()
 	s.house()
 	s.deleted()
+	s.backups()
 	s.moving()
 	s.pulls()
 	return s
@@ -109,16 +110,12 @@ func (s *Server) queue() {
 func (s *Server) house() {
 	list(s, "GET /v1/status", offered(s.o.Status))
 	list(s, "POST /v1/reload", offered(s.o.Reload))
-	take(s, "POST /v1/check", func(ctx context.Context, c check) ([]string, error) { return s.o.House.Check(ctx, c.Deep) })
+	take(s, "POST /v1/check", s.o.House.CheckStore)
 	s.mux.HandleFunc("POST /v1/messages", s.submit)
 }
 
 type password struct {
 	Password string `json:"password"`
-}
-
-type check struct {
-	Deep bool `json:"deep"`
 }
 
 // offered refuses a verb that this house does not have.

@@ -96,7 +96,7 @@ func TestEveryVerbCrosses(t *testing.T) {
 	if got := must[int](t)(c.QueueAction(ctx, admin.Retry, nil)); got != 0 {
 		t.Errorf("retry: %d", got)
 	}
-	if got := must[[]string](t)(c.Check(ctx, true)); len(got) != 0 {
+	if got := must[[]admin.Finding](t)(c.CheckStore(ctx, admin.CheckRequest{Deep: true})); len(got) != 0 {
 		t.Errorf("check: %q", got)
 	}
 	for _, remove := range []struct {

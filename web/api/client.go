@@ -164,8 +164,8 @@ func (c *Client) QueueAction(ctx context.Context, action string, ids []string) (
 	return call[int](ctx, c, http.MethodPost, one("/v1/queue", action), ids)
 }
 
-func (c *Client) Check(ctx context.Context, deep bool) ([]string, error) {
-	return call[[]string](ctx, c, http.MethodPost, "/v1/check", check{Deep: deep})
+func (c *Client) CheckStore(ctx context.Context, r admin.CheckRequest) ([]admin.Finding, error) {
+	return call[[]admin.Finding](ctx, c, http.MethodPost, "/v1/check", r)
 }
 
 // Status asks the house about itself.

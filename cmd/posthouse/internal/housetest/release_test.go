@@ -25,6 +25,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/store"
 	"github.com/posthouse-mail/posthouse/store/kv"
+	"github.com/posthouse-mail/posthouse/web/admin"
 	"github.com/posthouse-mail/posthouse/web/api"
 )
 
@@ -121,7 +122,7 @@ func openRelease(t *testing.T, dir string, k *keepsake) (log string) {
 		compareMail(t, account, boxes, watchMail(t, h.doors["imap"], account, k.Password), k.Logged)
 		compareUIDL(t, account, k.UIDL[account], watchUIDL(t, h.doors["pop3"], account, k.Password))
 	}
-	problems, err := client.Check(t.Context(), true)
+	problems, err := client.CheckStore(t.Context(), admin.CheckRequest{Deep: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,78 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/store"
+)
+
+// CheckRequest says how the store is looked at.
+type CheckRequest struct {
+	Deep bool  `json:"deep,omitempty"` // read every message and every page of the tables
+	Pace int64 `json:"pace,omitempty"` // octets a second; 0: as fast as the disk
+}
+
+// Finding is one thing that is wrong with the store. With a UID it is about one message.
+type Finding struct {
+	Account string `json:"account,omitempty"` // the main address, or the number of an account that is gone
+	Mailbox string `json:"mailbox,omitempty"`
+	UID     uint32 `json:"uid,omitempty"`
+	Subject string `json:"subject,omitempty"`
+	From    string `json:"from,omitempty"`
+	File    string `json:"file,omitempty"` // in the data folder
+	Offset  int64  `json:"offset,omitempty"`
+	Problem string `json:"problem"`
+	Advice  string `json:"advice,omitempty"`
+}
+
+// String is the finding in words.
+func (f Finding) String() string {
+	if f.UID == 0 {
+		return f.Problem
+	}
+	p := store.Problem{Subject: f.Subject, From: f.From}
+	return fmt.Sprintf("%s, mailbox %s, uid %d%s: %s (%s at octet %d); %s", f.Account, f.Mailbox, f.UID, p.Quote(), f.Problem, f.File, f.Offset, f.Advice)
+}
+
+// CheckStore verifies the store while it is in use and says in words what is wrong.
+func (h *House) CheckStore(ctx context.Context, r CheckRequest) ([]Finding, error) {
+	problems, err := h.o.Store.Examine(ctx, store.Examination{Deep: r.Deep, Pace: r.Pace})
+	broken, derr := h.o.Directory.Broken(ctx)
+	err = errors.Join(err, derr)
+	out := make([]Finding, 0, len(problems)+len(broken))
+	for _, text := range broken {
+		out = append(out, Finding{Problem: "directory: " + words(text), Advice: "the rest of the directory works; set it anew, or bring it back from a backup"})
+	}
+	for _, p := range problems {
+		f := Finding{Mailbox: p.Mailbox, UID: p.UID, Subject: p.Subject, From: p.From, Problem: words(p.Text)}
+		if p.UID != 0 {
+			f.Account = h.nameOf(ctx, p.Account)
+			f.File, f.Offset = fmt.Sprintf("seg/%08x.seg", p.Place.Segment()), p.Place.Offset()
+			f.Advice = "bring the message back from a backup (posthouse restore), or delete it"
+		}
+		out = append(out, f)
+	}
+	return out, translate("check", err)
+}
+
+// nameOf is the address that people know an account by.
+func (h *House) nameOf(ctx context.Context, id mail.AccountID) string {
+	a, err := h.o.Directory.Account(ctx, id)
+	if err != nil || len(a.Addresses) == 0 {
+		return fmt.Sprintf("account %d", id)
+	}
+	return a.Addresses[0].String()
+}
+
+// Check is CheckStore in words only.
+func (h *House) Check(ctx context.Context, deep bool) ([]string, error) {
+	found, err := h.CheckStore(ctx, CheckRequest{Deep: deep})
+	var out []string
+	for _, f := range found {
+		out = append(out, f.String())
+	}
+	return out, err
+}
