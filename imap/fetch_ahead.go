@@ -54,7 +54,7 @@ func (a *ahead) begin(f *fetcher, list []numbered) {
 	}
 	if len(list) >= aheadLeast && !a.helped {
 		select {
-		case f.c.s.ahead <- struct{}{}:
+		case f.c.s.sessions.ahead <- struct{}{}:
 			a.helped = true
 		default:
 		}
@@ -79,7 +79,7 @@ func (a *ahead) end() {
 // leave makes room for another FETCH's helper, when the memory of the ring is in use no more.
 func (a *ahead) leave() {
 	if a.helped {
-		<-a.f.c.s.ahead
+		<-a.f.c.s.sessions.ahead
 	}
 }
 

@@ -43,11 +43,11 @@ func TestAhead(t *testing.T) {
 	check("BODY[]", whole, 30)
 	undo()
 	for range aheadFetches { // as if that many others were reading ahead
-		h.server.ahead <- struct{}{}
+		h.server.sessions.ahead <- struct{}{}
 	}
 	check("BODY[]", whole, -1)
 	check("BODY[TEXT]", text, -1)
-	if len(h.server.ahead) != aheadFetches {
+	if len(h.server.sessions.ahead) != aheadFetches {
 		t.Error("a FETCH gave back a place that it did not have")
 	}
 }
@@ -61,7 +61,7 @@ func TestAheadEnds(t *testing.T) {
 	c.until("* 1 FETCH")
 	c.c.Close()
 
-	s := &Server{ahead: make(chan struct{}, 1)}
+	s := &Server{sessions: &Sessions{ahead: make(chan struct{}, 1)}}
 	f := &fetcher{c: &conn{s: s}} // without a store
 	f.ahead.begin(f, make([]numbered, 20))
 	func() {
@@ -74,7 +74,7 @@ func TestAheadEnds(t *testing.T) {
 	}()
 	f.ahead.end()
 	f.ahead.leave()
-	if len(s.ahead) != 0 {
+	if len(s.sessions.ahead) != 0 {
 		t.Error("the place is still taken")
 	}
 }

@@ -10,15 +10,12 @@ package imap
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/posthouse-mail/posthouse/auth"
-	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/internal/metrics"
 	"github.com/posthouse-mail/posthouse/internal/serve"
 	"github.com/posthouse-mail/posthouse/internal/wire"
@@ -42,6 +39,8 @@ type Options struct {
 	LoginTimeout  time.Duration // a wait before login; 1 minute
 	IdleTimeout   time.Duration // a wait after login; 30 minutes (RFC 9051 section 5.4 forbids less)
 	IODeadline    time.Duration // a line, literal or response that makes no progress; 2 minutes
+
+	Sessions *Sessions // that this server shares with one before it; nil: its own
 }
 
 // What a server does not let be configured.
@@ -65,12 +64,7 @@ type Server struct {
 	now      func() time.Time
 	commands map[string]*command
 	counts   *prometheus.CounterVec
-	ahead    chan struct{} // a place for each FETCH that reads ahead
-
-	mu     sync.Mutex
-	open   map[mail.AccountID]map[*conn]struct{} // connections by account
-	quiet  func()                                // ends the watch of the directory; nil while nobody is logged in
-	recent map[store.MailboxID]store.UID         // first uid that no session has been told as \Recent
+	sessions *Sessions
 }
 
 // NewServer returns a Server; its Handle is a serve.Handler.
@@ -83,8 +77,11 @@ func NewServer(o Options) *Server {
 	def(&o.Version, "dev")
 	s := &Server{
 		o: o, store: o.Store, auth: o.Auth, log: o.Logger, now: o.Now, commands: commandTable(),
-		counts: o.Metrics.Counters("imap_commands_total", "IMAP commands by name and result.", "command", "result"),
-		open:   map[mail.AccountID]map[*conn]struct{}{}, recent: map[store.MailboxID]store.UID{}, ahead: make(chan struct{}, aheadFetches),
+		counts:   o.Metrics.Counters("imap_commands_total", "IMAP commands by name and result.", "command", "result"),
+		sessions: o.Sessions,
+	}
+	if s.sessions == nil {
+		s.sessions = NewSessions()
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -107,60 +104,4 @@ func (s *Server) Handle(ctx context.Context, sc *serve.Conn) {
 	c := newConn(s, sc, wire.New(sc, wire.Options{ReadTimeout: s.o.IODeadline, WriteTimeout: s.o.IODeadline}))
 	defer c.close()
 	c.farewell(ctx, c.serve(ctx))
-}
-
-var errTooMany = errors.New("imap: too many connections of this account")
-
-// enter makes c a connection of an account.
-func (s *Server) enter(id mail.AccountID, c *conn) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.open[id]) >= s.o.MaxPerAccount {
-		return errTooMany
-	}
-	if s.quiet == nil {
-		s.quiet = s.auth.Watch(s.changed)
-	}
-	if s.open[id] == nil {
-		s.open[id] = map[*conn]struct{}{}
-	}
-	s.open[id][c] = struct{}{}
-	return nil
-}
-
-func (s *Server) leave(id mail.AccountID, c *conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if delete(s.open[id], c); len(s.open[id]) == 0 {
-		delete(s.open, id)
-	}
-	if len(s.open) == 0 && s.quiet != nil {
-		s.quiet()
-		s.quiet = nil
-	}
-}
-
-// changed makes the sessions of an account look whether it still lets them in.
-func (s *Server) changed(id mail.AccountID) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for c := range s.open[id] {
-		c.stale.Store(true)
-		c.w.Interrupt()
-	}
-}
-
-// claimRecent returns the first uid below next that no session has been told as \Recent (RFC 3501 section 2.3.2);
-// with take the caller is the one. Nothing is written down: after a start no message is recent.
-func (s *Server) claimRecent(id store.MailboxID, next store.UID, take bool) store.UID {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	first, known := s.recent[id]
-	if !known || first > next {
-		first = next
-	}
-	if take || !known {
-		s.recent[id] = next
-	}
-	return first
 }

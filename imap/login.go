@@ -54,7 +54,7 @@ func (c *conn) login(ctx context.Context, r *request) error {
 
 // entered makes the connection the account's.
 func (c *conn) entered(r *request, id auth.Identity) error {
-	if err := c.s.enter(id.Account, c); err != nil {
+	if err := c.s.sessions.enter(id.Account, c, c.s.o.MaxPerAccount, c.s.auth); err != nil {
 		return err
 	}
 	c.who, c.state, c.failed = id, authenticated, 0
@@ -75,7 +75,7 @@ func (c *conn) refused(err error) error {
 // forget takes the account from the connection.
 func (c *conn) forget() {
 	if c.who.Account != 0 {
-		c.s.leave(c.who.Account, c)
+		c.s.sessions.leave(c.who.Account, c)
 	}
 	c.who = auth.Identity{}
 }

@@ -88,19 +88,12 @@ func (c *conn) delete(ctx context.Context, _ *request) error {
 	if err := c.s.store.DeleteMailbox(ctx, c.who.Account, name); err != nil {
 		return err
 	}
-	c.s.forgetRecent(m.ID)
+	c.s.sessions.forgetRecent(m.ID)
 	if c.box != nil && c.box.id == m.ID {
 		c.deselect()
 		c.untagged("OK", "CLOSED", "the selected mailbox is deleted")
 	}
 	return nil
-}
-
-// forgetRecent drops what was known of a mailbox that is gone.
-func (s *Server) forgetRecent(id store.MailboxID) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.recent, id)
 }
 
 // rename answers RENAME (RFC 9051 section 6.3.6).

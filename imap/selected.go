@@ -108,7 +108,7 @@ func (c *conn) writeNew(ch store.Changes) {
 		return
 	}
 	c.writeCount(b.exists, " EXISTS\r\n")
-	first := max(c.s.claimRecent(b.id, ch.State.UIDNext, !b.readOnly), b.next)
+	first := max(c.s.sessions.claimRecent(b.id, ch.State.UIDNext, !b.readOnly), b.next)
 	if first < ch.State.UIDNext {
 		b.recent = syntax.Merge(append(b.recent, syntax.Span{First: first, Last: ch.State.UIDNext - 1}))
 	}

@@ -76,7 +76,7 @@ func (c *conn) statusValue(m store.Mailbox, st store.State, item string) uint64 
 	case "MESSAGES":
 		return uint64(st.Exists)
 	case "RECENT":
-		return uint64(min(st.UIDNext-c.s.claimRecent(m.ID, st.UIDNext, false), st.Exists))
+		return uint64(min(st.UIDNext-c.s.sessions.claimRecent(m.ID, st.UIDNext, false), st.Exists))
 	case "UIDNEXT":
 		return uint64(st.UIDNext)
 	case "UIDVALIDITY":

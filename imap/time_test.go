@@ -197,6 +197,38 @@ func TestConnectionsOfOneAccount(t *testing.T) {
 	third.login()
 }
 
+// TestNewSettings: a server made for new settings knows the sessions of the one before, and what they were told as \Recent.
+func TestNewSettings(t *testing.T) {
+	h := newHouse(t, Options{Sessions: NewSessions()})
+	h.hooks()["deliver"](t, "INBOX 2")
+	dial := func() *client {
+		conn, err := h.dial()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return newClient(t, conn)
+	}
+	old := dial()
+	old.login()
+	old.send("1 SELECT INBOX")
+	old.expect("1 OK")
+	o := h.server.o
+	o.MaxPerAccount = 1
+	h.server = NewServer(o)
+	c := dial()
+	c.send("1 LOGIN alice secret")
+	c.expect("1 NO [LIMIT]")
+	old.send("2 LOGOUT")
+	old.expect("2 OK")
+	old.closed()
+	c.login()
+	c.send("2 STATUS INBOX (RECENT)")
+	if got, want := c.expect("* STATUS"), "* STATUS INBOX (RECENT 0)"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	c.expect("2 OK")
+}
+
 // TestMessagesOfOneAppend: all or none, and not more than fit into memory together.
 func TestMessagesOfOneAppend(t *testing.T) {
 	conn, err := newHouse(t, Options{}).dial()
