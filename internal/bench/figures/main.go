@@ -71,6 +71,7 @@ func figures() []figure {
 		{"written", (*bench).written},
 		{"cpu", (*bench).cpu},
 		{"mailbox", (*bench).mailbox},
+		{"compact", (*bench).compact},
 		{"import", (*bench).importMaildir},
 		{"grown", (*bench).grownStore},
 	}
