@@ -19,8 +19,8 @@ import (
 	goimap "github.com/emersion/go-imap/v2"
 )
 
-// TestFullDisk fills a file system of 64 MB with mail: the answer is 452, everything acknowledged is there, and
-// flags and deletes still work.
+// TestFullDisk fills a file system of 64 MB with mail: the answer is 452, everything acknowledged is there, flags and deletes
+// still work, and deletes make room.
 func TestFullDisk(t *testing.T) {
 	mount := t.TempDir()
 	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=64m,mode=0700", "tmpfs", mount).CombinedOutput(); err != nil {
@@ -56,8 +56,21 @@ func TestFullDisk(t *testing.T) {
 	if err != nil || len(gone) != taken/2 {
 		t.Errorf("EXPUNGE on a full disk removed %d of %d: %v", len(gone), taken/2, err)
 	}
-	c.Close()
 	h.awaitMail(t, bob, "INBOX", "fill the disk", taken-taken/2)
+
+	// What was expunged is kept, and given up for the room that it takes: mail is taken again without anybody's doing.
+	again := 0
+	for end := time.Now().Add(2 * time.Minute); again == 0 && time.Now().Before(end); time.Sleep(time.Second) {
+		again, last = fillWithMail(t, h, bob)
+	}
+	if again == 0 {
+		t.Errorf("half of the mail was expunged, and new mail is still answered %q", last)
+	}
+	kept, err := c.Select("Recently Deleted", nil).Wait()
+	if err != nil || int(kept.NumMessages) >= taken/2 {
+		t.Errorf("%d messages are kept of %d (%v); some should have made room", kept.NumMessages, taken/2, err)
+	}
+	c.Close()
 }
 
 // fillWithMail delivers 400 KB messages until one is refused, and returns how many were taken and the last answer.
