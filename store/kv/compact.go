@@ -157,7 +157,11 @@ func (c *compactor) run(ctx context.Context, full bool) (Compacted, error) {
 	select {
 	case c.turn <- struct{}{}:
 		defer func() { <-c.turn }()
-	case <-ctx.Done():
+	case <-ctx.Done(): // without the turn nothing may be touched: the watch is another round's
+		if c.life.Err() != nil {
+			return Compacted{}, ErrClosed
+		}
+		return Compacted{}, ctx.Err()
 	}
 	out, err := c.round(ctx, full)
 	if c.life.Err() != nil && errors.Is(err, context.Canceled) {

@@ -19,8 +19,8 @@ import (
 	"github.com/posthouse-mail/posthouse/store/blob"
 )
 
-// life fills a DB and makes holes in it, with rounds of compaction in between. What it learned to be there is in there.
-type life struct {
+// tenancy fills a DB and makes holes in it, with rounds of compaction in between. What it learned to be there is in there.
+type tenancy struct {
 	texts map[string][]byte // all that was ever sent
 	there map[string]bool   // acknowledged or found, and not removed since
 	may   map[string]bool   // removed or sent, with an answer that says nothing
@@ -28,12 +28,12 @@ type life struct {
 	moved int
 }
 
-func newLife() *life {
-	return &life{texts: map[string][]byte{}, there: map[string]bool{}, may: map[string]bool{}}
+func newTenancy() *tenancy {
+	return &tenancy{texts: map[string][]byte{}, there: map[string]bool{}, may: map[string]bool{}}
 }
 
 // run sends n bodies and removes some; below 100 with a round of compaction now and then.
-func (l *life) run(db *DB, r *rand.Rand, name string, n int) {
+func (l *tenancy) run(db *DB, r *rand.Rand, name string, n int) {
 	ctx := context.Background()
 	for i := range n {
 		key := fmt.Sprintf("%s/%d", name, i)
@@ -57,7 +57,7 @@ func (l *life) run(db *DB, r *rand.Rand, name string, n int) {
 	}
 }
 
-func (l *life) remove(db *DB, key string) {
+func (l *tenancy) remove(db *DB, key string) {
 	delete(l.there, key)
 	l.may[key] = true
 	err := db.Update(context.Background(), func(tx *Tx) error { tx.Delete("m", []byte(key)); return nil })
@@ -66,7 +66,7 @@ func (l *life) remove(db *DB, key string) {
 	}
 }
 
-func (l *life) send(db *DB, key string, text []byte, kept bool) error {
+func (l *tenancy) send(db *DB, key string, text []byte, kept bool) error {
 	ctx := context.Background()
 	w, err := db.NewBody(ctx, 0)
 	if err != nil {
@@ -85,7 +85,7 @@ func (l *life) send(db *DB, key string, text []byte, kept bool) error {
 }
 
 // check compares what is there with what is known, octet for octet. What was in doubt is known afterwards.
-func (l *life) check(t *testing.T, db *DB) {
+func (l *tenancy) check(t *testing.T, db *DB) {
 	t.Helper()
 	if err := db.SettleAll(t.Context()); err != nil {
 		t.Fatal(err)
@@ -149,7 +149,7 @@ func TestPowerLossInCompaction(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 7))
 		dir := t.TempDir()
 		path := filepath.Join(dir, "meta.db")
-		l, fs := newLife(), vfstest.New()
+		l, fs := newTenancy(), vfstest.New()
 		for n := range lives {
 			l.dead.Store(false)
 			var e *powerEngine
@@ -201,7 +201,7 @@ func TestEveryOperationOfCompactionFails(t *testing.T) {
 		for n := step; ; n += step {
 			dir := t.TempDir()
 			r := rand.New(rand.NewPCG(8, 8))
-			l, fs := newLife(), vfstest.New()
+			l, fs := newTenancy(), vfstest.New()
 			o := Options{Dir: dir, FS: fs, Plain: true, TableGrowth: 32 << 10, SegmentSize: 8 << 10, noSync: true, DayEvery: -1, CompactShare: 1}
 			db, err := startOffice(o)
 			if err != nil {
@@ -257,7 +257,7 @@ func TestEveryCommitOfCompactionFails(t *testing.T) {
 		for n := 1; ; n++ {
 			dir := t.TempDir()
 			r := rand.New(rand.NewPCG(9, 9))
-			l, fs := newLife(), vfstest.New()
+			l, fs := newTenancy(), vfstest.New()
 			o := Options{Dir: dir, FS: fs, Plain: true, TableGrowth: 32 << 10, SegmentSize: 8 << 10, noSync: true, DayEvery: -1, CompactShare: 1}
 			broken, left := errors.New("no commit"), 0
 			var armed, hit bool

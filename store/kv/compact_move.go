@@ -308,6 +308,9 @@ func (r *round) removeSome(ctx context.Context, numbers []uint32) (bool, error) 
 	var gone []uint32
 	err := db.Update(ctx, func(tx *Tx) error {
 		gone = gone[:0]
+		if !c.watch.on {
+			return errors.New("kv: segments may not be removed while nobody watches what is written") // a bug of ours
+		}
 		if c.watch.blind != nil {
 			return c.watch.blind
 		}

@@ -739,3 +739,23 @@ func (o *office) step(r *rand.Rand, key, old string) {
 		})
 	}
 }
+
+// A caller who gives up while another round has its turn touches nothing of it: the watch that makes removal safe stays on.
+func TestGivenUpTurn(t *testing.T) {
+	o := newOffice(t, Options{Dir: t.TempDir(), SegmentSize: 8 << 10})
+	c := o.db.compactor
+	c.turn <- struct{}{} // a round that is under way
+	if err := c.watch.switchOn(t.Context(), o.db); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := o.db.Compact(ctx, true); !errors.Is(err, context.Canceled) {
+		t.Errorf("Compact: %v", err)
+	}
+	on := false
+	if err := o.db.Update(t.Context(), func(*Tx) error { on = c.watch.on; return nil }); err != nil || !on {
+		t.Errorf("the watch is off while a round needs it (%v)", err)
+	}
+	<-c.turn
+}
