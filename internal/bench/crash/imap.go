@@ -101,17 +101,22 @@ func observe(addr, user string) (map[string]*box, error) {
 		return nil, err
 	}
 	defer c.c.Close()
-	list, err := c.ok(`LIST "" "*"`)
+	list, err := c.ok(`LIST "" "*" RETURN (SUBSCRIBED)`)
 	if err != nil {
 		return nil, err
 	}
 	boxes := map[string]*box{}
 	for _, line := range list {
-		name := strings.Trim(line[strings.LastIndexByte(line, ' ')+1:], `"`)
+		_, name, ok := strings.Cut(line, `"/" `)
+		if !ok {
+			continue
+		}
+		name = strings.Trim(name, `"`)
 		b, err := c.readBox(name)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
+		b.listed = strings.Contains(line, `\Subscribed`)
 		boxes[name] = b
 	}
 	return boxes, nil
@@ -126,7 +131,7 @@ var (
 )
 
 func (c *imap) readBox(name string) (*box, error) {
-	lines, err := c.ok("EXAMINE " + name)
+	lines, err := c.ok("EXAMINE " + strconv.Quote(name))
 	if err != nil {
 		return nil, err
 	}

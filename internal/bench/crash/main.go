@@ -9,15 +9,20 @@
 //	imap.go     a small IMAP client and the reading of an account
 //	model.go    what an account must look like
 //	steps.go    the changes that an IMAP client makes
+//	operator.go changes of accounts, aliases and the queue over the house's socket
+//	jobs.go     compaction and backups meanwhile
 //	tail.go     torn tails
 package main
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -68,6 +73,9 @@ type trial struct {
 	mail    *ledger
 	readers []*reader
 	popper  *popper
+	boss    *operator
+	jobs    jobs
+	tuned   int // settings of the store that this binary knows
 	number  int // of the round
 	kills   int
 	tails   int
@@ -82,6 +90,7 @@ func newTrial(h *house.House, seed uint64) *trial {
 		t.readers = append(t.readers, newReader(account(n), rand.New(rand.NewPCG(seed, uint64(n)))))
 	}
 	t.popper = &popper{user: account(10), mail: t.mail, ids: map[string]string{}, rng: rand.New(rand.NewPCG(seed, 10))}
+	t.boss = newOperator(h.Data(), t.mail, rand.New(rand.NewPCG(seed, 20)))
 	return t
 }
 
@@ -93,6 +102,9 @@ func receivers() []string {
 }
 
 func (t *trial) rounds(kills int) error {
+	if err := t.tune(); err != nil {
+		return err
+	}
 	if err := t.house.Setup(); err != nil {
 		return err
 	}
@@ -111,14 +123,18 @@ func (t *trial) rounds(kills int) error {
 		return err
 	}
 	err := t.compare()
+	if err == nil {
+		err = t.lastBackup()
+	}
 	if stopped := t.house.Stop(); err != nil || stopped != nil {
 		return errors.Join(err, stopped)
 	}
 	t.report()
-	if err := t.mail.check(); err != nil {
+	if err := errors.Join(t.mail.check(), t.house.Check()); err != nil {
 		return err
 	}
-	return t.house.Check()
+	fmt.Println("losses: 0")
+	return nil
 }
 
 // compare looks at everything while the house runs, and once more through its commands.
@@ -132,11 +148,27 @@ func (t *trial) compare() error {
 			return err
 		}
 	}
-	out, err := t.house.Command("", "queue", "list", "--json")
+	out, err := t.calmQueue()
 	if err != nil {
 		return err
 	}
+	if err := t.mail.readReports(imap, account(12)); err != nil {
+		return err
+	}
 	return t.mail.readQueue(out)
+}
+
+// calmQueue lists the queue when all reports have reached their sender.
+func (t *trial) calmQueue() (out []byte, err error) {
+	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		out, err = t.house.Command("", "queue", "list", "--json")
+		if err != nil || !bytes.Contains(out, []byte(`"address": "`+account(12))) {
+			return out, err
+		}
+		if time.Now().After(end) {
+			return nil, errors.New("reports to the sender do not leave the queue")
+		}
+	}
 }
 
 // round starts the server, looks whether it kept its word, lets everybody work for a random while, and kills it.
@@ -169,6 +201,8 @@ func (t *trial) round() error {
 		wg.Go(func() { r.work(target.IMAP.Addr) })
 	}
 	wg.Go(func() { t.popper.work(target.POP3.Addr) })
+	wg.Go(t.boss.work)
+	t.backups(&wg)
 	time.Sleep(wait)
 	err := t.end()
 	wg.Wait()
@@ -178,7 +212,7 @@ func (t *trial) round() error {
 	for _, r := range t.readers {
 		err = errors.Join(err, r.wrong)
 	}
-	if err = errors.Join(err, t.popper.wrong); err != nil {
+	if err = errors.Join(err, t.popper.wrong, t.boss.wrong); err != nil {
 		return err
 	}
 	if err := t.tear(); err != nil || t.rng.IntN(4) > 0 {
@@ -225,7 +259,7 @@ func (t *trial) verify() error {
 			return fmt.Errorf("%s: %w", r.user, err)
 		}
 	}
-	return nil
+	return t.boss.verify()
 }
 
 func (t *trial) report() {
@@ -237,5 +271,18 @@ func (t *trial) report() {
 	}
 	fmt.Printf("kills: %d, and %d during the start; ends in order: %d; torn tails: %d; checks between: %d\nIMAP changes acknowledged: %v\nPOP3: %d sessions with QUIT, %d messages removed\n",
 		t.kills, t.early, t.stops, t.tails, t.checks, steps, t.popper.quits, t.popper.removed)
+	fmt.Printf("operator's changes acknowledged: %v\nbackups: %d begun, %d ended well; settings for small segments and restless compaction: %d\n", t.boss.done, t.jobs.tried, t.jobs.done, t.tuned)
+	operations := t.popper.removed + t.mail.taken()
+	for _, counts := range []map[string]int{steps, t.boss.done} {
+		for _, n := range counts {
+			operations += n
+		}
+	}
+	segments, err := filepath.Glob(filepath.Join(t.house.Data(), "seg", "*.seg"))
+	if err == nil && len(segments) > 0 {
+		slices.Sort(segments)
+		fmt.Printf("segments: %d files, the last is %s\n", len(segments), filepath.Base(segments[len(segments)-1]))
+	}
 	t.mail.report()
+	fmt.Printf("in all: %d kills, %d operations acknowledged\n", t.kills+t.early, operations)
 }

@@ -9,8 +9,9 @@ import (
 )
 
 const (
-	inbox = "INBOX" // not in the model: mail from elsewhere comes in; the ledger knows it
-	kind  = "Taken" // mail moved out of INBOX
+	inbox = "INBOX"            // not in the model: mail from elsewhere comes in; the ledger knows it
+	kind  = "Taken"            // mail moved out of INBOX
+	bin   = "Recently Deleted" // expunged mail, which can come back; compared without UIDs
 )
 
 // note is what a mailbox must keep of a message.
@@ -25,12 +26,23 @@ type box struct {
 	next     uint32
 	modseq   uint64
 	messages map[uint32]note
+	listed   bool // subscribed to
+
+	perhaps map[string]bool // of bin: messages of deleted mailboxes, which come into it in the background
 }
 
 func (b *box) clone() *box {
 	c := *b
-	c.messages = maps.Clone(b.messages)
+	c.messages, c.perhaps = maps.Clone(b.messages), maps.Clone(b.perhaps)
 	return &c
+}
+
+// add puts a message behind the others.
+func (b *box) add(n note) {
+	if b != nil {
+		b.messages[b.next] = n
+		b.next++
+	}
 }
 
 // uids lists the messages in order.
@@ -54,16 +66,17 @@ type life struct {
 // reader is the only IMAP client of its account, so that it knows at any moment what must be there: either boxes, or,
 // when the answer to the last change did not come, boxes or after.
 type reader struct {
-	user  string
-	rng   *rand.Rand
-	boxes map[string]*box // nil: nothing seen yet
-	after map[string]*box // nil: no change is open
-	last  string          // the open change
-	lives map[uint32]*life
-	moved map[string]bool // messages that were moved from INBOX to Taken
-	next  int             // for ids and names
-	done  map[string]int
-	wrong error
+	user    string
+	rng     *rand.Rand
+	boxes   map[string]*box // nil: nothing seen yet
+	after   map[string]*box // nil: no change is open
+	last    string          // the open change
+	lives   map[uint32]*life
+	binNext uint32          // the highest UID seen in bin, and one
+	moved   map[string]bool // messages that were moved from INBOX to Taken
+	next    int             // for ids and names
+	done    map[string]int
+	wrong   error
 }
 
 func newReader(user string, rng *rand.Rand) *reader {
@@ -96,6 +109,11 @@ func (r *reader) verify(addr string) error {
 		}
 		if without != "" {
 			return fmt.Errorf("%s (last, answered: %q)", without, r.last)
+		}
+	}
+	for _, known := range []*box{r.boxes[bin], r.after[bin]} {
+		if b := seen[bin]; b != nil && known != nil {
+			b.perhaps = known.perhaps
 		}
 	}
 	r.boxes, r.after = seen, nil
@@ -146,6 +164,10 @@ func differ(must, seen map[string]*box) string {
 		switch b := seen[name]; {
 		case b == nil:
 			d = append(d, name+" is gone")
+		case name == bin:
+			d = append(d, differBin(must[name], b)...)
+		case must[name].listed != b.listed && name != kind:
+			d = append(d, fmt.Sprintf("%s is subscribed to: %v", name, b.listed))
 		case must[name].validity != 0 && must[name].validity != b.validity:
 			d = append(d, fmt.Sprintf("%s has UIDVALIDITY %d, not %d", name, b.validity, must[name].validity))
 		case name != inbox && name != kind:
@@ -158,6 +180,23 @@ func differ(must, seen map[string]*box) string {
 		}
 	}
 	return strings.Join(d[:min(len(d), 6)], "; ")
+}
+
+// differBin compares the expunged messages.
+func differBin(must, seen *box) (d []string) {
+	count := map[string]int{}
+	for _, m := range seen.messages {
+		count[m.id]++
+	}
+	for _, m := range must.messages {
+		count[m.id]--
+	}
+	for id, n := range count {
+		if n < 0 || n > 0 && !must.perhaps[id] {
+			d = append(d, fmt.Sprintf("%s has %s %+d times too often", bin, id, n))
+		}
+	}
+	return d
 }
 
 func differBox(name string, must, seen *box) (d []string) {

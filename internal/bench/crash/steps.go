@@ -43,6 +43,12 @@ func (r *reader) one(c *imap) error {
 		return r.clear(c)
 	}
 	s := r.choose()
+	if r.rng.IntN(10) == 0 {
+		var err error
+		if s, err = r.restore(c); err != nil {
+			return err
+		}
+	}
 	if s == nil {
 		return nil
 	}
@@ -74,7 +80,7 @@ func (r *reader) one(c *imap) error {
 // learn asks for the UIDVALIDITY of a mailbox that was made just now. It must be a new one.
 func (r *reader) learn(c *imap) error {
 	for name, b := range r.boxes {
-		if b.validity != 0 || name == kind {
+		if b.validity != 0 || name == kind || name == bin {
 			continue
 		}
 		lines, err := c.ok("STATUS " + name + " (UIDVALIDITY)")
@@ -95,12 +101,12 @@ var statusValidity = regexp.MustCompile(`UIDVALIDITY (\d+)`)
 // follow notes the UIDs and ModSeqs that were told: each new ModSeq must be above all earlier ones of its mailbox.
 func (r *reader) follow(s *step, lines []string) {
 	for _, b := range s.after {
-		if b.validity != 0 {
+		if b.validity != 0 && b != s.after[bin] { // its UIDs are not known ahead
 			l := r.life(b.validity)
 			l.next = max(l.next, b.next)
 		}
 	}
-	if s.box == "" {
+	if s.box == "" || s.box == bin {
 		return
 	}
 	l := r.life(s.after[s.box].validity)
@@ -122,14 +128,14 @@ func (c *imap) choose(name string) error {
 	if name == "" || c.box == name {
 		return nil
 	}
-	_, err := c.ok("SELECT " + name)
+	_, err := c.ok("SELECT " + strconv.Quote(name))
 	c.box = name
 	return err
 }
 
 func (r *reader) choose() *step {
 	name, b := r.pick()
-	switch r.rng.IntN(12) {
+	switch r.rng.IntN(14) {
 	case 0, 1, 2:
 		return r.append(name)
 	case 3, 4, 5:
@@ -140,6 +146,8 @@ func (r *reader) choose() *step {
 		return r.copy("MOVE", name, b)
 	case 9:
 		return r.expunge(name, b)
+	case 10:
+		return r.subscribe(name, b)
 	}
 	return r.mailbox()
 }
@@ -148,7 +156,7 @@ func (r *reader) choose() *step {
 func (r *reader) pick() (string, *box) {
 	var names []string
 	for name := range r.boxes {
-		if name != inbox && name != kind && r.boxes[name].validity != 0 {
+		if name != inbox && name != kind && name != bin && r.boxes[name].validity != 0 {
 			names = append(names, name)
 		}
 	}
@@ -260,11 +268,62 @@ func (r *reader) copy(word, name string, b *box) *step {
 	}}
 }
 
+// subscribe changes whether a mailbox is subscribed to.
+func (r *reader) subscribe(name string, b *box) *step {
+	after := cloneAll(r.boxes)
+	after[name].listed = !b.listed
+	word := "SUBSCRIBE"
+	if b.listed {
+		word = "UNSUBSCRIBE"
+	}
+	return &step{name: word, command: word + " " + name, after: after}
+}
+
+// restore moves one of the messages that were expunged last out of the bin.
+func (r *reader) restore(c *imap) (*step, error) {
+	b := r.boxes[bin]
+	to, dst := r.pick()
+	if b == nil || len(b.messages) == 0 {
+		return nil, nil
+	}
+	if err := c.choose(bin); err != nil {
+		return nil, err
+	}
+	lines, err := c.ok(fmt.Sprintf("UID FETCH %d:* (UID FLAGS MODSEQ BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])", max(int(r.binNext)-5, 1)))
+	if err != nil {
+		return nil, err
+	}
+	for _, line := range lines {
+		id, set, uid := fetchID.FindStringSubmatch(line), fetchSet.FindStringSubmatch(line), number(fetchUID, line)
+		if id == nil || set == nil || uid == 0 {
+			continue
+		}
+		r.binNext = max(r.binNext, uint32(uid)+1)
+		for u, m := range b.messages {
+			if m.id != id[1] || r.rng.IntN(2) == 0 {
+				continue
+			}
+			after := cloneAll(r.boxes)
+			delete(after[bin].messages, u)
+			first := dst.next
+			words := slices.DeleteFunc(strings.Fields(set[1]), func(f string) bool { return f == `\Deleted` || f == `\Recent` })
+			after[to].add(note{id: id[1], flags: flags(strings.Join(words, " "))})
+			return &step{name: "MOVE back", box: bin, command: fmt.Sprintf("UID MOVE %d %s", uid, to), after: after, check: func(lines []string, last string) error {
+				return told(strings.Join(append(lines, last), " "), "COPYUID", dst.validity, set1(first))
+			}}, nil
+		}
+	}
+	return nil, nil
+}
+
+func set1(uid uint32) string { return set(uid, 1) }
+
 func (r *reader) expunge(name string, b *box) *step {
 	after := cloneAll(r.boxes)
 	for u, m := range b.messages {
 		if slices.Contains(strings.Fields(m.flags), `\Deleted`) {
 			delete(after[name].messages, u)
+			after[bin].add(note{id: m.id})
 		}
 	}
 	return &step{name: "EXPUNGE", box: name, command: "EXPUNGE", after: after}
@@ -292,6 +351,14 @@ func (r *reader) mailbox() *step {
 	old := own[r.rng.IntN(len(own))]
 	children := slices.ContainsFunc(own, func(n string) bool { return strings.HasPrefix(n, old+"/") })
 	if !children && r.rng.IntN(2) == 0 {
+		if b := after[bin]; b != nil {
+			for _, m := range after[old].messages {
+				if b.perhaps == nil {
+					b.perhaps = map[string]bool{}
+				}
+				b.perhaps[m.id] = true
+			}
+		}
 		delete(after, old)
 		return &step{name: "DELETE", box: inbox, command: "DELETE " + old, after: after}
 	}

@@ -55,9 +55,15 @@ func newest(names []string, rng *rand.Rand) (string, error) {
 
 func litter(old []byte, rng *rand.Rand) []byte {
 	b := make([]byte, 1+rng.IntN(20000))
-	switch kind := rng.IntN(3); {
+	switch kind := rng.IntN(4); {
 	case kind == 0:
 		return b
+	case kind == 3 && len(old) > 1000: // a piece of it with a few octets changed, and a bit in most of its headers
+		p := slices.Clone(old[len(old)-min(len(b), len(old)):])
+		for range 1 + len(p)/200 {
+			p[rng.IntN(len(p))] ^= 1 << rng.IntN(8)
+		}
+		return p
 	case kind == 1 && len(old) > 1000:
 		at := rng.IntN(len(old) - 500)
 		return slices.Clone(old[at:min(at+len(b), len(old))])
