@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/store"
 	"github.com/posthouse-mail/posthouse/store/kv"
 	"github.com/posthouse-mail/posthouse/store/storetest"
@@ -27,6 +28,14 @@ func TestCheckFindsDamage(t *testing.T) {
 	if _, _, err := s.Expunge(t.Context(), boxID(t, s, 1, "INBOX"), uids(2), false); err != nil {
 		t.Fatal(err)
 	}
+	update(t, h, "a common quota", func(tx *kv.Tx) error {
+		return s.SetPool(tx, "alpha.test", store.Quota{Messages: 100}, []mail.AccountID{1})
+	})
+	made, err := s.Bin(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := uint32(made.ID)
 	u32 := func(v ...uint32) (b []byte) {
 		for _, v := range v {
 			b = binary.BigEndian.AppendUint32(b, v)
@@ -88,6 +97,20 @@ func TestCheckFindsDamage(t *testing.T) {
 		{"ModSeq counter lost", "s", []byte("modseq"), gone, "the counter 0"},
 		{"mailbox counter lost", "s", []byte("mailbox"), gone, "beyond the counter 0"},
 		{"record set aside", "z", append(u32(0), u32(7)...), put(append(u32(4), "oops!"...)), "was set aside: oops"},
+		{"bin without a state row", "m", u32(bin, 0xffffffff), gone, "has no state row"},
+		{"bin that is none", "m", u32(bin, 0xffffffff), cut(56), "whether it is the bin"},
+		{"bin that is a mailbox", "h", u32(1), set32(40, inbox), "its id"},
+		{"bin beyond the counter", "h", u32(1), set32(40, 999), "beyond the counter"},
+		{"origin missing", "x", u32(bin, 1), gone, "no row says where it was"},
+		{"origin unreadable", "x", u32(bin, 1), cut(3), "row of kept mail"},
+		{"origin beyond UIDNEXT", "x", u32(bin, 1), set32(1, 70), "beyond UIDNEXT"},
+		{"origin of no bin", "x", u32(inbox, 1), put([]byte{1}), "is no bin"},
+		{"lost keyword not allowed", "x", u32(bin, 1), put([]byte("\x01\x00\x00\x00\x01\x00\x00\x00\x01\x00\x01\x01(\x02\x01\x00\x00")), "is not allowed"},
+		{"draft of another run", "x", u32(bin, 1), put([]byte("\x01\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x01\x00\x00\x00\x09\x00\x00\x00\x00\x00\x00\x00\x01")), "draft 9"},
+		{"common quota wrong", "o", []byte("alpha.test"), set32(20, 7), "common quota of alpha.test: usage says"},
+		{"common quota unreadable", "o", []byte("alpha.test"), cut(7), "damaged"},
+		{"common quota missing", "o", []byte("alpha.test"), gone, "which is not there"},
+		{"deleted mailbox unreadable", "d", u32(900), put([]byte{0}), "deleted mailbox"},
 		{"key of a wrong length", "d", []byte("xyz"), put([]byte{0}), "a key of 3 bytes"},
 	} {
 		var old []byte

@@ -61,6 +61,7 @@ type model struct {
 	serial int
 	valid  map[uint32]bool
 	old    []memory
+	texts  map[uint64]string // of messages that are gone, by id
 }
 
 type modelAccount struct {
@@ -68,6 +69,9 @@ type modelAccount struct {
 	boxes map[string]*modelBox
 	subs  map[string]bool
 	quota store.Quota
+
+	gone    []modelGone
+	limited bool // it had a limit of octets once, which its bin holds too
 }
 
 type modelBox struct {
@@ -94,7 +98,7 @@ type memory struct {
 }
 
 func runModel(t *testing.T, script []byte, o kv.Options) {
-	m := &model{t: t, script: script, valid: map[uint32]bool{}}
+	m := &model{t: t, script: script, valid: map[uint32]bool{}, texts: map[uint64]string{}}
 	m.h = storetest.Start(t, storetest.Options{KV: o})
 	for i := range m.acct {
 		a := &modelAccount{id: mail.AccountID(i + 1), boxes: map[string]*modelBox{}, subs: map[string]bool{}}
@@ -107,7 +111,7 @@ func runModel(t *testing.T, script []byte, o kv.Options) {
 	}
 	ops := []func(){
 		m.deliver, m.deliver, m.append, m.append, m.flags, m.flags, m.flags, m.expunge, m.copy, m.move, m.create, m.rename,
-		m.delete, m.subscribe, m.remember, m.changes, m.compare, m.setQuota,
+		m.delete, m.subscribe, m.remember, m.changes, m.compare, m.setQuota, m.undelete,
 	}
 	for len(m.script) > 0 && !t.Failed() {
 		if op := m.n(len(ops) + 1); op < len(ops) {
@@ -361,19 +365,22 @@ func (m *model) rows(id store.MailboxID) []store.Message {
 }
 
 func (m *model) expunge() {
-	_, b := m.box()
+	a, b := m.box()
 	rr, only := m.ranges(b), m.n(2) == 0
 	m.state(b.id) // what is delivered and not applied would be missed
 	uids, seq, err := m.h.Store.Expunge(m.t.Context(), b.id, rr, only)
 	m.want("expunge", err, nil)
 	var want []store.UID
+	var lost []modelMessage
 	b.msgs = slices.DeleteFunc(b.msgs, func(x modelMessage) bool {
 		if !within(rr, x.uid) || only && x.flags&store.Deleted == 0 {
 			return false
 		}
 		want = append(want, x.uid)
+		lost = append(lost, x)
 		return true
 	})
+	m.lose(a, b, lost)
 	if !slices.Equal(uids, want) || (seq == 0) != (len(want) == 0) {
 		m.t.Fatalf("expunge(%v, %v) = %v, %d; want %v", rr, only, uids, seq, want)
 	}
@@ -507,6 +514,7 @@ func (m *model) delete() {
 		m.want("delete", err, nil)
 		_, err := m.h.Store.State(m.t.Context(), a.boxes[name].id)
 		m.want("state of a deleted mailbox", err, store.ErrNoMailbox)
+		m.lose(a, a.boxes[name], a.boxes[name].msgs)
 		delete(a.boxes, name)
 	}
 }
@@ -523,6 +531,7 @@ func (m *model) subscribe() {
 func (m *model) setQuota() {
 	a := m.account()
 	a.quota = []store.Quota{{}, {Messages: 30}, {Bytes: 5000}, {Bytes: 1 << 40, Messages: 60}}[m.n(4)]
+	a.limited = a.limited || a.quota.Bytes != 0
 	err := m.h.DB.Update(m.t.Context(), func(tx *kv.Tx) error { return m.h.Store.SetQuota(tx, a.id, a.quota) })
 	m.want("set quota", err, nil)
 }
@@ -593,6 +602,7 @@ func (m *model) compare() {
 				m.compareBox(b.ID, a.boxes[b.Name])
 			}
 		}
+		m.kept(a)
 		for name := range a.boxes {
 			if !names[name] {
 				m.t.Fatalf("account %d: mailbox %q is missing", a.id, name)
