@@ -207,9 +207,12 @@ func (w *MaildirWriter) Close() error {
 	return err
 }
 
-// allKeywords are those of a message by name, the well-known ones that Maildir and mbox have no letter for among them.
+// allKeywords are those of a message by name, the well-known ones among them: Dovecot knows no letter P for $Forwarded.
 func allKeywords(h *Head) []string {
-	out := h.Keywords
+	out := slices.Clip(h.Keywords)
+	if h.Flags&store.Forwarded != 0 {
+		out = append(out, "$Forwarded")
+	}
 	if h.Flags&store.Junk != 0 {
 		out = append(out, "$Junk")
 	}

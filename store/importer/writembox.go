@@ -137,11 +137,7 @@ func (m *MboxWriter) top(h *Head, f *form) error {
 		letter(h.Flags, store.Deleted, "D"); x != "" {
 		fmt.Fprintf(m.w, "X-Status: %s\n", x)
 	}
-	words := allKeywords(h)
-	if h.Flags&store.Forwarded != 0 {
-		words = append(words, "$Forwarded")
-	}
-	if len(words) > 0 {
+	if words := allKeywords(h); len(words) > 0 {
 		fmt.Fprintf(m.w, "X-Keywords: %s\n", strings.Join(words, " "))
 	}
 	if h.UIDL != "" {
