@@ -53,6 +53,19 @@ func (f *file) load(changedOnly bool) (took bool, err error) {
 	return true, nil
 }
 
+// Roots reads the certificates of authorities out of a PEM file.
+func Roots(path string) (*x509.CertPool, error) {
+	b, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(b) {
+		return nil, describe(path, errors.New("no certificate in it"), "write those of the authorities into it, in PEM")
+	}
+	return pool, nil
+}
+
 func (p Pair) read() (*tls.Certificate, [sha256.Size]byte, error) {
 	var none [sha256.Size]byte
 	chain, err := readFile(p.Certificate)

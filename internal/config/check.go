@@ -118,6 +118,7 @@ func (k *checker) durations() {
 		{"limits.smtp_data_wait", l.SMTPData, "10s", "1h"},
 		{"limits.pop3_idle", l.POP3Idle, "10m", "1d"},  // RFC 1939 section 3
 		{"limits.imap_idle", l.IMAPIdle, "30m", "10d"}, // RFC 9051 section 5.4
+		{"pop3.login_delay", k.c.POP3.LoginDelay, "0s", "1d"},
 		{"limits.shutdown_wait", l.ShutdownFinish, "1s", "10m"},
 		{"store.keep_deleted", k.c.Store.KeepDeleted, "0s", "3650d"},
 		{"store.compact_every", k.c.Store.CompactEvery, "10ms", "30d"},

@@ -108,6 +108,7 @@ type SmartHost struct {
 	TLS          string   `toml:"tls"` // SmartTLS*
 	User         string   `toml:"user"`
 	PasswordFile string   `toml:"password_file"`
+	CAFile       string   `toml:"ca_file"`
 	Senders      []Domain `toml:"sender_domains"`
 	After        int      `toml:"after_tries"`
 }
@@ -171,7 +172,8 @@ type IMAP struct {
 
 // POP3 is what the POP3 door does differently where its users need it.
 type POP3 struct {
-	Exclusive bool `toml:"exclusive"`
+	Exclusive  bool     `toml:"exclusive"`
+	LoginDelay Duration `toml:"login_delay"`
 }
 
 // Log is what is written to stderr.

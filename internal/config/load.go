@@ -126,6 +126,7 @@ func (c *Config) absolute(folder string) {
 	}
 	for i := range c.Remote.SmartHosts {
 		join(&c.Remote.SmartHosts[i].PasswordFile)
+		join(&c.Remote.SmartHosts[i].CAFile)
 	}
 	join(&c.Metrics.Cert)
 	join(&c.Metrics.Key)

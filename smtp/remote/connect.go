@@ -148,6 +148,9 @@ func (c *Carrier) tlsConfig(w *way, to candidate, p Policy) *tls.Config {
 	config.ServerName = to.host
 	config.MinVersion = tls.VersionTLS12
 	if w.smart != nil {
+		if w.smart.Roots != nil {
+			config.RootCAs = w.smart.Roots
+		}
 		return config
 	}
 	// Any certificate is better than clear text; a policy that wants more brings its own check.

@@ -198,6 +198,11 @@ func newOutside(t *testing.T, o Options, zone []string, scripts map[string][]str
 	if o.Choose == nil {
 		o.Choose = func(n int) int { return n - 1 } // equals stay in the order of DNS
 	}
+	for _, h := range o.SmartHosts {
+		if h.Roots != nil {
+			h.Roots.AppendCertsFromPEM(ca.PEM())
+		}
+	}
 	if o.TLS == nil {
 		o.TLS = &tls.Config{RootCAs: ca.Pool()}
 	}

@@ -10,6 +10,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -40,8 +41,9 @@ type SmartHost struct {
 	TLS      string // StartTLS when empty
 	User     string // empty: no AUTH
 	Password string
-	Senders  []mail.Domain // only mail from these; empty: all mail
-	After    int           // only after so many direct tries (queue.Options.DirectTries must reach it)
+	Roots    *x509.CertPool // who may have signed its certificate; nil: as Options.TLS says
+	Senders  []mail.Domain  // only mail from these; empty: all mail
+	After    int            // only after so many direct tries (queue.Options.DirectTries must reach it)
 }
 
 // Policy is what a connection to a host must fulfil. The zero Policy is opportunistic TLS (RFC 7435).

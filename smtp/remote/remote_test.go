@@ -3,6 +3,7 @@ package remote
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -308,6 +309,8 @@ func TestSmartHost(t *testing.T) {
 		change(&h)
 		return Options{SmartHosts: []SmartHost{h}}
 	}
+	nobody := &tls.Config{RootCAs: x509.NewCertPool()}
+	with := func(c *tls.Config, o Options) Options { o.TLS = c; return o }
 	zone := append(oneMX(), "smart.test. A 192.0.2.5")
 	const plain = "C: AUTH PLAIN AHUAcA==\n"
 	secured := func(offers ...string) string {
@@ -322,6 +325,10 @@ func TestSmartHost(t *testing.T) {
 			scripts: map[string][]string{"192.0.2.5:587": {hello("smart.test", "AUTH PLAIN")}}, want: []string{"later (down) 0 4.7.5"}},
 		{name: "wrong name in the certificate", options: smart(func(h *SmartHost) { h.Host = "other.test" }), zone: append(zone, "other.test. A 192.0.2.6"),
 			scripts: map[string][]string{"192.0.2.6:587": {hello("other.test", "STARTTLS") + "C: STARTTLS\nS: 220 go\nBREAK2\n"}}, want: []string{"later (down) 0 4.7.5"}},
+		{name: "an authority that nobody knows", options: with(nobody, smart(func(*SmartHost) {})), zone: zone,
+			scripts: map[string][]string{"192.0.2.5:587": {hello("smart.test", "STARTTLS") + "C: STARTTLS\nS: 220 go\nBREAK2\n"}}, want: []string{"later (down) 0 4.7.5"}},
+		{name: "an authority of its own", options: with(nobody, smart(func(h *SmartHost) { h.Roots = x509.NewCertPool() })), zone: zone,
+			scripts: map[string][]string{"192.0.2.5:587": {secured("AUTH PLAIN") + plain + "S: 235 ok\n" + takes}}, want: []string{"done"}},
 		{name: "in clear, as told", options: smart(func(h *SmartHost) { h.TLS, h.User, h.Port = Clear, "", 26 }), zone: zone,
 			scripts: map[string][]string{"192.0.2.5:26": {hello("smart.test", "STARTTLS") + takes}}, want: []string{"done"}},
 		{name: "wrong password is not the message's end", options: smart(func(*SmartHost) {}), zone: zone,

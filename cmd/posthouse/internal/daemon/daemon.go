@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/posthouse-mail/posthouse/imap"
 	"github.com/posthouse-mail/posthouse/internal/cert"
 	"github.com/posthouse-mail/posthouse/internal/config"
 	"github.com/posthouse-mail/posthouse/internal/dns"
@@ -62,6 +63,7 @@ type Daemon struct {
 	group    *serve.Group
 	current  current // handlers of new connections
 	fetching *pop3.Sessions
+	reading  *imap.Sessions
 	doors    []door
 	web      *web
 	guard    *diskGuard
@@ -77,7 +79,7 @@ func New(ctx context.Context, o Options) (_ *Daemon, err error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	d := &Daemon{o: o, log: o.Logger, metrics: metrics.New(), started: o.Now(), fetching: pop3.NewSessions()}
+	d := &Daemon{o: o, log: o.Logger, metrics: metrics.New(), started: o.Now(), fetching: pop3.NewSessions(), reading: imap.NewSessions()}
 	d.settings.Store(o.Config)
 	defer func() {
 		if err != nil {

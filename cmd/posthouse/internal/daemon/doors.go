@@ -89,9 +89,9 @@ func CheckFiles(file string, c *config.Config) error {
 	} else if _, err := cert.Open(cert.Options{Pairs: pairs(c), Hostname: c.Hostname}); err != nil {
 		errs = append(errs, inFile(file, fmt.Errorf("tls.certificates: %w", err)))
 	}
-	for _, h := range c.Remote.SmartHosts {
-		if _, err := secretOf(h.PasswordFile); err != nil {
-			errs = append(errs, inFile(file, fmt.Errorf("remote.smart_hosts.password_file: %w", err)))
+	for i := range c.Remote.SmartHosts {
+		if _, err := smartHosts(c.Remote.SmartHosts[i : i+1]); err != nil {
+			errs = append(errs, inFile(file, err))
 		}
 	}
 	if _, err := secretOf(c.Metrics.TokenFile); err != nil {
@@ -190,12 +190,12 @@ func (d *Daemon) handlers(c *config.Config) (handlers, error) {
 	h := handlers{}
 	readers := imap.NewServer(imap.Options{
 		Store: d.keepers.store, Auth: d.keepers.directory, Logger: d.log, Metrics: d.metrics, TLS: d.clientTLS(), Version: d.o.Version,
-		MaxMessage: int64(c.Limits.MessageSize), IdleTimeout: c.Limits.IMAPIdle.Duration, RecentlyDeleted: c.IMAP.RecentlyDeleted,
+		MaxMessage: int64(c.Limits.MessageSize), IdleTimeout: c.Limits.IMAPIdle.Duration, RecentlyDeleted: c.IMAP.RecentlyDeleted, Sessions: d.reading,
 	})
 	h[serviceIMAP], h[serviceIMAPS] = readers.Handle, readers.Handle
 	fetchers := pop3.NewServer(pop3.Options{
 		Store: d.keepers.store, Auth: d.keepers.directory, Logger: d.log, Metrics: d.metrics, TLS: d.clientTLS(), Hostname: c.Hostname,
-		Idle: c.Limits.POP3Idle.Duration, Exclusive: c.POP3.Exclusive, Sessions: d.fetching,
+		Idle: c.Limits.POP3Idle.Duration, Exclusive: c.POP3.Exclusive, LoginDelay: c.POP3.LoginDelay.Duration, Sessions: d.fetching,
 	})
 	h[servicePOP3], h[servicePOP3S] = fetchers.Handle, fetchers.Handle
 	return h, d.mailHandlers(c, h)

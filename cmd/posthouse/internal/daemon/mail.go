@@ -12,6 +12,7 @@ import (
 
 	gosmtp "github.com/emersion/go-smtp"
 
+	"github.com/posthouse-mail/posthouse/internal/cert"
 	"github.com/posthouse-mail/posthouse/internal/config"
 	"github.com/posthouse-mail/posthouse/internal/dns"
 	"github.com/posthouse-mail/posthouse/internal/mail"
@@ -70,7 +71,7 @@ func (d *Daemon) openCarriers(context.Context) error {
 	return nil
 }
 
-// smartHosts reads the passwords; the files are read at the start only.
+// smartHosts reads passwords and authorities; the files are read at the start only.
 func smartHosts(list []config.SmartHost) ([]remote.SmartHost, error) {
 	var all []remote.SmartHost
 	for _, h := range list {
@@ -79,6 +80,11 @@ func smartHosts(list []config.SmartHost) ([]remote.SmartHost, error) {
 			return nil, fmt.Errorf("remote.smart_hosts.password_file: %w", err)
 		}
 		s := remote.SmartHost{Host: h.Host, Port: h.Port, TLS: h.TLS, User: h.User, Password: password, After: h.After}
+		if h.CAFile != "" {
+			if s.Roots, err = cert.Roots(h.CAFile); err != nil {
+				return nil, fmt.Errorf("remote.smart_hosts.ca_file: %w", err)
+			}
+		}
 		for _, d := range h.Senders {
 			s.Senders = append(s.Senders, d.Domain)
 		}
