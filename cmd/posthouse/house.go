@@ -13,6 +13,7 @@ import (
 	"github.com/posthouse-mail/posthouse/cmd/posthouse/internal/daemon"
 	"github.com/posthouse-mail/posthouse/internal/config"
 	"github.com/posthouse-mail/posthouse/internal/logx"
+	"github.com/posthouse-mail/posthouse/store/backup"
 	"github.com/posthouse-mail/posthouse/store/importer"
 	"github.com/posthouse-mail/posthouse/web/admin"
 	"github.com/posthouse-mail/posthouse/web/api"
@@ -20,6 +21,8 @@ import (
 
 // verbs is what the operator can do to a house: api.Client does it through the running one, admin.House on its files.
 type verbs interface {
+	Backup(context.Context, admin.BackupRequest) (backup.Report, error)
+	BringBack(context.Context, admin.BringBack) (admin.BroughtBack, error)
 	AddDomain(context.Context, admin.Domain) (admin.Domain, error)
 	RemoveDomain(context.Context, string) error
 	Domains(context.Context) ([]admin.Domain, error)
@@ -97,6 +100,7 @@ func (p *program) with(ctx context.Context, o *options, fn func(verbs) error) er
 	if err != nil {
 		return err
 	}
+	files.House.SetBackup(daemon.BackupSettings(c, o.file(), thisBuild().Version, false))
 	return errors.Join(fn(files.House), files.Close())
 }
 

@@ -19,7 +19,7 @@ func TestMain(m *testing.M) {
 }
 
 // TestPages runs testdata/*.txt: what a person types and what he reads. Lines that begin with "$ " are commands, "< " their stdin,
-// "! " stderr, "= " an exit code that is not 0, anything else is stdout. $DIR is a folder of the page's own; --data $DIR/data is
+// "! " stderr, "- " a file of $DIR that gets lost, "= " an exit code that is not 0, anything else is stdout. $DIR is a folder of the page's own; --data $DIR/data is
 // added to commands that name no house, except where a page begins with "# alone"; "# running" starts a house on that folder, "# deleted" puts mail there that was deleted,
 // "# old mail" puts a Maildir, an mbox and a file of another server into $DIR.
 func TestPages(t *testing.T) {
@@ -68,6 +68,13 @@ func runPage(t *testing.T, text string) string {
 	for i := 0; i < len(lines); i++ {
 		if strings.HasPrefix(lines[i], "#") || lines[i] == "" && (i+1 == len(lines) || strings.HasPrefix(lines[i+1], "$ ") || strings.HasPrefix(lines[i+1], "#")) {
 			out.WriteString(lines[i] + "\n")
+			continue
+		}
+		if lost, ok := strings.CutPrefix(lines[i], "- "); ok {
+			out.WriteString(lines[i] + "\n")
+			if err := os.Remove(filepath.Join(dir, lost)); err != nil {
+				t.Fatal(err)
+			}
 			continue
 		}
 		command, ok := strings.CutPrefix(lines[i], "$ ")
@@ -130,7 +137,17 @@ func masked(dir, s string) string {
 		{`posthouse \S+ \(`, "posthouse (a version) ("},
 		{`127\.0\.0\.1:\d{4,5}`, "127.0.0.1:PORT"},
 		{`(process +)\d+,`, "${1}PID,"},
+		{`before-repair-\d{8}-\d{6}`, "before-repair-(a time)"},
 		{`\b[0-9][0-9a-z]{12}\b`, "(a queue id)"},
+		{`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`, "(a time)"},
+		{`\d{4}-\d\d-\d\dT\d{6}Z(-\d)?`, "(a backup)"},
+		{`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`, "(a house)"},
+		{`\bM[0-9a-f]{16}\b`, "(a message id)"},
+		{`[0-9]+ of [0-9]+ segments were new, [0-9.]+ \w+ written, [0-9.]+ \w+ in all`, "(so many) segments were new"},
+		{`[0-9]+ segments(, [0-9.]+ \w+;| read back)`, "(so many) segments$1"},
+		{`, [0-9.]+ \w+; every mailbox`, "; every mailbox"},
+		{`TAKEN +SIZE +SEGMENTS +ENCRYPTED +VERIFIED +HOUSE`, "TAKEN  SIZE  SEGMENTS  ENCRYPTED  VERIFIED  HOUSE"},
+		{`\(a time\) +[0-9.]+ \w+ +\d+ +(yes|no) +`, "(a time)  (a size)  (so many)  $1  "},
 	} {
 		s = regexp.MustCompile(m[0]).ReplaceAllString(s, m[1])
 	}

@@ -2,9 +2,11 @@ package config
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/posthouse-mail/posthouse/internal/mail"
 )
@@ -27,6 +29,7 @@ func (k *checker) check() {
 	k.numbers()
 	k.durations()
 	k.remote()
+	k.backup()
 	k.submission()
 	k.choices()
 	k.loopbackOnly()
@@ -87,6 +90,10 @@ func (k *checker) numbers() {
 		{"store.segment_size", int64(c.Store.SegmentSize), 64 << 10, 1 << 30},
 		{"store.compact_below", int64(c.Store.CompactBelow), 1, 99},
 		{"store.compact_share", int64(c.Store.CompactShare), 1, 100},
+		{"backup.keep_daily", int64(c.Backup.KeepDaily), 0, 10_000},
+		{"backup.keep_weekly", int64(c.Backup.KeepWeekly), 0, 10_000},
+		{"backup.keep_monthly", int64(c.Backup.KeepMonthly), 0, 10_000},
+		{"backup.share", int64(c.Backup.Share), 1, 100},
 		{"queue.connections_per_host", int64(c.Queue.PerHost), 1, 1000},
 		{"queue.connections", int64(c.Queue.Connections), 1, 10_000},
 		{"remote.port", int64(c.Remote.Port), 1, 65535},
@@ -122,6 +129,7 @@ func (k *checker) durations() {
 		{"limits.shutdown_wait", l.ShutdownFinish, "1s", "10m"},
 		{"store.keep_deleted", k.c.Store.KeepDeleted, "0s", "3650d"},
 		{"store.compact_every", k.c.Store.CompactEvery, "10ms", "30d"},
+		{"backup.every", k.c.Backup.Every, "0s", "365d"},
 		{"queue.lifetime", q.Lifetime, "1m", "30d"},
 		{"queue.delay_notice", q.DelayNotice, "0s", "30d"},
 	} {
@@ -140,6 +148,27 @@ func (k *checker) duration(key string, d Duration, low, high string) {
 	var from, to Duration
 	if from.UnmarshalText([]byte(low)) != nil || to.UnmarshalText([]byte(high)) != nil || d.Duration < from.Duration || d.Duration > to.Duration {
 		k.fail(key, "out of bounds", "Write "+low+" to "+high+".")
+	}
+}
+
+func (k *checker) backup() {
+	b := k.c.Backup
+	if _, err := time.Parse("15:04", b.At); b.At != "" && err != nil {
+		k.fail("backup.at", fmt.Sprintf("%q is no time of day", b.At), remedyFor("backup.at"))
+	}
+	if b.To != "" && b.At == "" && b.Every.Duration == 0 {
+		k.fail("backup.to", "backups have a folder and no time", `Write at = "03:00" or every = "6h".`)
+	}
+	if len(b.Recipients) > 0 && b.PassphraseFile != "" {
+		k.fail("backup.passphrase_file", "a public key and a passphrase", "Write recipients or passphrase_file, not both.")
+	}
+	for i, r := range b.Recipients {
+		if !strings.HasPrefix(r, "age1") {
+			k.fail("backup.recipients."+strconv.Itoa(i), "no public key of age", remedyFor("backup.recipients"))
+		}
+	}
+	if rel, err := filepath.Rel(k.c.Data, b.To); b.To != "" && err == nil && filepath.IsLocal(rel) {
+		k.fail("backup.to", "the backup would stand in the data folder, and be lost with it", "Name a folder on another disk or machine.")
 	}
 }
 
@@ -201,6 +230,7 @@ func (k *checker) choices() {
 		of         []string
 	}{
 		{"route.across", k.c.Route.Across, []string{AcrossDirect, AcrossMX}},
+		{"checks.dmarc", k.c.Checks.DMARC, []string{DMARCEnforce, DMARCQuarantine, DMARCNote, DMARCOff}},
 		{"log.format", k.c.Log.Format, []string{"text", "json"}},
 		{"log.level", k.c.Log.Level, []string{"debug", "info", "warn", "error"}},
 	} {

@@ -20,6 +20,7 @@ type Config struct {
 	DNS        DNS        `toml:"dns"`
 	Limits     Limits     `toml:"limits"`
 	Store      Store      `toml:"store"`
+	Backup     Backup     `toml:"backup"`
 	Quota      Quota      `toml:"quota"`
 	Queue      Queue      `toml:"queue"`
 	Remote     Remote     `toml:"remote"`
@@ -28,6 +29,7 @@ type Config struct {
 	Auth       Auth       `toml:"auth"`
 	IMAP       IMAP       `toml:"imap"`
 	POP3       POP3       `toml:"pop3"`
+	Checks     Checks     `toml:"checks"`
 	Log        Log        `toml:"log"`
 	Metrics    Metrics    `toml:"metrics"`
 }
@@ -165,10 +167,38 @@ type Store struct {
 	CompactShare int      `toml:"compact_share"` // percent
 }
 
+// Backup is where copies of the house go, and when.
+type Backup struct {
+	To             string   `toml:"to"`
+	At             string   `toml:"at"`
+	Every          Duration `toml:"every"`
+	Recipients     []string `toml:"recipients"`
+	PassphraseFile string   `toml:"passphrase_file"`
+	IdentityFile   string   `toml:"identity_file"`
+	KeepDaily      int      `toml:"keep_daily"`
+	KeepWeekly     int      `toml:"keep_weekly"`
+	KeepMonthly    int      `toml:"keep_monthly"`
+	Share          int      `toml:"share"` // percent
+}
+
 // IMAP is what the IMAP door shows beside mailboxes.
 type IMAP struct {
 	RecentlyDeleted bool `toml:"recently_deleted"`
 }
+
+// Checks is what mail from outside must prove.
+type Checks struct {
+	DMARC          string   `toml:"dmarc"` // DMARC*
+	TrustedSealers []Domain `toml:"trusted_sealers"`
+}
+
+// The values of Checks.DMARC.
+const (
+	DMARCEnforce    = "enforce"
+	DMARCQuarantine = "quarantine"
+	DMARCNote       = "note"
+	DMARCOff        = "off"
+)
 
 // POP3 is what the POP3 door does differently where its users need it.
 type POP3 struct {
@@ -229,10 +259,12 @@ func Default() *Config {
 		},
 		Store: Store{Compress: true, KeepDeleted: Duration{30 * 24 * time.Hour}, DiskLow: 1 << 30, DiskStop: 256 << 20,
 			SegmentSize: 64 << 20, CompactEvery: Duration{15 * time.Minute}, CompactBelow: 60, CompactShare: 10},
+		Backup:  Backup{At: "03:00", Recipients: []string{}, KeepDaily: 7, KeepWeekly: 4, KeepMonthly: 6, Share: 25},
 		Remote:  Remote{Port: 25},
 		IMAP:    IMAP{RecentlyDeleted: true},
 		Route:   Route{Across: AcrossDirect},
 		Auth:    Auth{Separator: "+"},
+		Checks:  Checks{DMARC: DMARCEnforce},
 		Log:     Log{Format: "text", Level: "info"},
 		Metrics: Metrics{Listen: []Address{{"127.0.0.1:9025"}}},
 	}

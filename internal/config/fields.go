@@ -147,6 +147,8 @@ func restFields() []Field {
 		{"imap.recently_deleted", "Show what is expunged and still kept as a mailbox \"Recently Deleted\", which is read-only; messages come back by COPY and MOVE", "Who deletes by mistake looks for it in his mail program.", "Write true or false.", ""},
 		{"pop3.exclusive", "One POP3 session of an account at a time, the next gets [IN-USE]", "Sessions see a snapshot each; two do not disturb each other.", "Write true or false.", ""},
 		{"pop3.login_delay", "Least time between two POP3 logins of an account (RFC 2449 section 6.5); 0s: none", "Mail programs that look every minute harm nobody here.", `Write a duration: "5m".`, ""},
+		{"checks.dmarc", "What becomes of mail from outside that its author's domain disowns (DMARC): \"enforce\" does what the domain asks, \"quarantine\" files it as junk but never refuses, \"note\" only says so in the header, \"off\" asks nothing, not even SPF and DKIM", "Who publishes p=reject wants forged mail to be refused, and a refusal tells an honest sender.", `Write "enforce", "quarantine", "note" or "off".`, ""},
+		{"checks.trusted_sealers", "Domains of lists and forwarders whose ARC seals are believed: what they found proven before they changed it is let through", "Empty: a seal says only who sealed.", `Write domains: ["lists.example.org"].`, ""},
 		{"log.format", "text or json", "People read it first.", `Write "text" or "json".`, ""},
 		{"log.level", "debug, info, warn or error", "Every message and every login, nothing of what happens inside.", `Write "debug", "info", "warn" or "error".`, ""},
 		{"metrics.listen", "Where to listen; empty: nowhere", "This machine only.", list, ""},

@@ -120,6 +120,9 @@ func (c *Config) absolute(folder string) {
 	join(&c.Data)
 	join(&c.Listen.LMTP)
 	join(&c.Submission.Socket)
+	join(&c.Backup.To)
+	join(&c.Backup.PassphraseFile)
+	join(&c.Backup.IdentityFile)
 	for i := range c.TLS.Certificates {
 		join(&c.TLS.Certificates[i].Cert)
 		join(&c.TLS.Certificates[i].Key)

@@ -75,6 +75,7 @@ const (
 	StoreJournal        = "journal not written"                  // error: repair would miss the last changes
 	StoreDirectory      = "directory record not written"         // error
 	DirectoryBroken     = "directory row cannot be read"         // error: its account or name is missing, the others work
+	StoreDamage         = "damage in the log passed over"        // segment, from, to, error: mail that came in there is lost; the file is kept
 	StorePanic          = "store operation panicked"             // panic, stack
 	StoreRebuilt        = "tables rebuilt"                       // reason, before, after: octets
 	SideDamaged         = "side tables set aside"                // file, kept, error: stories, reputation and indexes begin anew; no mail is concerned
@@ -85,6 +86,7 @@ const (
 // The queue and its carriers.
 const (
 	MailTaken      = "mail taken"              // id, from, mailboxes, leaving, size
+	MailUnproven   = "mail not proven"         // connection, author, from, action, reason
 	QueueDone      = "delivered"               // id, number, from, to, status, text, remote, detail, attempt
 	QueueLater     = "delivery deferred"       // the same, due
 	QueueNever     = "delivery failed"         // the same, reported: the sender is told
@@ -120,7 +122,7 @@ const (
 const (
 	BackupBegun   = "backup begun"    // to
 	BackupDone    = "backup done"     // to, generation, segments, copied, written, verified, problems, took
-	BackupFailed  = "backup failed"   // to, error: the older ones are as they were
+	BackupFailed  = "backup failed"   // to, problems, error: the older ones are as they were
 	BackupDropped = "backup removed"  // generation: the settings keep so many
 	BackupEpoch   = "new epoch begun" // the folder was restored or repaired: every mailbox has a new UIDVALIDITY
 )

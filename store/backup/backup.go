@@ -24,7 +24,7 @@ import (
 
 var (
 	// ErrNone: the folder has no backup like that.
-	ErrNone = errors.New("backup: no such backup")
+	ErrNone = errors.New("backup: not found")
 	// ErrBusy: another backup writes into the folder.
 	ErrBusy = errors.New("backup: another backup is running")
 	// ErrKey: the backup is encrypted and none of the keys at hand opens it.
@@ -57,6 +57,7 @@ type Options struct {
 
 	// Accounts names the accounts in a picture of the tables.
 	Accounts func(ctx context.Context, pic *kv.DB) ([]Account, error)
+	Temp     string        // folder on a local disk for the picture of the tables; empty: the system's
 	Settings string        // the settings file, which goes into the backup; empty: none
 	Share    float64       // of the time spent copying, so that mail goes on; 0: all of it
 	Recheck  time.Duration // segments verified longer ago are read again; 0: 30 days

@@ -94,6 +94,7 @@ type Contents struct {
 type Generation struct {
 	Name     string   `json:"name"`
 	Manifest Manifest `json:"manifest"`
+	Temp     string   `json:"-"` // folder on a local disk for the tables while it is open; empty: the system's
 
 	root string // the folder of backups
 	fs   vfs.FS

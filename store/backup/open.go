@@ -45,7 +45,7 @@ func (g *Generation) Open(ctx context.Context, s Secrets) (*Reader, error) {
 
 func (g *Generation) open(ctx context.Context, k *keys) (_ *Reader, err error) {
 	r := &Reader{Generation: g, keys: k}
-	if r.temp, err = os.MkdirTemp("", "posthouse-backup-"); err != nil {
+	if r.temp, err = os.MkdirTemp(g.Temp, "posthouse-backup-"); err != nil {
 		return nil, fmt.Errorf("make a folder for the tables: %w", err)
 	}
 	defer func() {

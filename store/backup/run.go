@@ -50,21 +50,17 @@ func Run(ctx context.Context, o Options) (rep Report, err error) {
 	r.report.Took = o.Now().Sub(began)
 	o.Metrics.note(&r.report, err)
 	if err != nil {
-		o.Logger.ErrorContext(ctx, logx.BackupFailed, "to", o.To, "error", err)
 		return r.report, err
 	}
-	level := o.Logger.InfoContext
-	if r.report.Verified == nil {
-		level = o.Logger.ErrorContext
-	}
-	level(ctx, logx.BackupDone, "to", o.To, "generation", r.report.Generation, "segments", r.report.Segments, "copied", r.report.Copied,
-		"written", r.report.Bytes, "verified", r.report.Verified != nil, "problems", len(r.report.Problems), "took", r.report.Took)
+	o.Logger.InfoContext(ctx, logx.BackupDone, "to", o.To, "generation", r.report.Generation, "segments", r.report.Segments,
+		"copied", r.report.Copied, "written", r.report.Bytes, "verified", r.report.Verified != nil, "problems", len(r.report.Problems),
+		"took", r.report.Took)
 	return r.report, nil
 }
 
 func (r *run) run(ctx context.Context) (err error) {
 	o := r.o
-	uuid := uuidText(o.DB.UUID())
+	uuid := StoreName(o.DB.UUID())
 	r.folder = filepath.Join(o.To, uuid)
 	if err := o.FS.MkdirAll(filepath.Join(r.folder, segmentsDir), 0o700); err != nil {
 		return fmt.Errorf("make the folder of backups: %w", err)
@@ -83,7 +79,7 @@ func (r *run) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.journal.close()) }()
-	if r.temp, err = os.MkdirTemp("", "posthouse-backup-"); err != nil {
+	if r.temp, err = os.MkdirTemp(o.Temp, "posthouse-backup-"); err != nil {
 		return fmt.Errorf("make a folder for the picture of the tables: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(r.temp)) }()
@@ -194,7 +190,7 @@ func (r *run) begin(uuid string) error {
 		}
 		name = fmt.Sprintf("%s-%d", now.Format(nameLayout), n)
 	}
-	r.gen = &Generation{Name: name, root: r.o.To, fs: r.o.FS}
+	r.gen = &Generation{Name: name, Temp: r.o.Temp, root: r.o.To, fs: r.o.FS}
 	r.gen.Manifest = Manifest{Format: formatVersion, Program: r.o.Program, Store: uuid, Taken: now, Sealed: r.keys.sealed()}
 	r.content = Contents{Segments: map[string]uint32{}, Settings: filepath.Base(r.o.Settings)}
 	if r.o.Settings == "" {
@@ -341,7 +337,8 @@ func (r *run) finish() error {
 	return r.journal.done()
 }
 
-func uuidText(u [16]byte) string {
+// StoreName is a house's folder in a folder of backups.
+func StoreName(u [16]byte) string {
 	h := hex.EncodeToString(u[:])
 	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/posthouse-mail/posthouse/smtp/local"
 	"github.com/posthouse-mail/posthouse/smtp/remote"
 	"github.com/posthouse-mail/posthouse/smtp/submission"
+	"github.com/posthouse-mail/posthouse/store/backup"
 	"github.com/posthouse-mail/posthouse/web/admin"
 )
 
@@ -60,6 +61,7 @@ type Daemon struct {
 	remote   *remote.Carrier
 	desk     atomic.Pointer[submission.Desk] // of programs of this machine
 	house    *admin.House
+	backups  *backup.Metrics
 	group    *serve.Group
 	current  current // handlers of new connections
 	fetching *pop3.Sessions
@@ -129,6 +131,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	running.Go(func() { storeErr = d.keepers.store.Run(inner) })
 	running.Go(func() { d.keepers.db.RunCompaction(inner) })
 	running.Go(func() { d.watchSpool(inner) })
+	running.Go(func() { d.runBackups(inner) })
 	running.Go(func() { d.watchQuotas(inner) })
 	running.Go(func() { d.guard.run(inner) })
 	running.Go(func() { tidy(inner) })

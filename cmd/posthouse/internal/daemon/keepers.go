@@ -14,6 +14,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/metrics"
 	"github.com/posthouse-mail/posthouse/smtp/queue"
 	"github.com/posthouse-mail/posthouse/store"
+	"github.com/posthouse-mail/posthouse/store/backup"
 	"github.com/posthouse-mail/posthouse/store/kv"
 	"github.com/posthouse-mail/posthouse/web/admin"
 )
@@ -158,6 +159,8 @@ func (d *Daemon) openKeepers(ctx context.Context) (err error) {
 	}
 	d.opened(d.keepers.db.Close)
 	d.house = d.keepers.house(d.o.Config, d.log)
+	d.backups = backup.NewMetrics(d.metrics)
+	d.setBackup(d.o.Config)
 	d.opened(d.house.Close)
 	return nil
 }

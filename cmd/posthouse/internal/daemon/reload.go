@@ -63,7 +63,7 @@ func (d *Daemon) reloadSettings() (admin.Reloaded, error) {
 	now.Limits.POP3Idle, now.Limits.IMAPIdle = next.Limits.POP3Idle, next.Limits.IMAPIdle
 	now.POP3, now.IMAP = next.POP3, next.IMAP
 	now.Store.KeepDeleted, now.Store.DiskLow, now.Store.DiskStop = next.Store.KeepDeleted, next.Store.DiskLow, next.Store.DiskStop
-	now.Quota = next.Quota
+	now.Quota, now.Backup = next.Quota, next.Backup
 	now.Submission.Trusted = next.Submission.Trusted
 	if d.o.Level != nil {
 		level, err := logx.ParseLevel(now.Log.Level)
@@ -82,6 +82,7 @@ func (d *Daemon) reloadSettings() (admin.Reloaded, error) {
 	d.house.SetDefaultQuota(defaultQuota(&now))
 	d.keepers.store.SetKeep(now.Store.KeepDeleted.Duration)
 	d.keepers.store.SetWarn(now.Quota.Warn)
+	d.setBackup(&now)
 	d.settings.Store(&now)
 	return out, nil
 }
@@ -102,6 +103,16 @@ var liveSettings = map[string]int{
 	"store.keep_deleted":       atOnce,
 	"store.disk_low":           atOnce,
 	"store.disk_stop":          atOnce,
+	"backup.to":                atOnce,
+	"backup.at":                atOnce,
+	"backup.every":             atOnce,
+	"backup.recipients":        atOnce,
+	"backup.passphrase_file":   atOnce,
+	"backup.identity_file":     atOnce,
+	"backup.keep_daily":        atOnce,
+	"backup.keep_weekly":       atOnce,
+	"backup.keep_monthly":      atOnce,
+	"backup.share":             atOnce,
 	"limits.message_size":      newHandlers,
 	"limits.recipients":        newHandlers,
 	"limits.smtp_command_wait": newHandlers,
