@@ -176,6 +176,13 @@ func (s *Store) applyMail(tx *kv.Tx, e kv.Entry, data []byte) error {
 	return m.end()
 }
 
+// asideMail ends what was counted for a part that will never be applied.
+func (s *Store) asideMail(data []byte) {
+	if p, err := parsePart(data); err == nil {
+		s.redeem(p.ticket)
+	}
+}
+
 // applyOrphan gives a message whose account is gone to whoever bounces it.
 func (s *Store) applyOrphan(tx *kv.Tx, e kv.Entry, p *mailPart) error {
 	if s.orphan != nil {

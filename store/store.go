@@ -176,7 +176,7 @@ func New(db *kv.DB, o Options) (*Store, error) {
 	s.bells.init()
 	s.pending.held, s.pending.landed = map[mail.AccountID]Quota{}, map[mail.AccountID]Quota{}
 	s.met = newMetrics(s, o.Metrics)
-	db.Register(partMail, kv.Kind{Apply: s.applyMail})
+	db.Register(partMail, kv.Kind{Apply: s.applyMail, Aside: s.asideMail})
 	db.Refer(tabMail, mailPlaces)
 	s.note()
 	return s, nil

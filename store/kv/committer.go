@@ -30,6 +30,7 @@ type committer struct {
 	wake    chan struct{} // cap 1
 	ended   chan struct{}
 
+	aside     atomic.Int64 // rows of table z
 	unapplied atomic.Int64 // durable records that are not in the tables
 
 	mu       sync.Mutex
@@ -401,11 +402,22 @@ func (c *committer) apply(tx *Tx, b *batch, e *logged) error {
 	}
 	p := tx.pages
 	if e.aside != nil {
+		b.commit = append(b.commit, func() { c.db.setAside(e) })
 		if err := p.put(tableAside, lsnKey(e.LSN), asideValue(e.aside, e.Meta)); err != nil {
 			return fmt.Errorf("%w: %w", errFatal, err)
 		}
 	}
 	return c.db.noteSegments(p, b, e)
+}
+
+// setAside tells the owners of the parts that they will not be applied.
+func (db *DB) setAside(e *logged) {
+	db.committer.aside.Add(1)
+	for part, err := range decodeParts(e.Meta) {
+		if k := db.kinds[part.Kind]; err == nil && k.Aside != nil {
+			k.Aside(part.Data)
+		}
+	}
 }
 
 // applyParts hands the parts to their owners.

@@ -103,6 +103,7 @@ func (db *DB) CopyDay(ctx context.Context) error {
 	}
 	s.floor.Store(uint64(applied))
 	s.at = time.Now()
+	s.made.Store(true)
 	db.o.Logger.Info(logx.StoreDay, "octets", size, "applied", applied.String(), "seconds", time.Since(begin).Seconds())
 	return nil
 }

@@ -376,7 +376,8 @@ func (j *journal) unmark(dir string) {
 
 // signOff is the last note of a run that ended well and wrote something: with it repair knows that no commit is missing.
 func (db *DB) signOff(well bool) {
-	if well && db.log.Wrote() && !db.repairing {
+	if well && (db.log.Wrote() || db.scribe.made.Load()) && !db.repairing {
+		db.scribe.last()
 		head := binary.AppendUvarint(nil, db.journal.seq)
 		db.log.Note(blob.Journal, appendBytes([]byte{frameClose}, head))
 	}

@@ -147,7 +147,7 @@ func TestDirectory(t *testing.T) {
 	if _, err := db.Keep(t.Context(), body(t, db, nil, []byte("x"))); err != nil {
 		t.Fatal(err)
 	}
-	if err := db.scribe.outline(t.Context()); err != nil {
+	if err := db.scribe.outline(t.Context(), 1<<20); err != nil {
 		t.Fatal(err)
 	}
 	uuid := db.UUID()

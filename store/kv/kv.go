@@ -63,6 +63,8 @@ type Options struct {
 
 	Migrations []Migration // of tests; nil: the program's own
 
+	AcceptDamage bool // Start goes past parts of the log that cannot be read, and tells of them (Damage)
+
 	DayEvery time.Duration // the tables are copied to meta.db.day this often; 24 h, negative: never
 
 	CompactEvery time.Duration // RunCompaction looks for dead mail this often; 15 min
@@ -87,6 +89,7 @@ type DB struct {
 	known     map[uint32]bool // segments in table g; the committer's after Start
 	journal   *journal
 	scribe    *scribe
+	damage    *Damage
 	repairing bool // Repair works on a copy of the tables; the log is not written
 	uuid      [16]byte
 	secret    [32]byte
@@ -127,6 +130,7 @@ type Entry struct {
 // Kind is how an owner applies its parts. Apply must not fail for anything but a broken table.
 type Kind struct {
 	Apply func(tx *Tx, e Entry, data []byte) error
+	Aside func(data []byte) // told, after the commit, that the record of a part was set aside; may be nil
 }
 
 // Register names the owner of a part kind; before Start. Registering a kind twice is a bug and panics.

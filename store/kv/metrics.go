@@ -50,6 +50,9 @@ func (db *DB) gauges() {
 	m.GaugeFunc("store_backlog_records", "Durable records that are not in the tables yet.", func() float64 {
 		return float64(db.committer.unapplied.Load())
 	})
+	m.GaugeFunc("store_set_aside_records", "Records that were set aside and are there still: mail that was accepted and is in no mailbox.", func() float64 {
+		return float64(db.committer.aside.Load())
+	})
 	m.GaugeFunc("store_tables_written_bytes", "Octets that the commits have written since the start.", func() float64 {
 		octets, _ := db.engine.written()
 		return float64(octets)

@@ -218,6 +218,9 @@ func (db *DB) settings() (key [32]byte, err error) {
 			return db.tooNew(id.version)
 		}
 		db.uuid, db.secret, key, db.committer.lag.applied = id.uuid, id.secret, id.key, id.applied
+		for range (&Tx{pages: p}).Scan(tableAside, nil, nil) {
+			db.committer.aside.Add(1)
+		}
 		db.journal.seq = number(p.get(tableSettings, []byte(keyJournal)))
 		for k := range (&Tx{pages: p}).Scan(tableSegments, nil, nil) {
 			if len(k) == 4 {
@@ -310,6 +313,13 @@ func (db *DB) replay(ctx context.Context) error {
 	})
 	if err == nil {
 		err = apply()
+	}
+	if errors.Is(err, ErrDamaged) && db.o.AcceptDamage {
+		if err = apply(); err == nil {
+			err = db.acceptDamage(ctx)
+		}
+	} else if errors.Is(err, ErrDamaged) {
+		err = fmt.Errorf("%w; to start without what cannot be read: posthouse serve --accept-damage", err)
 	}
 	if err != nil {
 		return fmt.Errorf("replay the log: %w", err)

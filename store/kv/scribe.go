@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -31,6 +32,7 @@ func (db *DB) Outline(o Outline) {
 
 const (
 	outlineShare = 64               // a directory record takes at most this part of the log
+	outlineSmall = 64 << 10         // octets of one that a short run writes too
 	firstDay     = 10 * time.Minute // a folder without a copy of the tables gets one this long after the start
 	dayRetry     = time.Hour        // after a copy that could not be made
 )
@@ -46,6 +48,7 @@ type scribe struct {
 	outlines []Outline
 
 	begun atomic.Bool   // a log segment was begun since the last directory record
+	made  atomic.Bool   // this run has copied the tables
 	gap   atomic.Bool   // journal records were lost: only a copy of the tables helps
 	floor atomic.Uint64 // applied in meta.db.day
 
@@ -105,7 +108,7 @@ func (s *scribe) run() {
 		case <-timer.C:
 		}
 		if s.begun.Swap(false) {
-			if err := s.outline(ctx); err != nil && ctx.Err() == nil {
+			if err := s.outline(ctx, math.MaxInt); err != nil && ctx.Err() == nil {
 				s.db.o.Logger.Warn(logx.StoreDirectory, "error", err)
 			}
 		}
@@ -119,7 +122,7 @@ func (s *scribe) run() {
 }
 
 // outline writes a directory record, unless the last one is too near for its size.
-func (s *scribe) outline(ctx context.Context) error {
+func (s *scribe) outline(ctx context.Context, most int) error {
 	logged := s.db.log.Counts().Bytes
 	if s.size > 0 && logged-s.logged < outlineShare*s.size {
 		s.begun.Store(true) // looked at again with the next segment
@@ -140,9 +143,22 @@ func (s *scribe) outline(ctx context.Context) error {
 	}
 	packed := packer.EncodeAll(octets, nil)
 	packer.Close()
+	if len(packed) > most {
+		return nil
+	}
 	frames(frameDirectory, seq, packed, func(f []byte) bool { return s.db.log.Note(blob.Directory, f) })
 	s.size, s.logged = uint64(len(packed)), logged
 	return nil
+}
+
+// last writes the directory record of a run that was too short for one: without the store key, which stands in it, no segment can be read.
+func (s *scribe) last() {
+	if s.size > 0 {
+		return
+	}
+	if err := s.outline(context.Background(), outlineSmall); err != nil {
+		s.db.o.Logger.Warn(logx.StoreDirectory, "error", err)
+	}
 }
 
 // outlineOf is applied uvarint | number of whole tables u8 and their letters | rows as in a journaled commit.
