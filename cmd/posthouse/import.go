@@ -28,7 +28,7 @@ The exit code is 0 when all was taken, 3 when something was passed over (the sum
 what and why), 1 when it stopped.`,
 		RunE: noSubcommand,
 	}
-	cmd.AddCommand(p.importMaildir(o), p.importMbox(o), p.importEml(o))
+	cmd.AddCommand(p.importMaildir(o), p.importMbox(o), p.importEml(o), p.importIMAP(o), p.importPOP3(o), p.importList(o), p.importStop(o))
 	return cmd
 }
 
