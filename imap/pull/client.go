@@ -22,8 +22,9 @@ type client struct {
 	conn *wire.Conn
 	r    reader
 	caps map[string]bool
-	utf8 bool // mailbox names are UTF-8 (RFC 6855)
-	last int  // number of the last tag
+	utf8 bool                 // mailbox names are UTF-8 (RFC 6855)
+	last int                  // number of the last tag
+	over map[string]*response // commands that ended before those that were sent before them
 
 	exists  uint32 // of the selected mailbox
 	shifted uint32 // EXPUNGEs that came: sequence numbers are up to so many less than they were
@@ -71,7 +72,7 @@ func dial(ctx context.Context, o *Options, alert func(string)) (*client, error) 
 	if err != nil {
 		return nil, err
 	}
-	c := &client{o: o, conn: conn, r: reader{src: conn}, alert: alert}
+	c := &client{o: o, conn: conn, r: reader{src: conn}, alert: alert, over: map[string]*response{}}
 	if err := c.begin(ctx); err != nil {
 		c.close()
 		return nil, err
@@ -323,6 +324,10 @@ func (c *client) wait(tag, command string, on func(*response) error, body func(i
 	if err := c.conn.Flush(); err != nil {
 		return nil, err
 	}
+	if r := c.over[tag]; r != nil {
+		delete(c.over, tag)
+		return c.ended(r, command)
+	}
 	for {
 		r, err := c.r.next(body)
 		if err != nil {
@@ -332,12 +337,14 @@ func (c *client) wait(tag, command string, on func(*response) error, body func(i
 			return nil, err
 		}
 		if r.tag == tag {
-			c.noteCode(r)
-			if r.name != "OK" {
-				word, _, _ := strings.Cut(command, " (")
-				return r, &refusal{command: word, name: r.name, code: r.code, text: r.text}
+			return c.ended(r, command)
+		}
+		if r.tag != "*" && r.tag != "+" { // Dovecot works on several at once
+			if len(c.over) >= ahead {
+				return nil, errLost
 			}
-			return r, nil
+			c.over[r.tag] = r
+			continue
 		}
 		if err := c.note(r); err != nil {
 			return nil, err
@@ -348,6 +355,16 @@ func (c *client) wait(tag, command string, on func(*response) error, body func(i
 			}
 		}
 	}
+}
+
+// ended is what became of a command.
+func (c *client) ended(r *response, command string) (*response, error) {
+	c.noteCode(r)
+	if r.name != "OK" {
+		word, _, _ := strings.Cut(command, " (")
+		return r, &refusal{command: word, name: r.name, code: r.code, text: r.text}
+	}
+	return r, nil
 }
 
 // note takes what may come at any time (RFC 9051 section 7).

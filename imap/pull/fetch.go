@@ -84,18 +84,24 @@ func (f *folder) fetch(ctx context.Context, list []listedMessage) error {
 		x.writer.Discard()
 	}
 	if ctx.Err() != nil {
-		for _, m := range x.batch {
-			m.Arrival.Discard()
-		}
+		x.discard()
 		return err
 	}
 	if e := x.flush(ctx); e != nil { // what came before the connection broke has come
 		return e
 	}
+	x.discard() // what came ahead of others: it is fetched again behind them, so that all keep their uids
 	if err != nil {
 		return err
 	}
 	return x.tellAbsent()
+}
+
+func (x *fetcher) discard() {
+	for _, m := range x.batch {
+		m.Arrival.Discard()
+	}
+	x.batch = nil
 }
 
 // plan parts the messages into commands; one that broke a connection goes alone, and not for ever.
@@ -201,12 +207,7 @@ func (x *fetcher) blame(err error) {
 	if x.writer == nil && !errors.Is(err, errLost) {
 		return
 	}
-	least := uint32(0)
-	for uid := range x.waiting {
-		if least == 0 || uid < least {
-			least = uid
-		}
-	}
+	least := x.least()
 	if least == 0 {
 		return
 	}
@@ -214,6 +215,17 @@ func (x *fetcher) blame(err error) {
 	if errors.Is(err, errLost) && x.f.failures[least] > 1 { // not the network's fault: once more alone was enough
 		x.f.failures[least] = brokenIn
 	}
+}
+
+// least is the first message that has not come; 0: all have.
+func (x *fetcher) least() uint32 {
+	least := uint32(0)
+	for uid := range x.waiting {
+		if least == 0 || uid < least {
+			least = uid
+		}
+	}
+	return least
 }
 
 // text gives the writer of a message's text.
@@ -300,11 +312,20 @@ func (x *fetcher) take(uid uint32, r *response, a *store.Arrival) {
 	x.bytes += a.Size()
 }
 
-// flush brings the batch into the mailbox.
+// flush brings the batch into the mailbox: while uids are kept, as far as no message is missing in between. Servers that work
+// on several commands at once send the messages of the second among those of the first.
 func (x *fetcher) flush(ctx context.Context) error {
 	batch := x.batch
 	x.batch, x.bytes = nil, 0
 	slices.SortFunc(batch, func(a, b pulled) int { return cmp.Compare(a.uid, b.uid) })
+	if least := x.least(); least != 0 && x.f.keep {
+		n, _ := slices.BinarySearchFunc(batch, least, func(p pulled, uid uint32) int { return cmp.Compare(p.uid, uid) })
+		x.batch = slices.Clone(batch[n:])
+		for _, p := range x.batch {
+			x.bytes += p.Arrival.Size()
+		}
+		batch = batch[:n]
+	}
 	batch, err := x.f.number(ctx, batch)
 	if err != nil || len(batch) == 0 {
 		return err

@@ -187,6 +187,21 @@ func TestBrokenConnections(t *testing.T) {
 				return false
 			}
 		}},
+		{"answers the second of two commands first", func(f *fake) {
+			tag, held := "", ""
+			f.hook = func(s *fakeSession, now, command string) bool {
+				switch {
+				case s.folder != f.folders[0] || !strings.Contains(command, "BODY.PEEK[]"):
+					return false
+				case held == "":
+					tag, held = now, command
+					return true
+				}
+				s.answer(now, command)
+				command, held = held, ""
+				return s.answer(tag, command)
+			}
+		}},
 		{"expunges in between", func(f *fake) {
 			done := false
 			f.hook = func(s *fakeSession, tag, command string) bool {
