@@ -188,3 +188,18 @@ func heading(b *Body) (subject, from string) {
 	}
 	return message.DecodeWords(message.HeaderValue(head[:n], "Subject")), message.DecodeWords(message.HeaderValue(head[:n], "From"))
 }
+
+// Holders names the messages whose bodies stand at the places.
+func (s *Store) Holders(ctx context.Context, places []blob.LSN) ([]Problem, error) {
+	c, err := s.checkTables(ctx)
+	if err != nil {
+		return nil, err
+	}
+	x := examiner{s: s, c: c}
+	for _, ref := range c.bodies {
+		if slices.Contains(places, ref.at) {
+			x.tell(ctx, ref, "it cannot be read as a whole")
+		}
+	}
+	return x.found, nil
+}

@@ -24,7 +24,8 @@ const (
 )
 
 func (p *program) serveCommand(o *options) *cobra.Command {
-	return &cobra.Command{
+	var damage bool
+	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the mail server until SIGTERM; SIGHUP reads the settings again",
 		Args:  args(cobra.NoArgs),
@@ -36,13 +37,21 @@ func (p *program) serveCommand(o *options) *cobra.Command {
 			if o.data != "" {
 				return wrongUsage(cmd, errors.New("serve needs a settings file: --config FILE"))
 			}
-			return p.serve(cmd.Context(), c, o.file())
+			return p.serve(cmd.Context(), c, serveOptions{file: o.file(), acceptDamage: damage})
 		},
 	}
+	cmd.Flags().BoolVar(&damage, "accept-damage", false, "start although mail that was accepted cannot be read: it is named in the log, and its files are kept in damaged/")
+	return cmd
+}
+
+// serveOptions is what the command line says.
+type serveOptions struct {
+	file         string // of the settings
+	acceptDamage bool
 }
 
 // serve runs the house of c.
-func (p *program) serve(ctx context.Context, c *config.Config, file string) error {
+func (p *program) serve(ctx context.Context, c *config.Config, o serveOptions) error {
 	p.tuneMemory()
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
@@ -54,7 +63,7 @@ func (p *program) serve(ctx context.Context, c *config.Config, file string) erro
 	}
 	level.Set(l)
 	log := logx.New(p.stderr, logx.Options{Format: c.Log.Format, Level: level, Plain: p.getenv("JOURNAL_STREAM") != ""})
-	d, err := daemon.New(ctx, daemon.Options{Config: c, File: file, Logger: log, Level: level, Version: thisBuild().Version})
+	d, err := daemon.New(ctx, daemon.Options{Config: c, File: o.file, AcceptDamage: o.acceptDamage, Logger: log, Level: level, Version: thisBuild().Version})
 	if err != nil {
 		return err
 	}

@@ -75,6 +75,7 @@ const (
 	StoreJournal        = "journal not written"                  // error: repair would miss the last changes
 	StoreDirectory      = "directory record not written"         // error
 	DirectoryBroken     = "directory row cannot be read"         // error: its account or name is missing, the others work
+	StoreDamaged        = "message is damaged"                   // account, mailbox, uid, place: posthouse check store says more
 	StoreDamage         = "damage in the log passed over"        // segment, from, to, error: mail that came in there is lost; the file is kept
 	StorePanic          = "store operation panicked"             // panic, stack
 	StoreRebuilt        = "tables rebuilt"                       // reason, before, after: octets

@@ -39,6 +39,8 @@ type Options struct {
 	Version string
 	Now     func() time.Time
 
+	AcceptDamage bool // start past parts of the log that cannot be read
+
 	Disk      func() (Disk, error) // of the data folder; nil: the file system says
 	DiskEvery time.Duration        // how often it is looked at; 5 s
 }

@@ -33,6 +33,7 @@ type keeperOptions struct {
 	logger  *slog.Logger
 	metrics *metrics.Set
 	certs   *cert.Keeper
+	damage  bool // start past damage
 }
 
 // openKeepers opens the data folder and replays its log.
@@ -73,7 +74,8 @@ func openKeepers(ctx context.Context, o keeperOptions) (_ *keepers, err error) {
 func tableOptions(o keeperOptions) kv.Options {
 	c := o.config
 	return kv.Options{
-		Dir: c.Data, Logger: o.logger, Metrics: o.metrics, Plain: !c.Store.Compress, SegmentSize: int64(c.Store.SegmentSize),
+		AcceptDamage: o.damage,
+		Dir:          c.Data, Logger: o.logger, Metrics: o.metrics, Plain: !c.Store.Compress, SegmentSize: int64(c.Store.SegmentSize),
 		CompactEvery: c.Store.CompactEvery.Duration, CompactBelow: float64(c.Store.CompactBelow) / 100, CompactShare: float64(c.Store.CompactShare) / 100,
 	}
 }
@@ -121,6 +123,26 @@ func queueOptions(o keeperOptions) queue.Options {
 	return q
 }
 
+// tellDamage says who is hit by damage that this start went past.
+func (d *Daemon) tellDamage(ctx context.Context) error {
+	damage := d.keepers.db.Damage()
+	if damage == nil {
+		return nil
+	}
+	hit, err := d.keepers.store.Holders(ctx, damage.Broken)
+	if err != nil {
+		return fmt.Errorf("look for messages that are damaged: %w", err)
+	}
+	for _, p := range hit {
+		name := fmt.Sprintf("account %d", p.Account)
+		if a, err := d.keepers.directory.Account(ctx, p.Account); err == nil {
+			name = a.Addresses[0].String()
+		}
+		d.log.ErrorContext(ctx, logx.StoreDamaged, "account", name, "mailbox", p.Mailbox, "uid", p.UID, "place", p.Place.String())
+	}
+	return nil
+}
+
 // house is the operator's verbs over the keepers.
 func (k *keepers) house(c *config.Config, logger *slog.Logger) *admin.House {
 	return admin.New(admin.Options{
@@ -153,11 +175,14 @@ func OpenFiles(ctx context.Context, c *config.Config, logger *slog.Logger) (*Fil
 func (f *Files) Close() error { return errors.Join(f.House.Close(), f.db.Close()) }
 
 func (d *Daemon) openKeepers(ctx context.Context) (err error) {
-	d.keepers, err = openKeepers(ctx, keeperOptions{config: d.o.Config, logger: d.log, metrics: d.metrics, certs: d.certs})
+	d.keepers, err = openKeepers(ctx, keeperOptions{config: d.o.Config, logger: d.log, metrics: d.metrics, certs: d.certs, damage: d.o.AcceptDamage})
 	if err != nil {
 		return err
 	}
 	d.opened(d.keepers.db.Close)
+	if err := d.tellDamage(ctx); err != nil {
+		return err
+	}
 	d.house = d.keepers.house(d.o.Config, d.log)
 	d.backups = backup.NewMetrics(d.metrics)
 	d.setBackup(d.o.Config)
