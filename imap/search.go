@@ -3,7 +3,9 @@ package imap
 import (
 	"context"
 	"errors"
+	"io"
 	"slices"
+	"time"
 
 	goimap "github.com/emersion/go-imap/v2"
 
@@ -61,6 +63,7 @@ type searcher struct {
 	byUID  bool
 	modseq bool // the answer tells the highest mod-sequence (RFC 7162 section 3.1.5)
 
+	look    time.Time     // when to see whether the client is there
 	found   []syntax.Span // uids
 	highest store.ModSeq  // of what was found
 	ends    struct{ first, last store.ModSeq }
@@ -90,6 +93,7 @@ func (s *searcher) run(p *searchParser) error {
 	}
 	m := candidate{c: c, ctx: s.ctx}
 	defer m.close()
+	s.look = c.s.now().Add(goneAfter)
 	for page, err := range c.s.store.MessagesSince(s.ctx, c.box.id, ranges, key.since()) {
 		if err != nil {
 			return err
@@ -103,6 +107,26 @@ func (s *searcher) run(p *searchParser) error {
 		if m.err != nil {
 			return m.err
 		}
+		if err := s.listening(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// goneAfter is how long a search goes on for a client that has closed its end: it may have closed one direction only. Afterwards
+// it is asked as often.
+const goneAfter = 5 * time.Second
+
+// listening ends a search whose client has gone: until it writes, nothing else would tell.
+func (s *searcher) listening() error {
+	now := s.c.s.now()
+	if now.Before(s.look) {
+		return nil
+	}
+	s.look = now.Add(goneAfter)
+	if s.c.w.Gone() {
+		return broken{io.EOF}
 	}
 	return nil
 }

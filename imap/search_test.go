@@ -2,12 +2,17 @@ package imap
 
 import (
 	"bytes"
+	"errors"
 	"io"
+	"net"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/posthouse-mail/posthouse/imap/internal/syntax"
+	"github.com/posthouse-mail/posthouse/internal/wire"
 )
 
 // script is a client's command as the decoder reads it.
@@ -52,6 +57,44 @@ func scripted(t testing.TB, command []byte) *conn {
 		return nil
 	}
 	return c
+}
+
+// TestSearchOfNobody: a search that takes long ends when its client has gone, not before.
+func TestSearchOfNobody(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+	c := &conn{s: &Server{now: func() time.Time { return now }}, w: wire.New(server, wire.Options{})}
+	defer c.w.Close()
+	s := searcher{c: c, look: now.Add(goneAfter)}
+	later := func() error {
+		now = now.Add(goneAfter)
+		return s.listening()
+	}
+	if err := errors.Join(later(), later()); err != nil {
+		t.Fatal(err)
+	}
+	client.Close()
+	if err := c.w.WaitReadable(t.Context(), time.Minute); !errors.Is(err, io.EOF) { // the system knows
+		t.Fatal(err)
+	}
+	if err := s.listening(); err != nil {
+		t.Errorf("asked too often: %v", err)
+	}
+	if err := later(); runtime.GOOS == "linux" && !dead(err) {
+		t.Errorf("goes on: %v", err)
+	}
 }
 
 func FuzzSearchKeys(f *testing.F) {
