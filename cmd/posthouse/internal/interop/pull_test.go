@@ -228,7 +228,7 @@ func mbsyncrc(t *testing.T, mail, name string, port int, ca, path string) string
 	if err := os.MkdirAll(mail, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	return write(t, filepath.Dir(mail), name, fmt.Sprintf("IMAPAccount a\nHost localhost\nPort %d\nUser %s\nPass %s\nSSLType IMAPS\nCertificateFile %s\n\nIMAPStore far\nAccount a\n%s"+
+	return write(t, filepath.Dir(mail), name, fmt.Sprintf("FSync no\n\nIMAPAccount a\nHost localhost\nPort %d\nUser %s\nPass %s\nSSLType IMAPS\nCertificateFile %s\n\nIMAPStore far\nAccount a\n%s"+
 		"\nMaildirStore near\nPath %s/\nInbox %s/INBOX\nSubFolders Verbatim\n\nChannel all\nFar :far:\nNear :near:\nPatterns INBOX Arbeit* Leer\nCreate Near\nRemove None\nExpunge None\nSyncState *\nSync Pull\n",
 		port, bob, password, ca, path, mail, mail))
 }
