@@ -143,10 +143,10 @@ func (l *tenancy) check(t *testing.T, db *DB) {
 // TestPowerLossInCompaction cuts the power of tables and log in the middle of commits, those of compaction among them, again and
 // again in the life of one folder.
 func TestPowerLossInCompaction(t *testing.T) {
-	const folders, lives = 12, 10
+	const folders, lives = 8, 10
 	cuts, moved := 0, 0
 	for seed := range uint64(folders) {
-		r := rand.New(rand.NewPCG(seed, 7))
+		r, steps := rand.New(rand.NewPCG(seed, 7)), rand.New(rand.NewPCG(seed, 8)) // of the committer, and of the clients
 		dir := t.TempDir()
 		path := filepath.Join(dir, "meta.db")
 		l, fs := newTenancy(), vfstest.New()
@@ -166,7 +166,7 @@ func TestPowerLossInCompaction(t *testing.T) {
 			db, err := startOffice(o)
 			if err == nil {
 				l.check(t, db)
-				l.run(db, r, fmt.Sprint(n), 24)
+				l.run(db, steps, fmt.Sprint(n), 24)
 				db.Close()
 			} else if next == nil {
 				t.Fatalf("folder %d, life %d: %v", seed, n, err)
