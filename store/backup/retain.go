@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,40 +13,56 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/metrics"
 )
 
-// Retention says which generations stay: the newest of each of the last days, weeks and months that have one. All of the last 24
-// hours stay too, and the newest that is verified. Zero: all stay.
+// Retention says which generations stay: one of each of the last days, weeks and months that have any, the newest of those that are
+// verified, else the newest. All of the last 24 hours stay too, and the newest that is verified. Zero: all stay.
 type Retention struct{ Daily, Weekly, Monthly int }
 
 // keeps picks the names that stay of generations sorted from old to new.
 func (r Retention) keeps(list []*Generation, now time.Time) map[string]bool {
 	keep := map[string]bool{}
-	days, weeks, months := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	last := len(list) - 1
 	verified := false
-	for i := len(list) - 1; i >= 0; i-- {
+	for i := last; i >= 0; i-- {
 		g := list[i]
-		at := g.Manifest.Taken.UTC()
-		year, week := at.ISOWeek()
-		stay := i == len(list)-1 || now.Sub(at) < 24*time.Hour
-		stay = newest(days, at.Format("2006-01-02"), r.Daily) || stay
-		stay = newest(weeks, fmt.Sprint(year, " ", week), r.Weekly) || stay
-		stay = newest(months, at.Format("2006-01"), r.Monthly) || stay
-		if g.Manifest.Verified != nil && !verified {
-			verified, stay = true, true
+		newest := g.Manifest.Verified != nil && !verified
+		verified = verified || newest
+		if newest || i == last || now.Sub(g.Manifest.Taken) < 24*time.Hour || r == (Retention{}) {
+			keep[g.Name] = true
 		}
-		if stay || r == (Retention{}) {
+	}
+	for _, p := range []struct {
+		n  int
+		of func(time.Time) string
+	}{
+		{r.Daily, func(t time.Time) string { return t.Format("2006-01-02") }},
+		{r.Weekly, func(t time.Time) string { year, week := t.ISOWeek(); return fmt.Sprint(year, " ", week) }},
+		{r.Monthly, func(t time.Time) string { return t.Format("2006-01") }},
+	} {
+		for _, g := range best(list, p.n, p.of) {
 			keep[g.Name] = true
 		}
 	}
 	return keep
 }
 
-// newest reports whether this is the first, hence newest, of its period, and one of the last n periods.
-func newest(seen map[string]bool, period string, n int) bool {
-	if seen[period] || len(seen) >= n {
-		return false
+// best gives one generation of each of the last n periods.
+func best(list []*Generation, n int, period func(time.Time) string) []*Generation {
+	var out []*Generation
+	at := ""
+	for _, g := range slices.Backward(list) {
+		p := period(g.Manifest.Taken.UTC())
+		if p != at {
+			if len(out) == n {
+				break
+			}
+			at, out = p, append(out, g)
+			continue
+		}
+		if one := &out[len(out)-1]; (*one).Manifest.Verified == nil && g.Manifest.Verified != nil {
+			*one = g
+		}
 	}
-	seen[period] = true
-	return true
+	return out
 }
 
 // retain removes generations that do not stay, and then the segments that none of the others names.
