@@ -47,7 +47,7 @@ func (c *conn) open(ctx context.Context, r *request, readOnly bool) error {
 	}
 	c.box = &mailbox{id: m.ID, readOnly: readOnly, giving: bin && !examined, validity: st.UIDValidity, modseq: st.HighestModSeq, next: st.UIDNext, exists: st.Exists}
 	c.box.setKeywords(keywords)
-	if first := c.s.sessions.claimRecent(m.ID, st.UIDNext, !readOnly); first < st.UIDNext {
+	if first := c.firstRecent(m.ID, st, !readOnly); first < st.UIDNext {
 		c.box.recent = []syntax.Span{{First: first, Last: st.UIDNext - 1}}
 	}
 	c.state = selected

@@ -108,13 +108,21 @@ func (c *conn) writeNew(ch store.Changes) {
 		return
 	}
 	c.writeCount(b.exists, " EXISTS\r\n")
-	first := max(c.s.sessions.claimRecent(b.id, ch.State.UIDNext, !b.readOnly), b.next)
+	first := max(c.firstRecent(b.id, ch.State, !b.readOnly), b.next)
 	if first < ch.State.UIDNext {
 		b.recent = syntax.Merge(append(b.recent, syntax.Span{First: first, Last: ch.State.UIDNext - 1}))
 	}
 	if !c.enabled.rev2 {
 		c.writeCount(b.recentCount(), " RECENT\r\n")
 	}
+}
+
+// firstRecent is the first uid that is \Recent in this session; what was expunged is nobody's new mail.
+func (c *conn) firstRecent(id store.MailboxID, st store.State, take bool) store.UID {
+	if st.Bin {
+		return st.UIDNext
+	}
+	return c.s.sessions.claimRecent(id, st.UIDNext, take)
 }
 
 // recentCount is how many of the view are \Recent.

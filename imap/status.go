@@ -76,7 +76,7 @@ func (c *conn) statusValue(m store.Mailbox, st store.State, item string) uint64 
 	case "MESSAGES":
 		return uint64(st.Exists)
 	case "RECENT":
-		return uint64(min(st.UIDNext-c.s.sessions.claimRecent(m.ID, st.UIDNext, false), st.Exists))
+		return uint64(min(st.UIDNext-c.firstRecent(m.ID, st, false), st.Exists))
 	case "UIDNEXT":
 		return uint64(st.UIDNext)
 	case "UIDVALIDITY":
@@ -89,6 +89,9 @@ func (c *conn) statusValue(m store.Mailbox, st store.State, item string) uint64 
 		return st.Bytes
 	case "HIGHESTMODSEQ":
 		return max(st.HighestModSeq, 1)
+	}
+	if st.Bin {
+		return 0 // RFC 7889 section 5: nothing can be appended
 	}
 	return uint64(c.s.o.MaxMessage)
 }

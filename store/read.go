@@ -43,7 +43,7 @@ func (s *Store) State(ctx context.Context, id MailboxID) (State, error) {
 func publicState(tx *kv.Tx, id MailboxID, st *state) State {
 	out := State{
 		UIDValidity: st.uidValidity, UIDNext: st.uidNext, HighestModSeq: st.highest,
-		Exists: st.exists, Unseen: st.unseen, Deleted: st.deleted, Bytes: st.bytes,
+		Exists: st.exists, Unseen: st.unseen, Deleted: st.deleted, Bytes: st.bytes, Bin: st.bin,
 	}
 	if st.unseen == 0 || st.firstUnseen == 0 {
 		return out

@@ -92,7 +92,8 @@ type State struct {
 	Unseen        uint32
 	Deleted       uint32 // messages with Deleted set
 	Bytes         uint64
-	FirstUnseen   UID // 0: none; a hint that is exact when asked through State
+	FirstUnseen   UID  // 0: none; a hint that is exact when asked through State
+	Bin           bool // it is what the account has expunged (Store.Bin)
 }
 
 // Mailbox is one mailbox of an account. ID 0 with Subscribed: a subscription whose mailbox is gone.
