@@ -91,7 +91,7 @@ func (s *searcher) run(p *searchParser) error {
 	if len(ranges) == 0 {
 		return nil
 	}
-	m := candidate{c: c, ctx: s.ctx}
+	m := candidate{c: c, ctx: s.ctx, heads: key.cost < costBody}
 	defer m.close()
 	s.look = c.s.now().Add(goneAfter)
 	for page, err := range c.s.store.MessagesSince(s.ctx, c.box.id, ranges, key.since()) {

@@ -22,6 +22,7 @@ type candidate struct {
 	ctx context.Context
 	row *store.Message
 
+	heads  bool // no key looks into the text
 	body   *store.Body
 	root   *message.Part
 	header []byte
@@ -55,7 +56,11 @@ func (m *candidate) load() bool {
 	}
 	var err error
 	if m.body == nil {
-		m.body, err = m.c.s.store.Open(m.ctx, *m.row)
+		open := m.c.s.store.Open
+		if m.heads {
+			open = m.c.s.store.OpenHead
+		}
+		m.body, err = open(m.ctx, *m.row)
 	}
 	if err == nil {
 		m.root, err = m.body.Root()
