@@ -47,8 +47,8 @@ func FuzzModel(f *testing.F) {
 	}
 	f.Add([]byte{0, 0, 0, 0, 10, 0, 11, 2, 0, 0, 1, 1})
 	f.Fuzz(func(t *testing.T, script []byte) {
-		// in memory, so without another start, and quick
-		runModel(t, script[:min(len(script), 1000)], kv.Options{Pace: 1, Memory: true, FS: vfstest.New()})
+		// in memory, so that it is quick; closed or killed, and opened again, between the steps
+		runModel(t, script[:min(len(script), 1000)], kv.Options{Pace: 1, Memory: true, FS: vfstest.New(), Tables: new(kv.MemoryTables), SegmentSize: 16 << 10})
 	})
 }
 
@@ -119,8 +119,10 @@ func runModel(t *testing.T, script []byte, o kv.Options) {
 			continue
 		}
 		switch n := m.n(8); {
-		case n == 0 && !o.Memory:
+		case n == 0 && (!o.Memory || o.Tables != nil):
 			m.h.Reopen()
+		case n == 3 && o.Tables != nil:
+			m.h.Kill()
 		case n == 1 || n == 2:
 			m.h.Compact()
 		}

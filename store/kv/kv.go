@@ -52,7 +52,8 @@ type Options struct {
 	Plain   bool // store bodies without compression
 
 	FS     vfs.FS // of the log; nil: the operating system's. The tables stand in a real folder unless Memory says otherwise
-	Memory bool   // tables in memory, for tests: they are gone with the DB, so FS must be a fresh one
+	Memory bool   // tables in memory, for tests: they are gone with the DB, so FS must be a fresh one, unless Tables keeps them
+	Tables *MemoryTables
 
 	Pace        time.Duration // acknowledged deliveries wait this long for company before they are applied; 20 ms
 	Backlog     int64         // octets of records that may be logged and not applied; 8 MB

@@ -20,6 +20,25 @@ func newMemory() *memory {
 	return &memory{seed: maphash.MakeSeed(), tables: map[Table]*node{}}
 }
 
+// MemoryTables are tables in memory that outlive their DB, for tests that open it again. The zero value is empty.
+type MemoryTables struct{ is *memory }
+
+// open gives the tables to the next DB.
+func (t *MemoryTables) open() *memory {
+	if t.is == nil {
+		t.is = newMemory()
+	}
+	t.is = t.Copy().is
+	return t.is
+}
+
+// Copy is the tables as the last commit left them: what a killed process leaves behind.
+func (t *MemoryTables) Copy() *MemoryTables {
+	t.is.mu.Lock()
+	defer t.is.mu.Unlock()
+	return &MemoryTables{&memory{seed: t.is.seed, tables: t.is.tables}}
+}
+
 // node is never changed once it is made.
 type node struct {
 	key, value  []byte

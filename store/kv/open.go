@@ -121,6 +121,9 @@ func (db *DB) open(ctx context.Context) error {
 		FS: o.FS, Dir: segDir, UUID: db.uuid, Key: key, Metrics: o.Metrics, Plain: o.Plain,
 		SegmentSize: o.SegmentSize, Floor: max(o.Reserve, 0),
 		Admit: db.committer.admit, Logged: db.committer.logged, Began: db.scribe.began,
+		Damaged: func(place blob.LSN, err error) {
+			o.Logger.Error(logx.StoreBody, "segment", fmt.Sprintf("%08x", place.Segment()), "offset", place.Offset(), "error", err)
+		},
 		Abandoned: func(durable blob.LSN, err error) {
 			db.scribe.lost()
 			o.Logger.Error(logx.StoreAbandoned, "segment", durable.Segment(), "durable", durable.Offset(), "error", err)
@@ -157,6 +160,9 @@ func (db *DB) probe() error {
 func (db *DB) openTables(segDir string) error {
 	if db.o.Memory {
 		db.engine = newMemory()
+		if db.o.Tables != nil {
+			db.engine = db.o.Tables.open()
+		}
 		return db.wrapEngine()
 	}
 	path := filepath.Join(db.o.Dir, "meta.db")

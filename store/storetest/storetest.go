@@ -12,6 +12,7 @@ import (
 
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/internal/metrics"
+	"github.com/posthouse-mail/posthouse/internal/vfs/vfstest"
 	"github.com/posthouse-mail/posthouse/store"
 	"github.com/posthouse-mail/posthouse/store/kv"
 )
@@ -71,6 +72,18 @@ func Start(t testing.TB, o Options) *House {
 func (h *House) Reopen() {
 	h.t.Helper()
 	h.Close()
+	h.open()
+}
+
+// Kill leaves the store as kill -9 does and opens it again. It needs kv.Options with FS of vfstest and with Tables.
+func (h *House) Kill() {
+	h.t.Helper()
+	disk := h.o.KV.FS.(*vfstest.FS).Kill()
+	tables := h.o.KV.Tables.Copy()
+	h.stop()
+	h.done.Wait()
+	_ = h.DB.Close() // it has no disk any more
+	h.o.KV.FS, h.o.KV.Tables = disk, tables
 	h.open()
 }
 
