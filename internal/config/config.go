@@ -264,7 +264,7 @@ func Default() *Config {
 		IMAP:    IMAP{RecentlyDeleted: true},
 		Route:   Route{Across: AcrossDirect},
 		Auth:    Auth{Separator: "+"},
-		Checks:  Checks{DMARC: DMARCEnforce},
+		Checks:  Checks{DMARC: DMARCEnforce, TrustedSealers: []Domain{}},
 		Log:     Log{Format: "text", Level: "info"},
 		Metrics: Metrics{Listen: []Address{{"127.0.0.1:9025"}}},
 	}

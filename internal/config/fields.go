@@ -38,6 +38,7 @@ func sections() map[string]string {
 		"auth":                 "Users and passwords",
 		"imap":                 "IMAP",
 		"pop3":                 "POP3",
+		"checks":               "Where mail from outside comes from: SPF, DKIM, ARC, DMARC",
 		"log":                  "The log on stderr",
 		"metrics":              "/metrics for Prometheus, /healthz and /readyz",
 	}

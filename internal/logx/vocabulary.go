@@ -74,6 +74,7 @@ const (
 	StoreDay            = "daily copy of the tables"             // octets, applied, seconds; or error: it was not made
 	StoreJournal        = "journal not written"                  // error: repair would miss the last changes
 	StoreDirectory      = "directory record not written"         // error
+	StoreBody           = "stored message does not read back"    // segment, offset, error: posthouse check store --deep names it
 	DirectoryBroken     = "directory row cannot be read"         // error: its account or name is missing, the others work
 	StoreDamaged        = "message is damaged"                   // account, mailbox, uid, place: posthouse check store says more
 	StoreDamage         = "damage in the log passed over"        // segment, from, to, error: mail that came in there is lost; the file is kept

@@ -1,6 +1,7 @@
 package inbound
 
 import (
+	"bytes"
 	"io"
 	"strings"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/message"
 	"github.com/posthouse-mail/posthouse/smtp"
 	"github.com/posthouse-mail/posthouse/smtp/local"
+	"github.com/posthouse-mail/posthouse/smtp/mailauth"
 	"github.com/posthouse-mail/posthouse/store"
 )
 
@@ -29,9 +31,20 @@ func (s *session) receive(r io.Reader, id string) (*store.Arrival, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.head.Reset(w, func(header []byte) error { return s.begin(w, id, header) })
+	in := &intake{Writer: w, check: s.check()}
+	if in.check != nil {
+		defer in.check.Discard()
+	}
+	s.head.Reset(in, func(header []byte) error { return s.begin(in, id, header) })
 	if _, err = io.Copy(&s.head, r); err == nil {
 		err = s.head.Close()
+	}
+	var front []byte
+	if err == nil {
+		front, err = s.front(in.check)
+	}
+	if err == nil {
+		err = w.Prepend(front)
 	}
 	if err != nil {
 		w.Discard()
@@ -41,25 +54,41 @@ func (s *session) receive(r io.Reader, id string) (*store.Arrival, error) {
 }
 
 // begin writes the trace and the header as it came (RFC 5321 section 4.4), unless the message goes round in circles.
-func (s *session) begin(w io.Writer, id string, header []byte) error {
+func (s *session) begin(in *intake, id string, header []byte) error {
 	if err := s.loop(header); err != nil {
 		return err
 	}
-	b := make([]byte, 0, 512+len(header))
-	b = append(b, "Return-Path: <"...)
-	b = append(b, s.Envelope.From.String()...)
-	b = append(b, ">\r\n"...)
+	if in.check != nil {
+		in.check.Header(bytes.Clone(header))
+		header = s.withoutForged(header)
+	}
 	t := smtp.Trace{Peer: s.peer, Hostname: s.d.o.Hostname, ID: id, UTF8: s.Envelope.UTF8, Time: s.d.o.Now()}
 	if len(s.To) == 1 { // with more, the line would tell one recipient of the others
 		t.For = s.To[0].Address.String()
-		b = append(b, "Delivered-To: "...)
-		b = append(b, t.For...)
-		b = append(b, "\r\n"...)
 	}
 	// The empty line is written even where the message had none, so that no line of its body is read as a field of ours.
-	b = append(append(t.Append(b), smtp.WithoutMboxLine(header)...), "\r\n"...)
-	_, err := w.Write(b)
+	b := append(append(t.Append(make([]byte, 0, 512+len(header))), smtp.WithoutMboxLine(header)...), "\r\n"...)
+	_, err := in.Write(b)
+	in.body = true
 	return err
+}
+
+// front is what stands before all else: Return-Path, and what is known only when the message has come whole.
+func (s *session) front(k *mailauth.Check) ([]byte, error) {
+	results, err := s.results(k)
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, 0, 512+len(results))
+	b = append(b, "Return-Path: <"...)
+	b = append(b, s.Envelope.From.String()...)
+	b = append(b, ">\r\n"...)
+	if len(s.To) == 1 {
+		b = append(b, "Delivered-To: "...)
+		b = append(b, s.To[0].Address.String()...)
+		b = append(b, "\r\n"...)
+	}
+	return append(b, results...), nil
 }
 
 // loop refuses what has come by too often, or has been delivered to this very address before (RFC 5321 section 6.3).

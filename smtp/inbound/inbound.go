@@ -1,7 +1,8 @@
 // Package inbound is the desk of port 25 and of LMTP: mail from strangers for the
 // domains of this house, and for no other under any spelling.
 //
-// Desk makes a session for each EHLO; recipients are judged in rcpt.go, messages in data.go.
+// Desk makes a session for each EHLO; recipients are judged in rcpt.go, messages in data.go,
+// where they come from in checks.go.
 package inbound
 
 import (
@@ -15,6 +16,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/metrics"
 	"github.com/posthouse-mail/posthouse/smtp"
 	"github.com/posthouse-mail/posthouse/smtp/local"
+	"github.com/posthouse-mail/posthouse/smtp/mailauth"
 	"github.com/posthouse-mail/posthouse/smtp/queue"
 	"github.com/posthouse-mail/posthouse/store"
 )
@@ -29,12 +31,17 @@ type Options struct {
 	Store     *store.Store
 	Queue     *queue.Queue
 	Local     *local.Carrier
-	MaxSize   int64 // reserved for a message whose size was not announced; as in smtp.Options
-	MaxHops   int   // Received fields before a message is a loop; 100 (RFC 5321 section 6.3)
+	Checks    *mailauth.Checker // where mail comes from; nil: nobody asks
+	Policy    Policy            // what becomes of mail that is not proven; Enforce when empty
+	MaxSize   int64             // reserved for a message whose size was not announced; as in smtp.Options
+	MaxHops   int               // Received fields before a message is a loop; 100 (RFC 5321 section 6.3)
 }
 
 // Desk is a smtp.Desk.
-type Desk struct{ o Options }
+type Desk struct {
+	o     Options
+	count counters
+}
 
 // New returns a Desk.
 func New(o Options) *Desk {
@@ -50,7 +57,10 @@ func New(o Options) *Desk {
 	if o.MaxHops <= 0 {
 		o.MaxHops = 100
 	}
-	return &Desk{o: o}
+	if o.Policy == "" {
+		o.Policy = Enforce
+	}
+	return &Desk{o: o, count: newCounters(o.Metrics)}
 }
 
 // NewSession is called at each EHLO, HELO and LHLO.

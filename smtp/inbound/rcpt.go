@@ -19,7 +19,7 @@ func (s *session) Rcpt(to string, o *gosmtp.RcptOptions) error {
 	if err != nil {
 		return err
 	}
-	r.Address = s.postmaster(r.Address)
+	r.Address = s.atUs(r.Address)
 	route, err := s.d.o.Local.Resolve(s.ctx, r.Address)
 	if errors.Is(err, auth.ErrNotLocal) {
 		return smtp.Refuse(550, gosmtp.EnhancedCode{5, 7, 1}, "This server does not relay for "+r.Address.String())
@@ -30,8 +30,8 @@ func (s *session) Rcpt(to string, o *gosmtp.RcptOptions) error {
 	return s.Add(s.ctx, local.Recipient{Recipient: r, Route: route})
 }
 
-// postmaster reads postmaster@[our address] as <Postmaster>, which always arrives (RFC 5321 section 4.5.1).
-func (s *session) postmaster(a mail.Address) mail.Address {
+// atUs reads postmaster@[our address] as <Postmaster>, which always arrives (RFC 5321 section 4.5.1).
+func (s *session) atUs(a mail.Address) mail.Address {
 	literal, ok := strings.CutPrefix(string(a.Domain), "[")
 	if !ok || !strings.EqualFold(a.Local, "postmaster") || !s.peer.Local.IsValid() {
 		return a
@@ -41,4 +41,9 @@ func (s *session) postmaster(a mail.Address) mail.Address {
 		return mail.Address{Local: a.Local}
 	}
 	return a
+}
+
+// postmaster reports an address that every domain has for its troubles.
+func postmaster(a mail.Address) bool {
+	return strings.EqualFold(a.Local, "postmaster") || strings.EqualFold(a.Local, "abuse")
 }

@@ -63,6 +63,7 @@ type Message struct {
 	Envelope mail.Envelope // without its recipients
 	To       []Recipient
 	Arrival  *store.Arrival
+	Junk     bool // into the mailbox for junk
 }
 
 // Deliver logs the message once, for all mailboxes and all entries of the queue, and returns after the one fdatasync: the 250 may
@@ -75,7 +76,11 @@ func (c *Carrier) Deliver(ctx context.Context, m Message) (blob.LSN, error) {
 	for _, to := range m.To {
 		for _, d := range to.Route.Local {
 			if !slices.ContainsFunc(boxes, func(b store.Delivery) bool { return b.Account == d.Account }) {
-				boxes = append(boxes, store.Delivery{Account: d.Account, Mailbox: inbox, Received: now})
+				box := store.Delivery{Account: d.Account, Mailbox: inbox, Received: now}
+				if m.Junk {
+					box.Mailbox, box.Flags = c.junk(ctx, d.Account), store.Junk
+				}
+				boxes = append(boxes, box)
 			}
 		}
 		if h := handoff(to.Route); h != queue.Passed {
@@ -106,6 +111,17 @@ func (c *Carrier) Deliver(ctx context.Context, m Message) (blob.LSN, error) {
 	}
 	c.log.InfoContext(ctx, logx.MailTaken, "id", m.ID, "from", m.Envelope.From.String(), "mailboxes", len(boxes), "leaving", len(out.Recipients), "size", size)
 	return lsn, nil
+}
+
+// junk is the account's mailbox for junk (RFC 6154), INBOX when it has none.
+func (c *Carrier) junk(ctx context.Context, id mail.AccountID) string {
+	boxes, err := c.o.Store.Mailboxes(ctx, id)
+	for _, b := range boxes {
+		if err == nil && b.ID != 0 && b.Use&store.UseJunk != 0 {
+			return b.Name
+		}
+	}
+	return inbox
 }
 
 // leaving lists who gets the message through the queue. The sender's wishes for reports go along with a recipient of a stranger's

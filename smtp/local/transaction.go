@@ -21,6 +21,7 @@ type Transaction struct {
 	Envelope mail.Envelope // without recipients
 	Size     int64         // as announced; 0: not
 	To       []Recipient
+	Junk     bool // the desk found that it belongs there
 
 	carrier *Carrier
 	max     int64
@@ -56,7 +57,7 @@ func (t *Transaction) Reset() {
 		h.quota.Release()
 	}
 	t.held, t.To = t.held[:0], t.To[:0]
-	t.Envelope, t.Size = mail.Envelope{}, 0
+	t.Envelope, t.Size, t.Junk = mail.Envelope{}, 0, false
 }
 
 // Logout ends the session.
@@ -170,7 +171,7 @@ func (t *Transaction) Deliver(ctx context.Context, id string, a *store.Arrival) 
 		a.Discard()
 		return err
 	}
-	if _, err := t.carrier.Deliver(ctx, Message{ID: id, Envelope: t.Envelope, To: t.To, Arrival: a}); err != nil {
+	if _, err := t.carrier.Deliver(ctx, Message{ID: id, Envelope: t.Envelope, To: t.To, Arrival: a, Junk: t.Junk}); err != nil {
 		return FullDisk(err)
 	}
 	t.receipt = "queued as " + id

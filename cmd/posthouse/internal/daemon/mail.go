@@ -19,6 +19,7 @@ import (
 	"github.com/posthouse-mail/posthouse/smtp"
 	"github.com/posthouse-mail/posthouse/smtp/inbound"
 	"github.com/posthouse-mail/posthouse/smtp/local"
+	"github.com/posthouse-mail/posthouse/smtp/mailauth"
 	"github.com/posthouse-mail/posthouse/smtp/remote"
 	"github.com/posthouse-mail/posthouse/smtp/submission"
 	"github.com/posthouse-mail/posthouse/web/admin"
@@ -106,6 +107,7 @@ func (d *Daemon) mailHandlers(c *config.Config, h handlers) error {
 	strangers := inbound.New(inbound.Options{
 		Logger: d.log, Metrics: d.metrics, Hostname: c.Hostname, Directory: d.keepers.directory, Store: d.keepers.store,
 		Queue: d.keepers.queue, Local: d.local, MaxSize: int64(c.Limits.MessageSize),
+		Checks: d.checks(c), Policy: inbound.Policy(c.Checks.DMARC),
 	})
 	users := d.submissionDesk(c)
 	d.desk.Store(users)
@@ -128,6 +130,18 @@ func (d *Daemon) mailHandlers(c *config.Config, h handlers) error {
 	server := smtp.NewServer(submissions)
 	h[serviceSubmission], h[serviceSubmissions] = server.Handle, server.Handle
 	return nil
+}
+
+// checks is who asks where mail from outside comes from; nil: nobody.
+func (d *Daemon) checks(c *config.Config) *mailauth.Checker {
+	if c.Checks.DMARC == config.DMARCOff {
+		return nil
+	}
+	trusted := map[string]bool{}
+	for _, s := range c.Checks.TrustedSealers {
+		trusted[s.String()] = true
+	}
+	return mailauth.New(mailauth.Options{Resolver: d.resolver, Hostname: c.Hostname, Trusted: func(domain string) bool { return trusted[domain] }})
 }
 
 func (d *Daemon) submissionDesk(c *config.Config) *submission.Desk {

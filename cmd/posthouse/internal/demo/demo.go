@@ -143,6 +143,8 @@ func serveNames() (*dns.Server, error) {
 	zone, err := dns.NewZone(
 		alpha+". MX 10 mail."+alpha+".", "mail."+alpha+". A 127.0.0.1",
 		beta+". MX 10 mail."+beta+".", "mail."+beta+". A 127.0.0.1",
+		alpha+`. TXT "v=spf1 mx -all"`, "_dmarc."+alpha+`. TXT "v=DMARC1; p=reject"`,
+		beta+`. TXT "v=spf1 mx -all"`, "_dmarc."+beta+`. TXT "v=DMARC1; p=reject"`,
 	)
 	if err != nil {
 		return nil, err

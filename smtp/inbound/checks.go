@@ -1,0 +1,101 @@
+package inbound
+
+import (
+	gosmtp "github.com/emersion/go-smtp"
+
+	"github.com/posthouse-mail/posthouse/internal/logx"
+	"github.com/posthouse-mail/posthouse/internal/message"
+	"github.com/posthouse-mail/posthouse/smtp"
+	"github.com/posthouse-mail/posthouse/smtp/mailauth"
+	"github.com/posthouse-mail/posthouse/store"
+)
+
+// Policy is what is done when a domain asks to refuse or to set aside mail that is not proven to be its own (DMARC).
+type Policy string
+
+const (
+	Enforce    Policy = "enforce"    // as the domain asks
+	Quarantine Policy = "quarantine" // it goes to Junk, never refused
+	Note       Policy = "note"       // the header says so, and nothing else happens
+)
+
+// intake is where a message goes: into the store, and its body through the checks.
+type intake struct {
+	*store.Writer
+	check *mailauth.Check // nil: nobody checks
+	body  bool
+}
+
+func (w *intake) Write(p []byte) (int, error) {
+	if w.body && w.check != nil {
+		w.check.Write(p)
+	}
+	return w.Writer.Write(p)
+}
+
+// check starts the checks of a message. Nothing is known of where mail comes from that another program hands over (LMTP).
+func (s *session) check() *mailauth.Check {
+	if s.d.o.Checks == nil || s.peer.LMTP {
+		return nil
+	}
+	return s.d.o.Checks.Begin(s.ctx, mailauth.Session{Remote: s.peer.Remote.Addr(), Hello: s.peer.Hello, From: s.Envelope.From})
+}
+
+// withoutForged drops results that claim to be ours (RFC 8601 section 5).
+func (s *session) withoutForged(header []byte) []byte {
+	kept := make([]byte, 0, len(header))
+	for f := range message.Fields(header) {
+		if !mailauth.Ours(f, s.d.o.Hostname) {
+			kept = append(kept, f.Raw...)
+		}
+	}
+	return kept
+}
+
+// results ends the checks: the field that tells of them, and whether the message is taken, and where to.
+func (s *session) results(k *mailauth.Check) ([]byte, error) {
+	if k == nil {
+		return nil, nil
+	}
+	r := k.Finish()
+	s.d.count.report(&r)
+	if err := s.obey(&r); err != nil {
+		return nil, err
+	}
+	return r.Field(s.d.o.Hostname), nil
+}
+
+// obey does what the author's domain asks for mail that is not proven (RFC 7489 section 6.7). What a trusted list or forwarder has
+// found proven before it changed the message is let through (RFC 8617 section 7.2.1), and a postmaster hears everything.
+func (s *session) obey(r *mailauth.Report) error {
+	d := r.DMARC
+	if s.d.o.Policy == Note || s.d.o.Checks.Vouched(*r) {
+		return nil
+	}
+	log := func(action string) {
+		s.d.o.Logger.InfoContext(s.ctx, logx.MailUnproven, "connection", s.peer.ID, "author", d.Domain, "from", s.Envelope.From.String(), "action", action, "reason", d.Reason)
+	}
+	enforced := s.d.o.Policy == Enforce && !s.forPostmaster()
+	switch {
+	case d.Result == mailauth.TempError && d.Policy != "" && d.Policy != mailauth.PolicyNone && enforced:
+		log("later")
+		return smtp.Refuse(451, gosmtp.EnhancedCode{4, 7, 5}, "Cannot find out now whether this mail is from "+d.Domain+" ("+d.Reason+"), try again later")
+	case d.Disposition == mailauth.PolicyReject && enforced:
+		log("refused")
+		return smtp.Refuse(550, gosmtp.EnhancedCode{5, 7, 1}, d.Domain+" asks to refuse mail that is not proven to be its own (DMARC): "+d.Reason)
+	case d.Disposition == mailauth.PolicyReject, d.Disposition == mailauth.PolicyQuarantine:
+		log("junk")
+		s.Junk = true
+	}
+	return nil
+}
+
+// forPostmaster: only those are addressed who must hear of everything (RFC 5321 section 4.5.1, RFC 2142).
+func (s *session) forPostmaster() bool {
+	for _, to := range s.To {
+		if !postmaster(to.Address) {
+			return false
+		}
+	}
+	return true
+}
