@@ -34,6 +34,7 @@ type Folder struct {
 	UIDValidity uint32 // 0: not known
 	UIDNext     uint32
 	Subscribed  bool
+	Alone       bool  // the source is this one file: it goes to the mailbox that is said, not below it
 	Units       int64 // how much there is to do: messages or octets, the same for all folders of a source
 }
 

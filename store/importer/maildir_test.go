@@ -183,22 +183,21 @@ func TestQuota(t *testing.T) {
 // TestStopAndGoOn: an import that is cut off anywhere goes on, and every message is there once.
 func TestStopAndGoOn(t *testing.T) {
 	files := map[string]string{}
-	for i := range 9000 {
+	for i := range 3000 {
 		files[fmt.Sprintf("cur/%d.x:2,S", 10000+i)] = fmt.Sprintf("Subject: %d\n\n", i)
 	}
 	dir := write(t, t.TempDir(), files)
 	h := newHouse(t)
 	o := importer.Options{Kind: "maildir", Name: "x"}
 	tries := 0
-	for stop := int64(500); ; stop += 1500 {
+	for stop := int64(300); ; stop += 500 {
 		ctx, cancel := context.WithCancel(t.Context())
 		o.Progress = func(p importer.Progress) {
 			if p.Messages >= stop {
 				cancel()
 			}
 		}
-		clock := time.Unix(0, 0)
-		o.Now = func() time.Time { clock = clock.Add(time.Second); return clock }
+		o.Now = ticking()
 		_, err := importer.Run(ctx, maildir(t, dir), h, o)
 		cancel()
 		tries++
@@ -212,18 +211,8 @@ func TestStopAndGoOn(t *testing.T) {
 			t.Fatal("it never ends")
 		}
 	}
-	seen := map[string]int{}
-	for line := range strings.Lines(h.show(true)) {
-		if i := strings.Index(line, `"Subject`); i > 0 {
-			seen[line[i:]]++
-		}
-	}
-	for text, n := range seen {
-		if n != 1 {
-			t.Errorf("%s is there %d times", text, n)
-		}
-	}
-	if len(seen) != 9000 || tries < 3 {
-		t.Errorf("%d messages after %d tries", len(seen), tries)
+	once(t, h, 3000)
+	if tries < 3 {
+		t.Errorf("%d tries only", tries)
 	}
 }

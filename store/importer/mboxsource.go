@@ -59,6 +59,7 @@ func (m *Mbox) Folders(ctx context.Context) ([]Folder, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", m.path, err)
 		}
+		f.Alone = true
 		return []Folder{f}, nil
 	}
 	var out []Folder

@@ -53,6 +53,9 @@ func (n *Names) mapped(folders []Folder) map[string]string {
 	out := map[string]string{}
 	for _, f := range folders {
 		out[f.Name] = n.mailbox(f.Name, top)
+		if f.Alone && n.Mailbox != "" {
+			out[f.Name] = n.Mailbox
+		}
 	}
 	return out
 }
