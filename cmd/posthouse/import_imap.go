@@ -160,14 +160,14 @@ func (p *program) pull(cmd *cobra.Command, o *options, f *pullFlags) error {
 		return err
 	}
 	return p.with(cmd.Context(), o, func(v verbs) error {
+		if _, files := v.(*admin.House); files && f.detach {
+			return errors.New("no house runs that could go on with it: start one, or leave --detach out")
+		}
 		s, err := v.StartPull(cmd.Context(), f.in)
 		if err != nil {
 			return err
 		}
 		if f.detach {
-			if _, files := v.(*admin.House); files {
-				return errors.New("no house runs that could go on with it: start one, or leave --detach out")
-			}
 			if o.json {
 				return writeJSON(p.stdout, s)
 			}
@@ -218,6 +218,7 @@ func (p *program) tellPull(o *options, s admin.PullStatus) error {
 	switch {
 	case o.json:
 		err = writeJSON(p.stdout, s)
+	case s.State == admin.PullFailed && s.Progress.Messages == 0: // it never came to anything
 	case s.IMAP != nil:
 		err = p.tellIMAP(s.IMAP)
 	case s.POP3 != nil:

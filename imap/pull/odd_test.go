@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -334,6 +335,36 @@ func TestKilled(t *testing.T) {
 		m.same(inbox, "INBOX")
 		m.same(other, "Other")
 	}
+}
+
+// TestWrongAddress: what was never reached is not waited for.
+func TestWrongAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMove(t, newFake())
+		dials := 0
+		m.o.Dial = func(context.Context, string, string) (net.Conn, error) {
+			dials++
+			return nil, &net.OpError{Op: "dial", Err: errCut}
+		}
+		if _, err := m.try(t.Context()); !errors.Is(err, errCut) || dials != 1 {
+			t.Errorf("%v after %d dials", err, dials)
+		}
+		f := newFake(filled("INBOX", 7001, 300))
+		f.body = func(s *fakeSession, m *fakeMessage) (string, bool) {
+			if s.sent == 150 {
+				s.conn.Close()
+			}
+			return plainBody(m), true
+		}
+		m.o.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+			if dials++; dials%3 == 0 { // down for a moment
+				return nil, &net.OpError{Op: "dial", Err: errCut}
+			}
+			return f.dial(ctx, network, address)
+		}
+		m.run()
+		m.same(f.folders[0], "INBOX")
+	})
 }
 
 func TestQuota(t *testing.T) {

@@ -132,6 +132,7 @@ type puller struct {
 	c       *client
 	folders []*folder
 	listed  bool
+	met     bool // it has let us in once
 	gotOn   bool // something was brought or looked at since the last connection
 	bodies  map[uint64]place
 	before  int // messages of the folders that are done
@@ -181,7 +182,7 @@ func (p *puller) run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if permanent(err) {
+		if permanent(err) || !p.met && unreachable(err) {
 			return err
 		}
 		if p.gotOn {
@@ -212,6 +213,13 @@ func sleep(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// unreachable reports an address where nothing answers as it should: before the first login it is rather wrong than down.
+func unreachable(err error) bool {
+	op, isOp := errors.AsType[*net.OpError](err)
+	record, _ := errors.AsType[tls.RecordHeaderError](err)
+	return isOp && op.Op == "dial" || record.Msg != ""
 }
 
 // permanent reports errors that waiting does not heal.
@@ -247,7 +255,7 @@ func (p *puller) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.c = c
+	p.c, p.met = c, true
 	if !p.listed {
 		if err := p.plan(ctx); err != nil {
 			return err

@@ -105,6 +105,7 @@ type puller struct {
 	failures map[[16]byte]int
 	skipped  map[[16]byte]bool
 	deleted  map[[16]byte]bool
+	met      bool // it has let us in once
 	gotOn    bool
 }
 
@@ -178,7 +179,7 @@ func (p *puller) run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if permanent(err) {
+		if permanent(err) || !p.met && unreachable(err) {
 			return err
 		}
 		if p.gotOn {
@@ -201,6 +202,13 @@ func (p *puller) run(ctx context.Context) error {
 		wait = min(2*wait, longestWait)
 		p.shown.Note = ""
 	}
+}
+
+// unreachable reports an address where nothing answers as it should: before the first login it is rather wrong than down.
+func unreachable(err error) bool {
+	op, isOp := errors.AsType[*net.OpError](err)
+	record, _ := errors.AsType[tls.RecordHeaderError](err)
+	return isOp && op.Op == "dial" || record.Msg != ""
 }
 
 // permanent reports errors that waiting does not heal.
@@ -253,6 +261,7 @@ func (p *puller) session(ctx context.Context) error {
 		return err
 	}
 	defer c.close()
+	p.met = true
 	list, err := c.list()
 	if err != nil {
 		return err

@@ -222,15 +222,22 @@ func (h *house) pull(t *testing.T, args ...string) string {
 	return run(t, h.data, password+"\n", binary, append(append([]string{"import"}, args...), "--data", h.data, "--password-stdin")...)
 }
 
+// imapServer is where mbsync goes.
+type imapServer struct {
+	port int
+	ca   string
+	path string // a line of its configuration
+}
+
 // mbsyncrc is a one-way sync of folders into a Maildir, with what it knows in it.
-func mbsyncrc(t *testing.T, mail, name string, port int, ca, path string) string {
+func mbsyncrc(t *testing.T, mail, name string, at imapServer) string {
 	t.Helper()
 	if err := os.MkdirAll(mail, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	return write(t, filepath.Dir(mail), name, fmt.Sprintf("FSync no\n\nIMAPAccount a\nHost localhost\nPort %d\nUser %s\nPass %s\nSSLType IMAPS\nCertificateFile %s\n\nIMAPStore far\nAccount a\n%s"+
 		"\nMaildirStore near\nPath %s/\nInbox %s/INBOX\nSubFolders Verbatim\n\nChannel all\nFar :far:\nNear :near:\nPatterns INBOX Arbeit* Leer\nCreate Near\nRemove None\nExpunge None\nSyncState *\nSync Pull\n",
-		port, bob, password, ca, path, mail, mail))
+		at.port, bob, password, at.ca, at.path, mail, mail))
 }
 
 // contents is every message below a folder: where it stands, its flags and a hash of its text.
@@ -329,7 +336,7 @@ func TestPullFromDovecot(t *testing.T) {
 	if n := pop.mpop(t, d.pops, d.ca); n != 2000 {
 		t.Fatalf("mpop fetched %d from Dovecot", n)
 	}
-	run(t, home, "", "mbsync", "-c", mbsyncrc(t, mail, "before", d.imaps, d.ca, "Path INBOX.\n"), "-a")
+	run(t, home, "", "mbsync", "-c", mbsyncrc(t, mail, "before", imapServer{d.imaps, d.ca, "Path INBOX.\n"}), "-a")
 	synced := tree(t, mail)
 
 	from := []string{"imap", "--account", bob, "--from", fmt.Sprintf("imaps://%s@localhost:%d", bob, d.imaps), "--ca", d.ca, "--pop3-uidl-from", fmt.Sprintf("pop3s://localhost:%d", d.pops)}
@@ -341,7 +348,7 @@ func TestPullFromDovecot(t *testing.T) {
 	}
 
 	// The same clients, with what they know, at the new house.
-	run(t, home, "", "mbsync", "-c", mbsyncrc(t, mail, "after", 1993+h.offset, h.ca, ""), "-a")
+	run(t, home, "", "mbsync", "-c", mbsyncrc(t, mail, "after", imapServer{1993 + h.offset, h.ca, ""}), "-a")
 	if got := tree(t, mail); got != synced {
 		t.Errorf("mbsync found a difference after the move: %s", difference(got, synced))
 	}
@@ -349,8 +356,8 @@ func TestPullFromDovecot(t *testing.T) {
 		t.Errorf("after the move mpop has %d messages, want 2000: it downloaded again", n)
 	}
 	// A new client sees the same at both, texts, flags and folders.
-	run(t, home, "", "mbsync", "-c", mbsyncrc(t, home+"/there/mail", "rc", d.imaps, d.ca, "Path INBOX.\n"), "-a")
-	run(t, home, "", "mbsync", "-c", mbsyncrc(t, home+"/here/mail", "rc", 1993+h.offset, h.ca, ""), "-a")
+	run(t, home, "", "mbsync", "-c", mbsyncrc(t, home+"/there/mail", "rc", imapServer{d.imaps, d.ca, "Path INBOX.\n"}), "-a")
+	run(t, home, "", "mbsync", "-c", mbsyncrc(t, home+"/here/mail", "rc", imapServer{1993 + h.offset, h.ca, ""}), "-a")
 	if there, here := contents(t, home+"/there/mail"), contents(t, home+"/here/mail"); there != here || strings.Count(here, "\n") < 2070 {
 		t.Errorf("both synced anew differ: %s", difference(here, there))
 	}
