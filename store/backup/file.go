@@ -20,7 +20,10 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/vfs"
 )
 
-const piece = 1 << 20
+const (
+	piece     = 1 << 20
+	syncEvery = 4 << 20
+)
 
 // writer puts files into the folder.
 type writer struct {
@@ -76,7 +79,7 @@ func (w *writer) fill(ctx context.Context, out *appender, src io.Reader) error {
 	if w.buf == nil {
 		w.buf = make([]byte, piece)
 	}
-	for {
+	for since := 0; ; {
 		began := time.Now()
 		n, err := io.ReadFull(src, w.buf)
 		if n > 0 {
@@ -84,6 +87,13 @@ func (w *writer) fill(ctx context.Context, out *appender, src io.Reader) error {
 				return err
 			}
 			w.tell(n)
+		}
+		if since += n; since >= syncEvery && w.pace.share > 0 {
+			// What is written goes to the disk bit by bit: one long flush at the end would make the log's own syncs wait behind it.
+			if err := lenient(out.file.Datasync()); err != nil {
+				return err
+			}
+			since = 0
 		}
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			break

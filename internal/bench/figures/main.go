@@ -72,6 +72,7 @@ func figures() []figure {
 		{"cpu", (*bench).cpu},
 		{"mailbox", (*bench).mailbox},
 		{"compact", (*bench).compact},
+		{"backup", (*bench).backup},
 		{"import", (*bench).importMaildir},
 		{"grown", (*bench).grownStore},
 	}
