@@ -31,7 +31,7 @@ race: ## the same under the race detector (needs a C compiler)
 
 fuzz: ## each fuzz target for FUZZTIME (30s)
 	@for pkg in $$($(GO) list ./...); do for f in $$($(GO) test -list '^Fuzz' $$pkg | grep ^Fuzz); do \
-		echo "$$pkg $$f"; $(GO) test $$pkg -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) || exit 1; done; done
+		echo "$$pkg $$f"; $(GO) test $$pkg -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 2s || exit 1; done; done
 
 interop: build ## other people's programs against the binary (Debian's packages; .ci/run installs them)
 	@$(GO) test -count=1 -tags interop -timeout 15m ./cmd/posthouse/internal/interop
@@ -39,7 +39,7 @@ interop: build ## other people's programs against the binary (Debian's packages;
 bench: ## the store's figures, the required ones beside them
 	@$(GO) run ./internal/bench/figures
 
-crash: build ## kill -9 the server under a mixed load KILLS times (20) and look for everything it acknowledged
+crash: build ## kill -9 the server under a mixed load KILLS times (20, SEED chooses) and look for everything it acknowledged
 	@$(GO) run ./internal/bench/crash -kills $(KILLS) $(if $(SEED),-seed $(SEED))
 
 siege: build ## hostile clients of eleven kinds, with an honest one beside them
