@@ -2,6 +2,7 @@ package imap
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	goimap "github.com/emersion/go-imap/v2"
@@ -170,6 +171,7 @@ type fetcher struct {
 	sent    int              // how often the line was handed on
 	unknown bool             // an encoding that nobody knows was met
 	failed  bool             // a message could not be read
+	damaged bool             // because the disk does not give it back
 }
 
 func newFetcher(c *conn, ctx context.Context, r *request, p *fetchParser) *fetcher {
@@ -369,7 +371,7 @@ func (f *fetcher) broken(uid store.UID, err error, start, sent int) error {
 		return broken{fmt.Errorf("a message ended inside of its answer: %w", err)}
 	}
 	f.line = f.line[:start]
-	f.failed = true
+	f.failed, f.damaged = true, f.damaged || errors.Is(err, store.ErrDamaged)
 	return nil
 }
 
@@ -402,6 +404,8 @@ func (f *fetcher) result(ranges []store.UIDRange, byUID bool) error {
 	switch {
 	case f.unknown:
 		return no("UNKNOWN-CTE", "a part has a transfer encoding that is not known here")
+	case f.damaged:
+		return no(goimap.ResponseCodeServerBug, textDamaged)
 	case f.failed:
 		return no(goimap.ResponseCodeServerBug, "some messages could not be read, the log of the server says why")
 	case byUID || f.since != nil || f.c.box == nil:

@@ -86,7 +86,7 @@ func TestDamagedMessage(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	undo()
-	if want := "* 1 FETCH (UID 1 BODY[TEXT] {8}\r\nintact\r\n)\r\nb NO [SERVERBUG] "; !strings.HasPrefix(answer, want) {
+	if want := "* 1 FETCH (UID 1 BODY[TEXT] {8}\r\nintact\r\n)\r\nb NO [SERVERBUG] a message is damaged"; !strings.HasPrefix(answer, want) {
 		t.Errorf("%q", answer)
 	}
 	c.do("FETCH 2 BODY.PEEK[TEXT]")

@@ -44,6 +44,9 @@ func bye(code goimap.ResponseCode, text string) error { return &goodbye{code: co
 // codeBadName is RFC 3501's answer to what is no name; RFC 5530 calls it CANNOT.
 const codeBadName = goimap.ResponseCodeCannot
 
+// textDamaged is said of a message that the disk does not give back; the log of the store has the place.
+const textDamaged = "a message is damaged and cannot be read; the operator can name it with posthouse check store"
+
 // translations are the errors of the keepers that a client may see, in the order in which they are tried.
 func translations() []struct {
 	err error
@@ -62,6 +65,7 @@ func translations() []struct {
 		{store.ErrOverQuota, answer{no, goimap.ResponseCodeOverQuota, "the account is over its quota"}},
 		{store.ErrKeyword, answer{no, goimap.ResponseCodeCannot, "a keyword is not allowed"}},
 		{store.ErrNoAccount, answer{no, goimap.ResponseCodeNonExistent, "the account is gone"}},
+		{store.ErrDamaged, answer{no, goimap.ResponseCodeServerBug, textDamaged}},
 		{kv.ErrFull, answer{no, goimap.ResponseCodeUnavailable, "the server's disk is full, nothing was changed; try again later"}},
 		{kv.ErrClosed, answer{no, goimap.ResponseCodeUnavailable, "the server cannot write now, nothing was changed; try again later"}},
 		{errTooMany, answer{no, goimap.ResponseCodeLimit, "too many connections of this account"}},

@@ -286,7 +286,7 @@ func TestDamagedMessage(t *testing.T) {
 	defer h.damage(t, rows[1], 1500)()
 	defer h.damage(t, rows[2], 250_000)()
 	for _, command := range []string{"RETR 2", "TOP 2 0"} {
-		c.do(command, "-ERR [SYS/TEMP] ")
+		c.do(command, "-ERR [SYS/PERM] the message is damaged")
 	}
 	for _, command := range []string{"RETR 1", "RETR 4"} {
 		c.do(command, "+OK ")

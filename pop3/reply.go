@@ -45,6 +45,7 @@ var answers = [...]struct {
 	{errInUse, "IN-USE", "another session has the maildrop"}, // RFC 2449 section 8.1.2
 	{errTooSoon, "LOGIN-DELAY", "too soon after the last login"},
 	{store.ErrNoMessage, "", "message is gone"},
+	{store.ErrDamaged, "SYS/PERM", "the message is damaged and cannot be read; the operator can name it with posthouse check store"}, // RFC 3206 section 4
 }
 
 // translate makes the refusal of an error; internal tells that it has to be logged.

@@ -7,10 +7,13 @@ import (
 	"io"
 	"math"
 	"runtime/debug"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/posthouse-mail/posthouse/internal/logx"
+	"github.com/posthouse-mail/posthouse/store"
 	"github.com/posthouse-mail/posthouse/store/kv"
 )
 
@@ -196,11 +199,39 @@ func (q *Queue) deliver(ctx context.Context, j job, a *attempt) (out Outcome) {
 	body, openErr := q.open(ctx, a.number, a.before)
 	if openErr != nil {
 		q.log.ErrorContext(ctx, logx.QueueBroken, "id", a.before.id, "number", a.number, "error", openErr)
+		if errors.Is(openErr, store.ErrDamaged) {
+			return Fail(n, damagedBody())
+		}
 		return Fail(n, Result{Verdict: Later, Status: "4.3.0", Text: "the stored message cannot be read at the moment"})
 	}
 	defer body.Close()
 	item := a.before.item(a.number, q.now())
-	return q.transports[j.host.transport].Deliver(ctx, j.route, Attempt{Item: item, Content: io.NewSectionReader(body, 0, body.Size())})
+	read := &bodyReader{body: body}
+	out = q.transports[j.host.transport].Deliver(ctx, j.route, Attempt{Item: item, Content: io.NewSectionReader(read, 0, body.Size())})
+	if damage := read.damage.Load(); damage != nil && !slices.ContainsFunc(out.Results, func(r Result) bool { return r.Verdict == Done }) {
+		q.log.ErrorContext(ctx, logx.QueueBroken, "id", a.before.id, "number", a.number, "error", *damage)
+		return Fail(n, damagedBody())
+	}
+	return out
+}
+
+// damagedBody ends the tries for a message that the disk does not give back: waiting would not mend it, and its sender may have it.
+func damagedBody() Result {
+	return Result{Verdict: Never, Status: "5.3.0", Text: "the stored message is damaged and cannot be sent: please send it again"}
+}
+
+// bodyReader notes that a body does not read back as it was written.
+type bodyReader struct {
+	body   *store.Body
+	damage atomic.Pointer[error]
+}
+
+func (r *bodyReader) ReadAt(p []byte, off int64) (int, error) {
+	n, err := r.body.ReadAt(p, off)
+	if errors.Is(err, store.ErrDamaged) {
+		r.damage.Store(&err)
+	}
+	return n, err
 }
 
 // worst is the result that says most about the host: down before slow before well.

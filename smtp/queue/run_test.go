@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -135,6 +136,36 @@ func TestReportOnADamagedMessage(t *testing.T) {
 		h.send(e, content.String())
 		settled(2 * time.Hour)
 		if c.count("alice@alpha.test") != 1 || len(h.list()) != 0 {
+			t.Errorf("tried %v, left %d", c.tried, len(h.list()))
+		}
+	})
+}
+
+// A message that the disk does not give back any more is returned at once: tries for five days would not mend it.
+func TestDamagedBody(t *testing.T) {
+	content := "Subject: x\r\n\r\n" + strings.Repeat("all work and no play\r\n", 10) + "this will be damaged\r\n"
+	synctest.Test(t, func(t *testing.T) {
+		h := &house{t: t, dir: t.TempDir(), o: Options{Hostname: "mail.alpha.test"}, kv: kv.Options{Plain: true}}
+		h.open()
+		defer h.close()
+		c := &carrier{deliver: func(a Attempt) Outcome {
+			if a.Envelope.From.IsNull() {
+				text, _ := io.ReadAll(a.Content)
+				if !strings.Contains(string(text), "damaged and cannot be sent") {
+					t.Errorf("the report says %s", text)
+				}
+				return Fail(1, Result{Verdict: Done})
+			}
+			if _, err := io.ReadAll(a.Content); err == nil {
+				t.Error("the damage was not seen")
+			}
+			return Fail(1, Result{Verdict: Later, Status: "4.4.2", Text: "the connection was lost"})
+		}}
+		h.send(envelope(t, "alice@alpha.test", "carol@beta.test"), content)
+		damage(t, h.dir, "this will be damaged")
+		h.run(c)
+		settled(2 * time.Hour)
+		if c.count("carol@beta.test") != 1 || c.count("alice@alpha.test") != 1 || len(h.list()) != 0 {
 			t.Errorf("tried %v, left %d", c.tried, len(h.list()))
 		}
 	})

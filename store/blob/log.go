@@ -2,6 +2,7 @@ package blob
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -32,6 +33,8 @@ type Options struct {
 	Logged func([]*Item)
 	// Began is told, on the logger's goroutine, that the log goes on in a new segment; it must not block.
 	Began func(segment uint32)
+	// Damaged is told, each time, that a body was read and is not what was written.
+	Damaged func(place LSN, err error)
 	// Abandoned is told, for the log file, that a write or sync of a segment failed and up to where it counts.
 	Abandoned func(durable LSN, err error)
 }
@@ -98,6 +101,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Logged == nil {
 		o.Logged = func([]*Item) {}
+	}
+	if o.Damaged == nil {
+		o.Damaged = func(LSN, error) {}
 	}
 	if o.Began == nil {
 		o.Began = func(uint32) {}
@@ -177,7 +183,7 @@ type counts struct {
 	batches, records, syncs, bodySyncs, noteSyncs, bytes, bodyBytes, failed atomic.Uint64
 
 	syncSeconds, batchRecords prometheus.Histogram
-	written, failures         prometheus.Counter
+	written, failures, hits   prometheus.Counter
 }
 
 func newCounts(m *metrics.Set) counts {
@@ -185,7 +191,16 @@ func newCounts(m *metrics.Set) counts {
 		syncSeconds:  m.Seconds("store_log_sync_seconds", "Duration of the fdatasync that makes a batch of records or a large body durable."),
 		batchRecords: m.Histogram("store_log_batch_records", "Records that shared one fdatasync.", prometheus.ExponentialBuckets(1, 2, 11)),
 		written:      m.Counter("store_log_written_bytes_total", "Octets written to segments."),
+		hits:         m.Counter("store_damaged_reads_total", "Reads of messages that were not as they had been written. Any is a disk to be changed: posthouse check store --deep."),
 		failures:     m.Counter("store_log_failures_total", "Batches and large bodies that could not be made durable."),
+	}
+}
+
+// hit tells of a body that does not read back as written.
+func (l *Log) hit(place LSN, err error) {
+	if errors.Is(err, ErrDamaged) {
+		l.counts.hits.Inc()
+		l.o.Damaged(place, err)
 	}
 }
 

@@ -45,6 +45,7 @@ func (l *Log) OpenBody(at LSN) (*Reader, error) { return l.OpenBodyAhead(at, Fir
 func (l *Log) OpenBodyAhead(at LSN, n int64) (*Reader, error) {
 	r, err := l.openBody(at, int(min(max(n, leastRead), mostRead)))
 	if err != nil {
+		l.hit(at, err)
 		return nil, fmt.Errorf("open body %s: %w", at, err)
 	}
 	return r, nil
@@ -214,6 +215,9 @@ func (r *Reader) copy(p []byte, off int64) error {
 			n = copy(p, r.raw[off-f.from:])
 		}
 		if err != nil {
+			if r.log != nil {
+				r.log.hit(r.h.at, err)
+			}
 			return fmt.Errorf("body %s, frame %d: %w", r.h.at, i, err)
 		}
 		p, off = p[n:], off+int64(n)
