@@ -20,8 +20,8 @@ import (
 // house is a store that is imported into; it is the Target, as web/admin is in the product.
 type house struct {
 	*storetest.House
-	t    testing.TB
-	fail func() error // asked before each Import; nil: it never fails
+	t      testing.TB
+	refuse string // the name of a mailbox that cannot be made
 }
 
 const account = mail.AccountID(1)
@@ -35,7 +35,11 @@ func newHouse(t testing.TB, quota ...store.Quota) *house {
 func (h *house) ImportPlace(ctx context.Context, p importer.Place) (importer.Placed, error) {
 	box, err := h.Store.Mailbox(ctx, account, p.Mailbox)
 	if err != nil {
-		if box, err = h.Store.CreateMailbox(ctx, account, p.Mailbox, 0); err != nil {
+		if p.Mailbox == h.refuse {
+			return importer.Placed{Refused: "it is refused"}, nil
+		}
+		box, err = h.Store.CreateMailbox(ctx, account, p.Mailbox, 0)
+		if err != nil {
 			return importer.Placed{}, err
 		}
 	}
@@ -70,11 +74,6 @@ func (h *house) Imported(ctx context.Context, _ string, source uint64, w io.Writ
 }
 
 func (h *house) Import(ctx context.Context, _ string, r io.Reader) (importer.Taken, error) {
-	if h.fail != nil {
-		if err := h.fail(); err != nil {
-			return importer.Taken{}, err
-		}
-	}
 	return importer.Take(ctx, h.Store, account, r)
 }
 

@@ -92,7 +92,8 @@ type Place struct {
 type Placed struct {
 	ID      uint32 `json:"id"`
 	Name    string `json:"name"`
-	Adopted bool   `json:"adopted"` // it has the UIDVALIDITY that was asked for: uids are kept
+	Refused string `json:"refused,omitempty"` // why there can be no such mailbox; the rest is empty then
+	Adopted bool   `json:"adopted"`           // it has the UIDVALIDITY that was asked for: uids are kept
 }
 
 // Taken is what became of a stream of frames.

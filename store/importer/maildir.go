@@ -26,6 +26,7 @@ const (
 	badBinary     = "no message, but other data"
 	badGone       = "gone before it was read"
 	badDeleted    = "deleted there"
+	badMailbox    = "whole folders whose mailbox cannot be made; --map OLD=NEW gives them another name"
 )
 
 const maxText = 1<<32 - 1

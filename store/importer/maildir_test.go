@@ -216,3 +216,16 @@ func TestStopAndGoOn(t *testing.T) {
 		t.Errorf("%d tries only", tries)
 	}
 }
+
+// TestRefusedMailbox: a folder whose mailbox cannot be made is told of, and the others come.
+func TestRefusedMailbox(t *testing.T) {
+	h := newHouse(t)
+	h.refuse = "Odd"
+	dir := write(t, t.TempDir(), map[string]string{
+		"cur/1.a:2,": "Subject: a\n\n", ".Odd/cur/1.b:2,": "Subject: b\n\n", ".Other/cur/1.c:2,": "Subject: c\n\n",
+	})
+	sum := h.run(maildir(t, dir), importer.Options{Kind: "maildir", Name: "x"})
+	if sum.Taken.Messages != 2 || len(sum.Skipped) != 1 || !strings.Contains(sum.Skipped[0].Where[0], "Odd") || sum.Lost() != 1 {
+		t.Errorf("%+v", sum)
+	}
+}

@@ -106,8 +106,13 @@ func (r *run) folder(ctx context.Context, src Source, f Folder, mailbox string) 
 	}
 	w := &folderRun{run: r, folder: f, mailbox: mailbox, source: r.source(f), known: known}
 	if r.room == nil {
-		if _, err := r.place(ctx, mailbox, f); err != nil {
+		p, err := r.place(ctx, mailbox, f)
+		if err != nil {
 			return err
+		}
+		if p.Refused != "" {
+			r.sum.skip(badMailbox, f.Path+": "+p.Refused)
+			return nil
 		}
 	}
 	for it, err := range src.Items(ctx, f) {
@@ -187,7 +192,7 @@ func (r *run) place(ctx context.Context, mailbox string, f Folder) (Placed, erro
 	if err != nil {
 		return p, fmt.Errorf("mailbox %s: %w", mailbox, err)
 	}
-	if f.UIDValidity != 0 && !p.Adopted {
+	if f.UIDValidity != 0 && !p.Adopted && p.Refused == "" {
 		r.sum.note(fmt.Sprintf("%s: it is no new mailbox, or had another source: its messages get new uids, and clients download them again", p.Name))
 	}
 	r.places[mailbox], r.owners[mailbox] = p, f.Path
@@ -270,6 +275,10 @@ func (w *folderRun) message(ctx context.Context, h *Head, it *Item, text io.Read
 		f = Folder{}
 	}
 	p, err := w.place(ctx, mailbox, f)
+	if err == nil && p.Refused != "" {
+		mailbox = w.mailbox // that of a label; the folder's own is there
+		p, err = w.place(ctx, mailbox, w.folder)
+	}
 	if err != nil {
 		return err
 	}

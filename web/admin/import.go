@@ -31,6 +31,9 @@ func (h *House) ImportPlace(ctx context.Context, p importer.Place) (importer.Pla
 			box, err = h.o.Store.Mailbox(ctx, a.ID, p.Mailbox) // made by a client just now
 		}
 	}
+	if anyOf(err, store.ErrBadName, store.ErrReserved, store.ErrLimit, store.ErrExists) {
+		return importer.Placed{Refused: plain(p.Mailbox, err)}, nil
+	}
 	if err != nil {
 		return importer.Placed{}, importError(p.Mailbox, err)
 	}
