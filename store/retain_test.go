@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,13 +17,25 @@ import (
 
 const keepTime = 30 * 24 * time.Hour
 
+// clock is a time that a test moves while the store's background looks at it.
+type clock struct{ at atomic.Int64 }
+
+func newClock() *clock {
+	c := &clock{}
+	c.at.Store(time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC).UnixNano())
+	return c
+}
+
+func (c *clock) now() time.Time          { return time.Unix(0, c.at.Load()).UTC() }
+func (c *clock) advance(d time.Duration) { c.at.Add(int64(d)) }
+
 // keeping is a store with account 1 and a clock.
-func keeping(t *testing.T, quota ...store.Quota) (*storetest.House, *time.Time) {
+func keeping(t *testing.T, quota ...store.Quota) (*storetest.House, *clock) {
 	t.Helper()
-	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
-	h := storetest.Start(t, storetest.Options{Now: func() time.Time { return now }})
+	c := newClock()
+	h := storetest.Start(t, storetest.Options{Now: c.now})
 	storetest.Account(t, h.Store, h.DB, 1, quota...)
-	return h, &now
+	return h, c
 }
 
 func goneOf(t *testing.T, s *store.Store, id mail.AccountID) (all []store.Gone) {
@@ -71,7 +84,7 @@ func TestExpungedComesBack(t *testing.T) {
 		t.Fatalf("gone %+v", gone)
 	}
 	g := gone[0]
-	if g.Was != sent || g.Name != "Sent" || !g.Expunged.Equal(*now) || !slices.Equal(g.Keywords, []string{"Red", "Blue"}) ||
+	if g.Was != sent || g.Name != "Sent" || !g.Expunged.Equal(now.now()) || !slices.Equal(g.Keywords, []string{"Red", "Blue"}) ||
 		g.Flags&(store.Seen|store.Deleted) != store.Seen || g.ID != before[0].ID || storetest.Text(t, s, g.Message) != text("m1") {
 		t.Errorf("gone %+v", g)
 	}
@@ -177,12 +190,12 @@ func TestKeptForSoLong(t *testing.T) {
 	sent := boxID(t, s, 1, "Sent")
 	for i := range 5 {
 		storetest.Message(t, s, 1, "Sent", text(fmt.Sprint(i)))
-		*now = now.Add(24 * time.Hour)
+		now.advance(24 * time.Hour)
 		if _, _, err := s.Expunge(t.Context(), sent, everything(), false); err != nil {
 			t.Fatal(err)
 		}
 	}
-	*now = now.Add(keepTime - 2*24*time.Hour + time.Second)
+	now.advance(keepTime - 2*24*time.Hour + time.Second)
 	wantErr(t, "prune", s.Prune(t.Context()), nil)
 	gone := goneOf(t, s, 1)
 	if len(gone) != 2 || gone[0].Ref != 4 {
@@ -241,9 +254,9 @@ func TestBinHoldsTheQuota(t *testing.T) {
 
 // All bins together hold a tenth of the disk; the oldest mail of all accounts goes first.
 func TestBinsHoldATenthOfTheDisk(t *testing.T) {
-	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	now := newClock()
 	fs := vfstest.New()
-	h := storetest.Start(t, storetest.Options{Now: func() time.Time { return now }, KV: kv.Options{Memory: true, FS: fs}})
+	h := storetest.Start(t, storetest.Options{Now: now.now, KV: kv.Options{Memory: true, FS: fs}})
 	s := h.Store
 	for i := range mail.AccountID(3) {
 		storetest.Account(t, s, h.DB, i+1)
@@ -251,7 +264,7 @@ func TestBinsHoldATenthOfTheDisk(t *testing.T) {
 	for i := range 30 {
 		id := mail.AccountID(i%3 + 1)
 		storetest.Message(t, s, id, "Sent", aMail(i, 10_000))
-		now = now.Add(time.Minute)
+		now.advance(time.Minute)
 		if _, _, err := s.Expunge(t.Context(), boxID(t, s, id, "Sent"), everything(), false); err != nil {
 			t.Fatal(err)
 		}

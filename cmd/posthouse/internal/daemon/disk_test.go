@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,6 +16,7 @@ import (
 
 // aDisk is a disk for the guard, and what the guard did.
 type aDisk struct {
+	mu     sync.Mutex // guards what follows, but slow
 	disk   Disk
 	broken error
 	did    []string
@@ -24,9 +26,15 @@ type aDisk struct {
 
 func (a *aDisk) guard() *diskGuard {
 	return &diskGuard{
-		look:  func() (Disk, error) { return a.disk, a.broken },
+		look: func() (Disk, error) {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			return a.disk, a.broken
+		},
 		lines: func(d Disk) (int64, int64) { return lines(d, 1000, 250) },
 		tell: func(_ context.Context, d Disk, _ int64) error {
+			a.mu.Lock()
+			defer a.mu.Unlock()
 			if a.deaf {
 				return errors.New("no disk")
 			}
@@ -37,20 +45,35 @@ func (a *aDisk) guard() *diskGuard {
 			if a.slow != nil {
 				<-a.slow
 			}
-			a.did = append(a.did, fmt.Sprint("relieve ", need))
+			a.note(fmt.Sprint("relieve ", need))
 		},
-		refuse: func(full bool) { a.did = append(a.did, fmt.Sprint("refuse ", full)) },
-		back:   func(context.Context) { a.did = append(a.did, "back") },
+		refuse: func(full bool) { a.note(fmt.Sprint("refuse ", full)) },
+		back:   func(context.Context) { a.note("back") },
 		log:    slog.New(slog.DiscardHandler), gauge: metrics.New().Gauge("disk_state", "x"), every: diskEvery,
 	}
+}
+
+func (a *aDisk) note(what string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.did = append(a.did, what)
+}
+
+// set changes the disk.
+func (a *aDisk) set(fn func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	fn()
 }
 
 // at sets the free space, lets the guard look, and compares what it did.
 func (a *aDisk) at(t *testing.T, free int64, want ...string) {
 	t.Helper()
-	a.disk.Free, a.did = free, nil
+	a.set(func() { a.disk.Free, a.did = free, nil })
 	time.Sleep(diskEvery) // of the bubble
 	synctest.Wait()
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if got := slices.Compact(slices.Clone(a.did)); !slices.Equal(got, want) {
 		t.Errorf("at %d free: %q; want %q", free, got, want)
 	}
@@ -68,22 +91,25 @@ func TestDiskGuard(t *testing.T) {
 		a.at(t, 1040, "relieve 60") // not far enough to be back
 		a.at(t, 200, "refuse true", "relieve 900")
 		a.at(t, 300, "relieve 800") // not far enough to take mail again
-		a.broken = errors.New("the disk is gone")
+		a.set(func() { a.broken = errors.New("the disk is gone") })
 		a.at(t, 10)
-		a.broken = nil
+		a.set(func() { a.broken = nil })
 		a.at(t, 320, "refuse false", "relieve 780")
 		a.at(t, 1100, "back")
 		a.at(t, 900, "tell", "relieve 200") // another episode
 		a.at(t, 5000, "back")
-		a.deaf = true
+		a.set(func() { a.deaf = true })
 		a.at(t, 100, "refuse true", "relieve 1000")
-		a.deaf = false
+		a.set(func() { a.deaf = false })
 		a.at(t, 100, "relieve 1000")
+		a.set(func() { a.did = nil })
 		time.Sleep(diskTellAgain)
-		a.at(t, 100, "relieve 1000")
-		if !g.told {
+		synctest.Wait()
+		a.mu.Lock()
+		if !slices.Contains(a.did, "tell") {
 			t.Error("the postmaster was not told when he could be")
 		}
+		a.mu.Unlock()
 		a.at(t, 5000, "refuse false", "back")
 		stop()
 		<-done
