@@ -70,7 +70,7 @@ func (r *round) clear(ctx context.Context, w *window) error {
 		case s.kind == segmentOfLog && n >= r.applied, r.aside[n]:
 		case r.c.broken(n, places):
 			r.out.Damaged++
-		case len(places) > 0 && (share >= r.below || s.kind == segmentOfBodies):
+		case len(places) > 0 && share >= r.below:
 		case !r.closed(n, s):
 			r.out.Waiting += s.File - live
 		case len(places) == 0:

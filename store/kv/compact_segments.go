@@ -113,7 +113,7 @@ func (r *round) measure(ctx context.Context, numbers []uint32) error {
 			continue
 		}
 		err := r.c.work(ctx, func() (err error) {
-			if s.kind == segmentOfBodies {
+			if s.kind == segmentOfBodies && s.File > 0 { // one body
 				raw := s.File // what the row said so far
 				s.File, err = r.c.db.log.FileSize(n)
 				s.Raw, s.Stored = raw, s.File

@@ -199,6 +199,9 @@ func diskMetrics(set *metrics.Set, look func() (Disk, error)) prometheus.Gauge {
 	return set.Gauge("disk_state", "0: there is room; 1: little, kept mail is given up; 2: new mail is refused.")
 }
 
+// compactAtMost is how long the guard waits for disk space to come back before it looks again.
+const compactAtMost = 5 * time.Minute
+
 // relieveDisk gives up expunged mail that is still kept, the oldest first, and has the disk get its place. When that is not enough,
 // the way back to the version before goes too.
 func (d *Daemon) relieveDisk(ctx context.Context, need int64) {
@@ -207,7 +210,10 @@ func (d *Daemon) relieveDisk(ctx context.Context, need int64) {
 		_, err = d.keepers.store.GiveUp(ctx, uint64(need))
 	}
 	if err == nil {
-		_, err = d.keepers.db.Compact(ctx, true)
+		// A backup or a check may hold the segments for hours; the guard has other things to do.
+		round, stop := context.WithTimeout(ctx, compactAtMost)
+		defer stop()
+		_, err = d.keepers.db.Compact(round, true)
 	}
 	if after, e := d.disk(); e == nil && after.Free < before.Free+need {
 		d.keepers.db.DropBefore()
