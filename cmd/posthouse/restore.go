@@ -131,7 +131,7 @@ func (p *program) showRestored(o *options, w wholeHouse) error {
 		err = errors.Join(err, p.say("the settings of the house are in %s", filepath.Join(w.Folder, w.Settings)))
 	}
 	if w.Held > 0 {
-		err = errors.Join(err, p.say("%d messages wait to be sent, and are held: they may have been sent since (posthouse queue list, then queue release or queue drop)", w.Held))
+		err = errors.Join(err, p.say("%d messages wait to be sent, and are held: they may have been sent since (posthouse queue list, then queue release, or queue cancel --silent)", w.Held))
 	}
 	for _, name := range w.Missing {
 		err = errors.Join(err, p.say("missing in the backup: %s", name))

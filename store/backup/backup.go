@@ -119,6 +119,6 @@ type Report struct {
 
 // Metrics are those of all runs of a house.
 type Metrics struct {
-	verified, took prometheus.Gauge
-	failures       prometheus.Counter
+	verified, took, failed prometheus.Gauge
+	failures               prometheus.Counter
 }

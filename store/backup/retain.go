@@ -156,6 +156,7 @@ func NewMetrics(set *metrics.Set) *Metrics {
 	return &Metrics{
 		verified: set.Gauge("backup_verified_timestamp_seconds", "When the last backup that is verified was taken; 0: never."),
 		took:     set.Gauge("backup_duration_seconds", "How long the last backup took."),
+		failed:   set.Gauge("backup_failed", "1: the last backup failed or could not be verified."),
 		failures: set.Counter("backup_failures_total", "Backups that failed or could not be verified."),
 	}
 }
@@ -168,8 +169,10 @@ func (m *Metrics) note(r *Report, err error) {
 	m.took.Set(r.Took.Seconds())
 	if err != nil || r.Verified == nil {
 		m.failures.Inc()
+		m.failed.Set(1)
 		return
 	}
+	m.failed.Set(0)
 	m.verified.Set(float64(r.Taken.Unix()))
 }
 
