@@ -3,6 +3,7 @@ package pull_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -22,6 +23,7 @@ import (
 // fake is an IMAP server that can be as odd as those that are met.
 type fake struct {
 	mu       sync.Mutex
+	running  sync.WaitGroup // sessions
 	caps     string
 	spaces   string // answer to NAMESPACE
 	delim    string
@@ -104,27 +106,53 @@ func (x *fakeFolder) expunge(i int) { x.messages = slices.Delete(x.messages, i, 
 // dial is pull.Options.Dial.
 func (f *fake) dial(context.Context, string, string) (net.Conn, error) {
 	here, there := net.Pipe()
+	f.begin(there)
+	return here, nil
+}
+
+// dialTLS is dial for a server with implicit TLS.
+func (f *fake) dialTLS(config *tls.Config) (net.Conn, error) {
+	here, there := net.Pipe()
+	f.begin(tls.Server(there, config))
+	return here, nil
+}
+
+func (f *fake) begin(conn net.Conn) {
 	f.mu.Lock()
 	f.sessions++
 	f.mu.Unlock()
-	go func() {
-		defer there.Close()
-		s := &fakeSession{f: f, conn: there, lines: make(chan string, 100)}
-		go func() {
-			defer close(s.lines)
-			for in := bufio.NewReader(there); ; {
-				line, err := in.ReadString('\n')
-				if err != nil {
-					return
-				}
-				s.lines <- line
-			}
-		}()
+	s := &fakeSession{f: f, conn: conn}
+	f.running.Go(func() {
+		defer func() { s.conn.Close() }()
+		s.listen()
 		s.say("* OK [CAPABILITY %s] ready", f.caps)
 		for s.command() {
 		}
+	})
+}
+
+// listen takes commands as they come.
+func (s *fakeSession) listen() {
+	lines, in := make(chan string, 100), bufio.NewReader(s.conn)
+	s.lines = lines
+	go func() {
+		defer close(lines)
+		for {
+			line, err := in.ReadString('\n')
+			if err != nil {
+				return
+			}
+			lines <- line
+			if strings.HasSuffix(line, " STARTTLS\r\n") { // what follows is not for this reader
+				return
+			}
+		}
 	}()
-	return here, nil
+}
+
+func (s *fakeSession) startTLS(config *tls.Config) {
+	s.conn = tls.Server(s.conn, config)
+	s.listen()
 }
 
 func (s *fakeSession) say(format string, args ...any) { fmt.Fprintf(s.conn, format+"\r\n", args...) }
@@ -260,13 +288,14 @@ func inSet(set string, n uint32) bool {
 type move struct {
 	*storetest.House
 	t *testing.T
+	f *fake
 	o pull.Options
 }
 
 func newMove(t *testing.T, f *fake) *move {
 	h := storetest.Start(t, storetest.Options{})
 	storetest.Account(t, h.Store, h.DB, 1)
-	return &move{House: h, t: t, o: pull.Options{
+	return &move{House: h, t: t, f: f, o: pull.Options{
 		Account: mail.AccountID(1), Address: "old.test:143", Security: pull.Clear, User: "u", Password: "p", Dial: f.dial, Timeout: time.Minute,
 	}}
 }
@@ -284,7 +313,9 @@ func (m *move) run() pull.Report {
 func (m *move) try(ctx context.Context) (pull.Report, error) {
 	o := m.o
 	o.Store = m.Store
-	return pull.Run(ctx, o)
+	r, err := pull.Run(ctx, o)
+	m.f.running.Wait() // what the test changes from here on, nobody reads
+	return r, err
 }
 
 // same wants a mailbox to be what a folder is: texts, dates and flags, in this order.

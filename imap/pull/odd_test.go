@@ -309,8 +309,8 @@ func TestNewUIDValidity(t *testing.T) {
 
 // TestKilled: the run ends at any point, the house is opened again, and the next run goes on. Nothing is lost, nothing twice.
 func TestKilled(t *testing.T) {
-	for cut := 1; cut < 40; cut += 3 {
-		inbox, other := filled("INBOX", 7001, 300), filled("Other", 7002, 40)
+	for cut := 1; cut < 40; cut += 4 {
+		inbox, other := filled("INBOX", 7001, 150), filled("Other", 7002, 20)
 		f := newFake(inbox, other)
 		m := newMove(t, f)
 		for round := 0; ; round++ {
@@ -371,7 +371,7 @@ func TestQuota(t *testing.T) {
 	h := storetest.Start(t, storetest.Options{})
 	storetest.Account(t, h.Store, h.DB, 1, store.Quota{Messages: 30})
 	f := newFake(filled("INBOX", 7001, 50))
-	m := &move{House: h, t: t, o: pull.Options{Account: 1, Address: "old.test:143", Security: pull.Clear, User: "u", Password: "p", Dial: f.dial}}
+	m := &move{House: h, t: t, f: f, o: pull.Options{Account: 1, Address: "old.test:143", Security: pull.Clear, User: "u", Password: "p", Dial: f.dial}}
 	_, err := m.try(t.Context())
 	if !errors.Is(err, store.ErrOverQuota) || f.sessions != 1 {
 		t.Errorf("%v, %d connections", err, f.sessions)

@@ -22,6 +22,7 @@ import (
 // fake is a POP3 server that can be as odd as those that are met.
 type fake struct {
 	mu       sync.Mutex
+	running  sync.WaitGroup // sessions
 	messages []fakeMessage
 	noUIDL   bool
 	noTOP    bool
@@ -46,7 +47,7 @@ func (f *fake) dial(context.Context, string, string) (net.Conn, error) {
 	f.mu.Lock()
 	f.sessions++
 	f.mu.Unlock()
-	go f.serve(there)
+	f.running.Go(func() { f.serve(there) })
 	return here, nil
 }
 
@@ -134,13 +135,14 @@ func (s *session) answer(line string) bool {
 type move struct {
 	*storetest.House
 	t *testing.T
+	f *fake
 	o pull.Options
 }
 
 func newMove(t *testing.T, f *fake) *move {
 	h := storetest.Start(t, storetest.Options{})
 	storetest.Account(t, h.Store, h.DB, 1)
-	return &move{House: h, t: t, o: pull.Options{
+	return &move{House: h, t: t, f: f, o: pull.Options{
 		Account: mail.AccountID(1), Address: "old.test:110", Security: pull.Clear, User: "u", Password: "p", Dial: f.dial, Timeout: time.Minute,
 	}}
 }
@@ -148,7 +150,9 @@ func newMove(t *testing.T, f *fake) *move {
 func (m *move) try(ctx context.Context) (pull.Report, error) {
 	o := m.o
 	o.Store = m.Store
-	return pull.Run(ctx, o)
+	r, err := pull.Run(ctx, o)
+	m.f.running.Wait() // what the test changes from here on, nobody reads
+	return r, err
 }
 
 func (m *move) run() pull.Report {
@@ -389,7 +393,7 @@ func TestQuota(t *testing.T) {
 	h := storetest.Start(t, storetest.Options{})
 	storetest.Account(t, h.Store, h.DB, 1, store.Quota{Messages: 10})
 	f := &fake{messages: messages(30)}
-	m := &move{House: h, t: t, o: pull.Options{Account: 1, Address: "old.test:110", Security: pull.Clear, Dial: f.dial, Delete: true}}
+	m := &move{House: h, t: t, f: f, o: pull.Options{Account: 1, Address: "old.test:110", Security: pull.Clear, Dial: f.dial, Delete: true}}
 	_, err := m.try(t.Context())
 	if !errors.Is(err, store.ErrOverQuota) || f.sessions != 1 || len(f.messages) != 30 {
 		t.Errorf("%v, %d sessions, %d messages", err, f.sessions, len(f.messages))
