@@ -80,7 +80,7 @@ func (c *contest) fill(name string) {
 
 // bout runs a step on both in turn, the order turned each round.
 func (c *contest) bout(b bout) {
-	values := map[string]map[string][]float64{}
+	values, cpu := map[string]map[string][]float64{}, map[string]map[string][]float64{}
 	var order []load.Measure
 	failed := ""
 	for r := range c.rounds {
@@ -95,10 +95,13 @@ func (c *contest) bout(b bout) {
 					failed = m.Error
 				}
 				if values[m.Name] == nil {
-					values[m.Name] = map[string][]float64{}
+					values[m.Name], cpu[m.Name] = map[string][]float64{}, map[string][]float64{}
 					order = append(order, m)
 				}
 				values[m.Name][t.Name] = append(values[m.Name][t.Name], m.Value)
+				if ms, ok := m.More["cpu_ms_each"]; ok {
+					cpu[m.Name][t.Name] = append(cpu[m.Name][t.Name], 1000*ms)
+				}
 			}
 		}
 	}
@@ -112,6 +115,9 @@ func (c *contest) bout(b bout) {
 			r.required, r.holds = "no error: "+failed, false
 		}
 		c.rows = append(c.rows, r)
+		if us, them := median(cpu[m.Name][c.us.Name]), median(cpu[m.Name][c.them.Name]); us > 0 && them > 0 { // on a busy machine this tells more
+			c.rows = append(c.rows, row{name: m.Name + ", CPU of the server", unit: "us each", us: us, them: them, holds: true})
+		}
 	}
 }
 
