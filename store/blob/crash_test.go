@@ -175,55 +175,60 @@ func TestPowerLoss(t *testing.T) {
 // an ordinary end, and with a power cut at the end.
 func TestEveryOperationFails(t *testing.T) {
 	for _, power := range []bool{false, true} {
-		t.Run(fmt.Sprintf("power=%v", power), func(t *testing.T) {
-			for n := 1; ; n++ {
-				r := rand.New(rand.NewPCG(uint64(n), 7))
-				m, fs := newModel(), memFS(t)
-				var hit atomic.Bool
-				fs.SetFail(func(op vfstest.Op) error {
-					if op.N == n {
-						hit.Store(true)
-						return syscall.EIO
-					}
-					return nil
-				})
-				o := crashOptions(fs, r)
-				l, err := m.start(t, o)
-				if err == nil {
-					m.work(l, "a", 12)
-					l.Close()
-					if got := l.budget.left.Load(); got != l.o.Memory {
-						t.Errorf("budget is %d at the end, %d at the start", got, l.o.Memory)
-					}
-					if open := fs.Counts().Open; open != 0 {
-						t.Errorf("%d files are open at the end", open)
-					}
+		everyOperationFails(t, power, syscall.EIO)
+		everyOperationFails(t, power, syscall.ENOSPC)
+	}
+}
+
+func everyOperationFails(t *testing.T, power bool, cause error) {
+	t.Run(fmt.Sprintf("power=%v %v", power, cause), func(t *testing.T) {
+		for n := 1; ; n++ {
+			r := rand.New(rand.NewPCG(uint64(n), 7))
+			m, fs := newModel(), memFS(t)
+			var hit atomic.Bool
+			fs.SetFail(func(op vfstest.Op) error {
+				if op.N == n {
+					hit.Store(true)
+					return cause
 				}
-				fs.SetFail(nil)
-				if power {
-					fs = fs.Crash(r)
-					o.FS = fs
+				return nil
+			})
+			o := crashOptions(fs, r)
+			l, err := m.start(t, o)
+			if err == nil {
+				m.work(l, "a", 12)
+				l.Close()
+				if got := l.budget.left.Load(); got != l.o.Memory {
+					t.Errorf("budget is %d at the end, %d at the start", got, l.o.Memory)
 				}
-				for _, life := range []string{"b", "c"} {
-					l, err = m.start(t, o)
-					if err != nil {
-						t.Fatalf("operation %d: %v", n, err)
-					}
-					m.work(l, life, 2)
-					l.Close()
-				}
-				if t.Failed() {
-					t.Fatalf("operation %d", n)
-				}
-				if !hit.Load() {
-					if n < 50 {
-						t.Fatalf("only %d operations", n)
-					}
-					return
+				if open := fs.Counts().Open; open != 0 {
+					t.Errorf("%d files are open at the end", open)
 				}
 			}
-		})
-	}
+			fs.SetFail(nil)
+			if power {
+				fs = fs.Crash(r)
+				o.FS = fs
+			}
+			for _, life := range []string{"b", "c"} {
+				l, err = m.start(t, o)
+				if err != nil {
+					t.Fatalf("operation %d: %v", n, err)
+				}
+				m.work(l, life, 2)
+				l.Close()
+			}
+			if t.Failed() {
+				t.Fatalf("operation %d", n)
+			}
+			if !hit.Load() {
+				if n < 50 {
+					t.Fatalf("only %d operations", n)
+				}
+				return
+			}
+		}
+	})
 }
 
 // TestFailedSync: the batch gets the error, the segment is left, the sync is not tried again, the next batch succeeds.

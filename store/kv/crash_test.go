@@ -275,6 +275,12 @@ func startTest(o Options) (*DB, error) {
 
 // TestEveryOperationFails makes the n-th operation on the log's files fail, n = 1, 2, 3 and so on until a run meets none.
 func TestEveryOperationFails(t *testing.T) {
+	for _, cause := range []error{syscall.EIO, syscall.ENOSPC} {
+		t.Run(cause.Error(), func(t *testing.T) { everyOperationFails(t, cause) })
+	}
+}
+
+func everyOperationFails(t *testing.T, cause error) {
 	for n := 1; ; n++ {
 		dir := t.TempDir()
 		m, fs := newModel(), vfstest.New()
@@ -282,7 +288,7 @@ func TestEveryOperationFails(t *testing.T) {
 		fs.SetFail(func(op vfstest.Op) error {
 			if op.N == n {
 				hit.Store(true)
-				return syscall.EIO
+				return cause
 			}
 			return nil
 		})
