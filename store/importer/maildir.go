@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/posthouse-mail/posthouse/store"
@@ -268,13 +267,6 @@ func fileNames(path string, fn func(string)) iter.Seq2[int, error] {
 	}
 }
 
-// maildirFile is one file of a folder.
-type maildirFile struct {
-	name string
-	uid  uint32
-	cur  bool
-}
-
 // Items lists a folder: by uid, then those without one as they came.
 func (m *Maildir) Items(ctx context.Context, f Folder) iter.Seq2[*Item, error] {
 	return func(yield func(*Item, error) bool) {
@@ -292,12 +284,12 @@ func (m *Maildir) Items(ctx context.Context, f Folder) iter.Seq2[*Item, error] {
 			yield(nil, err)
 			return
 		}
-		for i := range files {
+		for f := range files.all() {
 			if err := ctx.Err(); err != nil {
 				yield(nil, err)
 				return
 			}
-			if !yield(r.item(&files[i]), nil) {
+			if !yield(r.item(&f), nil) {
 				return
 			}
 		}
@@ -315,20 +307,18 @@ type maildirFolder struct {
 	buf      []byte
 }
 
-func (r *maildirFolder) files() ([]maildirFile, error) {
-	var out []maildirFile
+func (r *maildirFolder) files() (*fileList, error) {
+	out := newFileList(r.folder.Units)
 	for _, cur := range []bool{true, false} {
 		path := filepath.Join(r.folder.Path, sub(cur))
 		for _, err := range fileNames(path, func(n string) {
 			base, _ := splitName(n)
-			out = append(out, maildirFile{name: n, uid: r.list.uid(base), cur: cur})
+			out.add(maildirFile{name: n, uid: r.list.uid(base), cur: cur})
 		}) {
 			return nil, err
 		}
 	}
-	slices.SortFunc(out, func(a, b maildirFile) int {
-		return cmp.Or(cmp.Compare(a.uid-1, b.uid-1), cmp.Compare(received(a.name), received(b.name)), cmp.Compare(a.name, b.name))
-	})
+	out.sort()
 	return out, nil
 }
 
@@ -337,16 +327,6 @@ func sub(cur bool) string {
 		return "cur"
 	}
 	return "new"
-}
-
-// received is the time that a file's name begins with.
-func received(name string) int64 {
-	t, _, _ := strings.Cut(name, ".")
-	n, err := strconv.ParseInt(t, 10, 64)
-	if err != nil {
-		return 0
-	}
-	return n
 }
 
 func (r *maildirFolder) item(f *maildirFile) *Item {
@@ -432,8 +412,8 @@ func (r *maildirFolder) find(it *Item, base string) (*os.File, error) {
 		if err != nil {
 			return err
 		}
-		r.moved = make(map[string]maildirFile, len(files))
-		for _, f := range files {
+		r.moved = map[string]maildirFile{}
+		for f := range files.all() {
 			b, _ := splitName(f.name)
 			r.moved[b] = f
 		}
