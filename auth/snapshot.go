@@ -26,7 +26,9 @@ type snapshot struct {
 	owners   map[string]mail.AccountID // by address key
 	aliases  map[string]Alias          // by address key
 	logins   map[string]mail.AccountID // by folded login name
-	broken   []string                  // rows that cannot be read, in words: their account or name is missing, the others work
+	keys     map[mail.Domain][]DKIMKey
+	parsed   map[string]DKIMKey // by row, key and value: to read a private key costs as much as to sign with it
+	broken   []string           // rows that cannot be read, in words: their account or name is missing, the others work
 }
 
 // view keeps the newest snapshot.
@@ -55,7 +57,7 @@ func (v *view) get(ctx context.Context) (*snapshot, error) {
 	}
 	var s *snapshot
 	err := v.db.View(ctx, func(tx *kv.Tx) (err error) {
-		s, err = readSnapshot(tx)
+		s, err = readSnapshot(tx, v.current.Load())
 		return err
 	})
 	if err != nil {
@@ -91,10 +93,14 @@ const maxBroken = 100
 
 // readSnapshot reads the directory. A row that cannot be read costs its account or name, not the house: the others log in and
 // get their mail.
-func readSnapshot(tx *kv.Tx) (*snapshot, error) {
+func readSnapshot(tx *kv.Tx, old *snapshot) (*snapshot, error) {
+	if old == nil {
+		old = &snapshot{}
+	}
 	s := &snapshot{
 		domains: make(map[mail.Domain]Domain), accounts: make(map[mail.AccountID]*record),
 		owners: make(map[string]mail.AccountID), aliases: make(map[string]Alias), logins: make(map[string]mail.AccountID),
+		keys: make(map[mail.Domain][]DKIMKey), parsed: make(map[string]DKIMKey),
 	}
 	bad := func(err error) {
 		if len(s.broken) < maxBroken {
@@ -122,6 +128,22 @@ func readSnapshot(tx *kv.Tx) (*snapshot, error) {
 		if err := s.addRow(key, value); err != nil {
 			bad(err)
 		}
+	}
+	for key, value := range tx.Scan(tableKeys, nil, nil) {
+		row := string(key) + string(value)
+		k, known := old.parsed[row]
+		if !known {
+			var err error
+			if k, err = decodeKey(key, value); err != nil {
+				bad(err)
+				continue
+			}
+		}
+		s.parsed[row] = k
+		s.keys[k.Domain] = append(s.keys[k.Domain], k)
+	}
+	for _, all := range s.keys {
+		sortKeys(all)
 	}
 	return s, nil
 }

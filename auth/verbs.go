@@ -70,6 +70,7 @@ func (d *Directory) RemoveDomain(tx *kv.Tx, name mail.Domain) error {
 		return err
 	}
 	tx.Delete(tableNames, domainKey(name))
+	removeKeys(tx, name)
 	tx.OnCommit(d.view.changed)
 	return nil
 }
