@@ -5,9 +5,9 @@
 //
 // Mail comes in through the log (deliver.go, append.go): a message is durable when
 // its record is, and gets its uid when the record is applied. Every other change
-// is one kv.Update or a few (flags.go, expunge.go, copy.go, mailboxes.go). What
-// stands in the tables is told by tables.go and page.go; check.go knows every rule
-// that holds between them. Limits and usage of an account are one row of table h,
+// is one kv.Update or a few (flags.go, expunge.go, copy.go, mailboxes.go). What is
+// expunged stays in the account's bin for a while (bin.go, prune.go). What stands
+// in the tables is told by tables.go and page.go; check.go knows every rule that holds between them. Limits and usage of an account are one row of table h,
 // written in the transaction that changes a mailbox (quota.go).
 package store
 
