@@ -469,3 +469,43 @@ func TestPullFromPosthouse(t *testing.T) {
 		t.Errorf("without its authority: %v\n%s", err, out)
 	}
 }
+
+// TestPullKilled ends the import with SIGKILL again and again, each time a little later; nothing is lost and nothing comes twice.
+func TestPullKilled(t *testing.T) {
+	d, data := startDovecot(t), t.TempDir()
+	d.fill(t, bob, "", 1500)
+	d.fill(t, bob, ".Arbeit", 100)
+	d.own(t)
+	run(t, data, "", binary, "domain", "add", "alpha.test", "--data", data)
+	run(t, data, password+"\n", binary, "account", "add", bob, "--password-stdin", "--data", data)
+	args := []string{"import", "imap", "--account", bob, "--from", fmt.Sprintf("imaps://%s@localhost:%d", bob, d.imaps), "--ca", d.ca, "--password-stdin", "--data", data}
+	kills := 0
+	for after := 60 * time.Millisecond; after < time.Minute; after += 40 * time.Millisecond {
+		cmd := exec.Command(binary, args...)
+		cmd.Stdin = strings.NewReader(password + "\n")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		killer := time.AfterFunc(after, func() { cmd.Process.Kill() })
+		err := cmd.Wait()
+		killer.Stop()
+		if err == nil {
+			break
+		}
+		if !strings.Contains(err.Error(), "killed") {
+			t.Fatalf("after %d kills: %v", kills, err)
+		}
+		kills++
+	}
+	t.Logf("%d kills", kills)
+	if out := run(t, data, password+"\n", binary, args...); !strings.Contains(out, "\n0 messages") || strings.Contains(out, "new uids") {
+		t.Errorf("a last run:\n%s", out)
+	}
+	if out := run(t, data, "", binary, "account", "show", bob, "--data", data); !strings.Contains(out, "messages   1600 of") {
+		t.Errorf("1600 messages were there:\n%s", out)
+	}
+	run(t, data, "", binary, "check", "store", "--deep", "--data", data)
+	if kills == 0 {
+		t.Error("the import was never killed")
+	}
+}
