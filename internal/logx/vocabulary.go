@@ -89,6 +89,7 @@ const (
 const (
 	MailTaken      = "mail taken"              // id, from, mailboxes, leaving, size
 	MailUnproven   = "mail not proven"         // connection, author, from, action, reason
+	MailUnsigned   = "mail not signed"         // id, domain, error
 	QueueDone      = "delivered"               // id, number, from, to, status, text, remote, detail, attempt
 	QueueLater     = "delivery deferred"       // the same, due
 	QueueNever     = "delivery failed"         // the same, reported: the sender is told

@@ -34,7 +34,10 @@ func (s *session) receive(r io.Reader) (*store.Arrival, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := s.pass(w, r); err != nil {
+		if err = s.pass(w, r); err == nil {
+			err = w.Prepend(s.front(nil))
+		}
+		if err != nil {
 			w.Discard()
 			return nil, err
 		}
@@ -51,11 +54,24 @@ func (s *session) receive(r io.Reader) (*store.Arrival, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.convert(w, sum); err != nil {
+	if err := s.sign(w, sum); err != nil {
 		w.Discard()
 		return nil, err
 	}
 	return w.Finish()
+}
+
+// sign writes the spooled message as it leaves, its signatures in front.
+func (s *session) sign(w *store.Writer, sum *message.Summary) error {
+	out := &signing{Writer: w, keys: s.keys(), now: s.d.o.Now()}
+	if err := s.convert(out, sum); err != nil {
+		return err
+	}
+	fields, err := out.fields()
+	if err != nil {
+		return err
+	}
+	return w.Prepend(s.front(fields))
 }
 
 // pass streams r into w through the header desk.

@@ -41,12 +41,7 @@ func (s *session) begin(w io.Writer, header []byte) error {
 	if len(s.To) == 1 {
 		t.For = s.To[0].Address.String()
 	}
-	b := make([]byte, 0, 768+len(header))
-	// For the mailboxes here (RFC 5321 section 4.4); the remote carrier leaves a leading one out of what it sends.
-	b = append(b, "Return-Path: <"...)
-	b = append(b, s.Envelope.From.String()...)
-	b = append(b, ">\r\n"...)
-	b = t.Append(b)
+	b := t.Append(make([]byte, 0, 768+len(header)))
 	var add message.HeaderWriter
 	from := s.who.main
 	if m.fromCount == 0 {
@@ -54,6 +49,7 @@ func (s *session) begin(w io.Writer, header []byte) error {
 			from = s.Envelope.From
 		}
 		add.Addresses("From", message.Address{Name: s.fullName, Mailbox: from.Local, Host: string(from.Domain)})
+		m.from = append(m.from, from)
 	} else if len(m.from) > 0 {
 		from = m.from[0]
 	}

@@ -2,7 +2,8 @@
 // the sendmail command and of the web.
 //
 // Desk makes a session for each EHLO; login.go is AUTH, envelope.go who may send
-// and to whom, data.go takes the message, header.go checks and completes its header.
+// and to whom, data.go takes the message, header.go checks and completes its header,
+// sign.go signs it.
 package submission
 
 import (
@@ -18,6 +19,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/metrics"
 	"github.com/posthouse-mail/posthouse/smtp"
 	"github.com/posthouse-mail/posthouse/smtp/local"
+	"github.com/posthouse-mail/posthouse/smtp/mailauth"
 	"github.com/posthouse-mail/posthouse/smtp/queue"
 	"github.com/posthouse-mail/posthouse/store"
 )
@@ -30,15 +32,17 @@ type Trusted struct {
 
 // Options of a Desk.
 type Options struct {
-	Logger     *slog.Logger
-	Metrics    *metrics.Set
-	Now        func() time.Time
-	Hostname   string
-	Directory  *auth.Directory
-	Store      *store.Store
-	Queue      *queue.Queue
-	Local      *local.Carrier
-	Trusted    []Trusted
+	Logger    *slog.Logger
+	Metrics   *metrics.Set
+	Now       func() time.Time
+	Hostname  string
+	Directory *auth.Directory
+	Store     *store.Store
+	Queue     *queue.Queue
+	Local     *local.Carrier
+	Trusted   []Trusted
+	// Keys are what signs mail of a domain (DKIM); nil: nothing is signed.
+	Keys       func(ctx context.Context, domain mail.Domain) ([]mailauth.SigningKey, error)
 	Across     bool   // mail between two domains of ours leaves through queue and MX lookup
 	HideClient bool   // Received does not tell the client's name and address
 	MaxSize    int64  // reserved for a message whose size was not announced; as in smtp.Options

@@ -12,6 +12,7 @@ import (
 
 	gosmtp "github.com/emersion/go-smtp"
 
+	"github.com/posthouse-mail/posthouse/auth"
 	"github.com/posthouse-mail/posthouse/internal/cert"
 	"github.com/posthouse-mail/posthouse/internal/config"
 	"github.com/posthouse-mail/posthouse/internal/dns"
@@ -144,8 +145,21 @@ func (d *Daemon) checks(c *config.Config) *mailauth.Checker {
 	return mailauth.New(mailauth.Options{Resolver: d.resolver, Hostname: c.Hostname, Trusted: func(domain string) bool { return trusted[domain] }})
 }
 
+// signingKeys are the keys that sign mail of a domain.
+func (d *Daemon) signingKeys(ctx context.Context, domain mail.Domain) ([]mailauth.SigningKey, error) {
+	all, err := d.keepers.directory.Keys(ctx, domain)
+	var out []mailauth.SigningKey
+	for _, k := range all {
+		if k.State == auth.KeyActive {
+			out = append(out, mailauth.SigningKey{Domain: string(k.Domain), Selector: k.Selector, Private: k.Private})
+		}
+	}
+	return out, err
+}
+
 func (d *Daemon) submissionDesk(c *config.Config) *submission.Desk {
 	o := submission.Options{
+		Keys:   d.signingKeys,
 		Logger: d.log, Metrics: d.metrics, Hostname: c.Hostname, Directory: d.keepers.directory, Store: d.keepers.store,
 		Queue: d.keepers.queue, Local: d.local, Across: c.Route.Across == config.AcrossMX, MaxSize: int64(c.Limits.MessageSize),
 		Temp: temporary(c.Data),
