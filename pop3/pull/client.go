@@ -35,7 +35,6 @@ type client struct {
 type refusal struct {
 	command string
 	text    string
-	login   bool
 }
 
 func (e *refusal) Error() string { return "the server answers " + e.command + " with " + e.text }
