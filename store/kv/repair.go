@@ -40,10 +40,13 @@ func Bases(ctx context.Context, o Options) ([]Candidate, error) {
 		return nil, fmt.Errorf("open the data folder: %w", err)
 	}
 	db := &DB{o: o}
-	if err := db.probe(); err != nil {
+	err := db.probe()
+	if db.lock != nil {
+		defer db.lock.Close()
+	}
+	if err != nil {
 		return nil, err
 	}
-	defer db.lock.Close()
 	var out []Candidate
 	for _, b := range []Base{BaseTables, BaseDay} {
 		c := Candidate{Base: b}
@@ -123,6 +126,9 @@ func OpenRepair(ctx context.Context, o Options, base Base) (*Repair, error) {
 	db := newDB(o)
 	db.repairing, db.o.DayEvery = true, -1
 	if err := db.probe(); err != nil {
+		if db.lock != nil {
+			db.lock.Close()
+		}
 		return nil, err
 	}
 	err := r.copyBase(ctx, o, base)
@@ -214,32 +220,15 @@ func (r *Repair) Abort() error {
 
 // Finish puts the new tables into the place of the old ones, which stay under a name that Finish returns. Segments with holes
 // are linked into the folder "damaged", because compaction will remove what is of no use to the store. When it is cut short, a
-// repair can be done again.
+// repair can be done again. It ends the Repair whatever its outcome.
 func (r *Repair) Finish(ctx context.Context) (aside []string, err error) {
 	db := r.DB
-	stamp := time.Now().UTC().Format("20060102-150405")
-	for _, h := range r.Report.Holes {
-		if err := db.keepDamaged(h.Segment); err != nil {
-			return nil, err
-		}
-	}
-	if err := r.settleLog(); err != nil {
-		return nil, err
-	}
-	b := db.engine.(*bolt)
-	b.db.NoSync = false
-	err = errors.Join(b.db.Sync(), db.log.Close(), b.close())
-	if err == nil {
-		err = WalkTables(r.path)
-	}
-	if err == nil {
-		err = syncFile(r.path)
-	}
-	if err != nil {
-		os.Remove(r.path)
-		return nil, errors.Join(fmt.Errorf("the new tables: %w", err), db.lock.Close())
-	}
 	defer db.lock.Close()
+	if err := r.close(); err != nil {
+		os.Remove(r.path)
+		return nil, fmt.Errorf("the new tables: %w", err)
+	}
+	stamp := time.Now().UTC().Format("20060102-150405")
 	for _, name := range []Base{BaseTables, BaseDay} {
 		path := filepath.Join(db.o.Dir, string(name))
 		if _, err := os.Stat(path); err != nil || name == BaseDay && WalkTables(path) == nil {
@@ -284,6 +273,27 @@ func (db *DB) adopt(p pages) error {
 		}
 	}
 	return nil
+}
+
+// close makes the new tables durable and reads them once more.
+func (r *Repair) close() error {
+	db := r.DB
+	err := r.settleLog()
+	for _, h := range r.Report.Holes {
+		if err == nil {
+			err = db.keepDamaged(h.Segment)
+		}
+	}
+	b := db.engine.(*bolt)
+	b.db.NoSync = false
+	err = errors.Join(err, b.db.Sync(), db.log.Close(), b.close())
+	if err == nil {
+		err = WalkTables(r.path)
+	}
+	if err == nil {
+		err = syncFile(r.path)
+	}
+	return err
 }
 
 // settleLog lets the log begin anew behind all that was read.

@@ -13,8 +13,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
+	"github.com/posthouse-mail/posthouse/internal/vfs/vfstest"
 	"github.com/posthouse-mail/posthouse/store/blob"
 )
 
@@ -393,4 +395,74 @@ func TestRepairRandomDamage(t *testing.T) {
 			t.Errorf("round %d: %v", round, err)
 		}
 	}
+}
+
+// TestRepairCutShort makes the n-th operation on the log's files fail during a repair, n = 1, 2, 3 and so on; the next try begins anew,
+// and the one that meets no failure gives back everything.
+func TestRepairCutShort(t *testing.T) {
+	r := rand.New(rand.NewPCG(6, 1))
+	fs := vfstest.New()
+	o := repairTestOptions(t.TempDir())
+	o.FS = fs
+	db := openHouse(t, o)
+	live(t, db, r, "a", 40)
+	if err := db.CopyDay(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	live(t, db, r, "b", 40)
+	if err := db.SettleAll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want := dump(t, db)
+	db.Close()
+	tables := filepath.Join(o.Dir, "meta.db")
+	os.Remove(tables)
+	for n := 1; ; n += 1 + n/20 {
+		tried := fs.Crash(r) // a copy: everything is durable
+		o.FS = tried
+		first, hit := tried.Counts().Ops, false
+		tried.SetFail(func(op vfstest.Op) error {
+			if op.N == first+n {
+				hit = true
+				return syscall.EIO
+			}
+			return nil
+		})
+		report, err := tryRepair(t, o)
+		tried.SetFail(nil)
+		_, there := os.Stat(tables)
+		switch {
+		case !hit && (err != nil || !report.Complete || n < 10):
+			t.Fatalf("operation %d: %v, %+v", n, err, report)
+		case err != nil && there == nil:
+			t.Fatalf("operation %d failed with %v, and the tables are there", n, err)
+		case err != nil: // the next try finds what this one left
+			report, err = tryRepair(t, o)
+			if err != nil || !report.Complete {
+				t.Fatalf("after operation %d: %v, %+v", n, err, report)
+			}
+			db := openHouse(t, o)
+			differ(t, dump(t, db), want)
+			db.Close()
+		}
+		if err := os.Remove(tables); err != nil {
+			t.Fatal(err)
+		}
+		if !hit {
+			return
+		}
+	}
+}
+
+func tryRepair(t *testing.T, o Options) (RepairReport, error) {
+	r, err := OpenRepair(t.Context(), o, BaseDay)
+	if err != nil {
+		return RepairReport{}, err
+	}
+	repairOwners(r.DB)
+	if err := r.Run(t.Context()); err != nil {
+		return r.Report, errors.Join(err, r.Abort())
+	}
+	_, err = r.Finish(t.Context())
+	return r.Report, err
 }
