@@ -33,6 +33,8 @@ var (
 	ErrDamaged = errors.New("backup: damaged")
 	// ErrNotEmpty: there is something where a house was to be restored.
 	ErrNotEmpty = errors.New("backup: folder is not empty")
+	// ErrPlace: a backup must not stand there.
+	ErrPlace = errors.New("backup: wrong folder")
 	// ErrNewer: a newer program wrote the backup.
 	ErrNewer = errors.New("backup: newer format")
 	// ErrOlder: the backup's tables have an older format: it can be restored as a whole, and not be looked into.
@@ -68,6 +70,8 @@ type Options struct {
 	Metrics  *Metrics
 	Program  string         // version, for the manifest
 	Progress func(Progress) // may be nil
+
+	live vfs.FS // of the segments of the house; tests make it fail
 }
 
 const recheck = 30 * 24 * time.Hour
@@ -75,6 +79,9 @@ const recheck = 30 * 24 * time.Hour
 func (o Options) withDefaults() Options {
 	if o.FS == nil {
 		o.FS = vfs.OS{}
+	}
+	if o.live == nil {
+		o.live = vfs.OS{}
 	}
 	if o.Now == nil {
 		o.Now = time.Now

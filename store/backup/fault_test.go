@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"filippo.io/age"
+
 	"github.com/posthouse-mail/posthouse/internal/vfs"
 	"github.com/posthouse-mail/posthouse/store/storetest"
 )
@@ -298,11 +300,60 @@ func TestSourceDamage(t *testing.T) {
 	m := storetest.Rows(t, h.Store, 1, "INBOX")[0]
 	path := filepath.Join(h.DB.Dir(), "seg", fmt.Sprintf("%08x.seg", m.Place.Segment()))
 	flip(t, path, m.Place.Offset()+200)
-	rep, err := Run(t.Context(), options(h, folder, newClock()))
-	if err != nil || rep.Verified != nil || !strings.Contains(strings.Join(rep.Problems, "\n"), "one@house.test, mailbox INBOX, message 1") {
-		t.Fatalf("%+v, %v", rep, err)
+	id, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, recipients := range [][]string{nil, {id.Recipient().String()}} {
+		o := options(h, filepath.Join(folder, fmt.Sprint(i)), newClock())
+		o.Secrets.Recipients = recipients
+		rep, err := Run(t.Context(), o)
+		if err != nil || rep.Verified != nil || !strings.Contains(strings.Join(rep.Problems, "\n"), "one@house.test, mailbox INBOX, message 1") {
+			t.Fatalf("%+v, %v", rep, err)
+		}
 	}
 	flip(t, path, m.Place.Offset()+200) // for the check of the house at its end
+}
+
+// badSector is a disk that does not give one file out.
+type badSector struct {
+	vfs.OS
+	name string
+}
+
+func (b badSector) OpenFile(name string, flag int, perm fs.FileMode) (vfs.File, error) {
+	f, err := b.OS.OpenFile(name, flag, perm)
+	if filepath.Base(name) == b.name && err == nil {
+		return badFile{f}, nil
+	}
+	return f, err
+}
+
+type badFile struct{ vfs.File }
+
+func (badFile) ReadAt([]byte, int64) (int, error) { return 0, syscall.EIO }
+
+// TestSourceUnreadable: a segment of the house that cannot be read does not keep the others out of the backup; who is hit is said, and
+// the next backup brings it when it can be read again.
+func TestSourceUnreadable(t *testing.T) {
+	h, folder, now := newHouse(t), t.TempDir(), newClock()
+	fill(t, h, "x", 40)
+	m := storetest.Rows(t, h.Store, 2, "INBOX")[1]
+	o := options(h, folder, now)
+	o.live = badSector{name: fmt.Sprintf("%08x.seg", m.Place.Segment())}
+	rep, err := Run(t.Context(), o)
+	if err != nil || rep.Verified != nil || !strings.Contains(strings.Join(rep.Problems, "\n"), fmt.Sprintf("two@house.test, mailbox INBOX, message %d", m.UID)) {
+		t.Fatalf("%+v, %v", rep, err)
+	}
+	o.live = nil
+	now.at = now.at.Add(time.Hour)
+	if rep := backup(t, o); rep.Copied == 0 || rep.Copied > 2 {
+		t.Fatalf("%+v", rep)
+	}
+	o.To = filepath.Join(h.DB.Dir(), "backup")
+	if _, err := Run(t.Context(), o); !errors.Is(err, ErrPlace) {
+		t.Fatalf("a backup in the data folder: %v", err)
+	}
 }
 
 func segmentPath(g *Generation, i int) string {

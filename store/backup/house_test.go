@@ -1,10 +1,8 @@
 package backup
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -213,17 +211,4 @@ func restored(t *testing.T, r *Reader) *storetest.House {
 		t.Fatalf("another epoch: %v, %v", begun, err)
 	}
 	return h
-}
-
-// text reads an open body.
-func text(t *testing.T, b *store.Body) string {
-	t.Helper()
-	var out bytes.Buffer
-	if _, err := io.Copy(&out, io.NewSectionReader(b, 0, b.Size())); err != nil {
-		t.Fatal(err)
-	}
-	if err := b.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return out.String()
 }

@@ -33,6 +33,7 @@ type run struct {
 	gen     *Generation
 	content Contents
 	fresh   map[string]bool // segments copied now
+	named   int             // bodies that the tables name, where that was checked with the picture
 	report  Report
 	problem []string
 }
@@ -44,7 +45,7 @@ type run struct {
 func Run(ctx context.Context, o Options) (rep Report, err error) {
 	o = o.withDefaults()
 	began := o.Now()
-	r := &run{o: o, known: map[string]File{}, fresh: map[string]bool{}, live: vfs.OS{}}
+	r := &run{o: o, known: map[string]File{}, fresh: map[string]bool{}, live: o.live}
 	o.Logger.InfoContext(ctx, logx.BackupBegun, "to", o.To)
 	err = r.run(ctx)
 	r.report.Took = o.Now().Sub(began)
@@ -62,6 +63,9 @@ func (r *run) run(ctx context.Context) (err error) {
 	o := r.o
 	uuid := StoreName(o.DB.UUID())
 	r.folder = filepath.Join(o.To, uuid)
+	if rel, err := filepath.Rel(o.DB.Dir(), o.To); err == nil && filepath.IsLocal(rel) {
+		return fmt.Errorf("%w: %s stands in the data folder, and would be lost with it; name a folder on another disk", ErrPlace, o.To)
+	}
 	if err := o.FS.MkdirAll(filepath.Join(r.folder, segmentsDir), 0o700); err != nil {
 		return fmt.Errorf("make the folder of backups: %w", err)
 	}
@@ -173,6 +177,11 @@ func (r *run) copyHouse(ctx context.Context, uuid string) (err error) {
 	if r.content.Accounts, err = o.Accounts(ctx, r.pic); err != nil {
 		return fmt.Errorf("list the accounts: %w", err)
 	}
+	if !r.keys.canOpen() {
+		if err := r.checkPicture(ctx); err != nil {
+			return err
+		}
+	}
 	return r.copyFiles(ctx, tables)
 }
 
@@ -233,6 +242,12 @@ func (r *run) copySegments(ctx context.Context, segments string, numbers []uint3
 	}
 	for _, s := range todo {
 		f, err := r.copySegment(ctx, s.number, s.path, s.name, s.size)
+		if errors.Is(err, errSource) && ctx.Err() == nil {
+			// One bad sector must not keep everything else out of the backup.
+			r.problem = append(r.problem, fmt.Sprintf("segment %08x of the living house cannot be read, and is not in the backup: %v", s.number, err))
+			delete(r.content.Segments, s.name)
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("copy segment %08x: %w", s.number, err)
 		}
@@ -242,7 +257,7 @@ func (r *run) copySegments(ctx context.Context, segments string, numbers []uint3
 			return fmt.Errorf("note segment %08x: %w", s.number, err)
 		}
 	}
-	r.report.Copied = len(todo)
+	r.report.Copied = len(r.fresh)
 	slices.SortFunc(r.gen.Manifest.Segments, func(a, b File) int { return cmp.Compare(a.Name, b.Name) })
 	return nil
 }

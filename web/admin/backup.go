@@ -280,7 +280,7 @@ func translateBackup(what string, err error) error {
 		return &Error{Conflict, plain(what, err), err}
 	case anyOf(err, backup.ErrNone, fs.ErrNotExist):
 		return &Error{Missing, plain(what, err), err}
-	case anyOf(err, backup.ErrKey, backup.ErrNotEmpty, backup.ErrNewer, backup.ErrOlder):
+	case anyOf(err, backup.ErrKey, backup.ErrNotEmpty, backup.ErrNewer, backup.ErrOlder, backup.ErrPlace):
 		return &Error{Invalid, plain(what, err), err}
 	case errors.Is(err, store.ErrOverQuota):
 		return &Error{Conflict, what + ": the quota is used up; posthouse account set ACCOUNT --quota gives more", err}
