@@ -145,6 +145,7 @@ func (c *Copy) open(number uint32) error {
 		c.log.segments.release(g)
 		return err
 	}
+	s.limit = aligned(s.limit)
 	if c.source != nil {
 		s.buf = c.source.buf[:0]
 	}
@@ -220,6 +221,9 @@ func (c *Copy) close() {
 	}
 }
 
+// aligned is where the record behind n octets would begin: the last record of a body segment has no padding.
+func aligned(n int64) int64 { return (n + alignment - 1) &^ (alignment - 1) }
+
 // Usage is what a segment holds.
 type Usage struct {
 	File   int64 // octets of the file
@@ -239,6 +243,7 @@ func (l *Log) Measure(number uint32) (Usage, error) {
 		return Usage{}, err
 	}
 	u := Usage{File: s.limit}
+	s.limit = aligned(s.limit)
 	for at := int64(segmentHeader); at < s.limit; {
 		h, _, err := s.head(at)
 		if errors.Is(err, ErrDamaged) {

@@ -67,7 +67,7 @@ func (r *round) clear(ctx context.Context, w *window) error {
 		r.out.Live += live
 		share := float64(live) / float64(max(s.File, 1))
 		switch {
-		case s.kind == segmentOfLog && n >= r.applied, r.aside[n]:
+		case s.kind == segmentOfLog && n >= r.applied, s.kind == segmentOfRescue, r.aside[n]:
 		case r.c.broken(n, places):
 			r.out.Damaged++
 		case len(places) > 0 && share >= r.below:

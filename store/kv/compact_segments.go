@@ -12,6 +12,9 @@ import (
 // segmentOfCopies is the kind of a segment that compaction wrote: many bodies, each with places it had before.
 const segmentOfCopies byte = 'C'
 
+// segmentOfRescue is the kind of a segment that stays whatever the tables say: repair could not tell what is in it.
+const segmentOfRescue byte = 'K'
+
 // segmentInfo is a row of table g: kind u8 | octets u64 | dead octets u64 (a hint), and once the segment was measured, octets of
 // the bodies as they arrived u64 | octets of their records u64.
 type segmentInfo struct {
