@@ -21,6 +21,7 @@ type Config struct {
 	Limits     Limits     `toml:"limits"`
 	Store      Store      `toml:"store"`
 	Backup     Backup     `toml:"backup"`
+	Story      Story      `toml:"story"`
 	Quota      Quota      `toml:"quota"`
 	Queue      Queue      `toml:"queue"`
 	Remote     Remote     `toml:"remote"`
@@ -76,6 +77,12 @@ type Limits struct {
 	POP3Idle       Duration `toml:"pop3_idle"`
 	IMAPIdle       Duration `toml:"imap_idle"`
 	ShutdownFinish Duration `toml:"shutdown_wait"`
+}
+
+// Story is how long it is kept what happened to each message.
+type Story struct {
+	Keep Duration `toml:"keep"` // 0: nothing is kept
+	Size Size     `toml:"size"`
 }
 
 // Quota is what a new account gets.
@@ -260,6 +267,7 @@ func Default() *Config {
 		Store: Store{Compress: true, KeepDeleted: Duration{30 * 24 * time.Hour}, DiskLow: 1 << 30, DiskStop: 256 << 20,
 			SegmentSize: 64 << 20, CompactEvery: Duration{15 * time.Minute}, CompactBelow: 60, CompactShare: 10},
 		Backup:  Backup{At: "03:00", Recipients: []string{}, KeepDaily: 7, KeepWeekly: 4, KeepMonthly: 6, Share: 20},
+		Story:   Story{Keep: Duration{14 * 24 * time.Hour}, Size: 64 << 20},
 		Remote:  Remote{Port: 25},
 		IMAP:    IMAP{RecentlyDeleted: true},
 		Route:   Route{Across: AcrossDirect},

@@ -17,6 +17,9 @@ const (
 
 // Run forgets old stories until ctx ends.
 func (b *Book) Run(ctx context.Context) error {
+	if b == nil {
+		return nil
+	}
 	t := time.NewTicker(forgetEvery)
 	defer t.Stop()
 	for {

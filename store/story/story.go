@@ -106,7 +106,7 @@ const (
 	maxFound  = 1000
 )
 
-// Book keeps stories.
+// Book keeps stories. A nil Book keeps none.
 type Book struct{ o Options }
 
 // New returns a Book.
@@ -178,7 +178,7 @@ func cut(s string, n int) string {
 
 // Begin begins the story of a message. A story that was begun already goes on.
 func (b *Book) Begin(m Message, events ...Event) {
-	if !plainID(m.ID) {
+	if b == nil || !plainID(m.ID) {
 		return
 	}
 	if m.At.IsZero() {
@@ -230,7 +230,7 @@ func (m *Message) keys() [][]byte {
 
 // Tell adds events to a story; one that was never begun, or is forgotten, takes none.
 func (b *Book) Tell(id string, events ...Event) {
-	if !plainID(id) || len(events) == 0 {
+	if b == nil || !plainID(id) || len(events) == 0 {
 		return
 	}
 	events = slices.Clone(events)
@@ -246,7 +246,7 @@ func (b *Book) Tell(id string, events ...Event) {
 
 // Placed remembers that the log record at is the story's message, so that Read finds it.
 func (b *Book) Placed(id string, at blob.LSN) {
-	if !plainID(id) {
+	if b == nil || !plainID(id) {
 		return
 	}
 	b.o.Side.Later(func(tx *kv.Tx) error {
@@ -271,6 +271,9 @@ func (b *Book) Placed(id string, at blob.LSN) {
 
 // Read tells that the account has read the message born at a log record, with a client; once for each of them.
 func (b *Book) Read(at blob.LSN, e Event) {
+	if b == nil {
+		return
+	}
 	e.Step = Opened
 	if e.At.IsZero() {
 		e.At = b.o.Now()
@@ -378,6 +381,9 @@ var ErrUnknown = errors.New("story: nothing is known of it")
 
 // Find looks for stories by transaction id, Message-ID (with or without its brackets) or address, newest first, at most limit of them.
 func (b *Book) Find(ctx context.Context, what string, limit int) ([]Story, error) {
+	if b == nil {
+		return nil, ErrUnknown
+	}
 	if err := b.o.Side.Flush(ctx); err != nil {
 		return nil, err
 	}
@@ -432,6 +438,9 @@ func (m *Message) concerns(address string) bool {
 
 // List yields the newest stories, without their events, at most limit, those before a time when it is not zero.
 func (b *Book) List(ctx context.Context, before time.Time, limit int) ([]Message, error) {
+	if b == nil {
+		return nil, nil
+	}
 	if err := b.o.Side.Flush(ctx); err != nil {
 		return nil, err
 	}

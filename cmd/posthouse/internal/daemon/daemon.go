@@ -132,6 +132,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	running.Go(func() { storeErr = d.keepers.store.Run(inner) })
 	running.Go(func() { d.keepers.db.RunCompaction(inner) })
+	running.Go(func() { d.keepers.story.Run(inner) })
 	running.Go(func() { d.watchSpool(inner) })
 	running.Go(func() { d.runBackups(inner) })
 	running.Go(func() { d.watchQuotas(inner) })

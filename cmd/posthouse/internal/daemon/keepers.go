@@ -16,6 +16,7 @@ import (
 	"github.com/posthouse-mail/posthouse/store"
 	"github.com/posthouse-mail/posthouse/store/backup"
 	"github.com/posthouse-mail/posthouse/store/kv"
+	"github.com/posthouse-mail/posthouse/store/story"
 	"github.com/posthouse-mail/posthouse/web/admin"
 )
 
@@ -25,6 +26,8 @@ type keepers struct {
 	directory *auth.Directory
 	store     *store.Store
 	queue     *queue.Queue
+	side      *kv.Side    // tables that can be made again
+	story     *story.Book // nil: none is kept
 }
 
 // keeperOptions is what the keepers need of a house.
@@ -52,9 +55,12 @@ func openKeepers(ctx context.Context, o keeperOptions) (_ *keepers, err error) {
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, k.db.Close())
+			err = errors.Join(err, k.close())
 		}
 	}()
+	if err := k.openSide(o); err != nil {
+		return nil, err
+	}
 	if err := k.build(o); err != nil {
 		return nil, err
 	}
@@ -159,7 +165,7 @@ func defaultQuota(c *config.Config) store.Quota {
 // Files is a data folder that no house runs on, opened for the operator's verbs.
 type Files struct {
 	House *admin.House
-	db    *kv.DB
+	close func() error
 }
 
 // OpenFiles opens the folder of c. Close it soon: no house can start meanwhile.
@@ -168,18 +174,18 @@ func OpenFiles(ctx context.Context, c *config.Config, logger *slog.Logger) (*Fil
 	if err != nil {
 		return nil, err
 	}
-	return &Files{House: k.house(c, logger), db: k.db}, nil
+	return &Files{House: k.house(c, logger), close: k.close}, nil
 }
 
 // Close writes what is left and closes the files.
-func (f *Files) Close() error { return errors.Join(f.House.Close(), f.db.Close()) }
+func (f *Files) Close() error { return errors.Join(f.House.Close(), f.close()) }
 
 func (d *Daemon) openKeepers(ctx context.Context) (err error) {
 	d.keepers, err = openKeepers(ctx, keeperOptions{config: d.o.Config, logger: d.log, metrics: d.metrics, certs: d.certs, damage: d.o.AcceptDamage})
 	if err != nil {
 		return err
 	}
-	d.opened(d.keepers.db.Close)
+	d.opened(d.keepers.close)
 	if err := d.tellDamage(ctx); err != nil {
 		return err
 	}
