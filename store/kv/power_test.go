@@ -51,7 +51,7 @@ func powerText(key string) []byte {
 	n := 1 + int(key[len(key)-1])%7*20
 	switch key[len(key)-1] {
 	case '3':
-		n = 9000
+		n = 13_000 // over 64 KB
 	case '5':
 		n = 700
 	}

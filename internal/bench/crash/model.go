@@ -29,11 +29,12 @@ type box struct {
 	listed   bool // subscribed to
 
 	perhaps map[string]bool // of bin: messages of deleted mailboxes, which come into it in the background
+	drafts  map[string]bool // of bin: of expunged drafts with one Message-ID only the last is kept
 }
 
 func (b *box) clone() *box {
 	c := *b
-	c.messages, c.perhaps = maps.Clone(b.messages), maps.Clone(b.perhaps)
+	c.messages, c.perhaps, c.drafts = maps.Clone(b.messages), maps.Clone(b.perhaps), maps.Clone(b.drafts)
 	return &c
 }
 
@@ -113,7 +114,7 @@ func (r *reader) verify(addr string) error {
 	}
 	for _, known := range []*box{r.boxes[bin], r.after[bin]} {
 		if b := seen[bin]; b != nil && known != nil {
-			b.perhaps = known.perhaps
+			b.perhaps, b.drafts = known.perhaps, known.drafts
 		}
 	}
 	r.boxes, r.after = seen, nil
@@ -192,7 +193,7 @@ func differBin(must, seen *box) (d []string) {
 		count[m.id]--
 	}
 	for id, n := range count {
-		if n < 0 || n > 0 && !must.perhaps[id] {
+		if n < 0 && !must.drafts[id] || n > 0 && !must.perhaps[id] {
 			d = append(d, fmt.Sprintf("%s has %s %+d times too often", bin, id, n))
 		}
 	}

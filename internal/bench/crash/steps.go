@@ -324,6 +324,12 @@ func (r *reader) expunge(name string, b *box) *step {
 		if slices.Contains(strings.Fields(m.flags), `\Deleted`) {
 			delete(after[name].messages, u)
 			after[bin].add(note{id: m.id})
+			if b := after[bin]; b != nil && name == "Drafts" && strings.Contains(m.flags, `\Draft`) {
+				if b.drafts == nil {
+					b.drafts = map[string]bool{}
+				}
+				b.drafts[m.id] = true
+			}
 		}
 	}
 	return &step{name: "EXPUNGE", box: name, command: "EXPUNGE", after: after}
