@@ -179,3 +179,60 @@ func TestRepairGivesBackEverything(t *testing.T) {
 		}
 	}
 }
+
+// TestJournalIsSmall: what the journal costs for one flag, for the flags of many messages, and for mail that comes in.
+func TestJournalIsSmall(t *testing.T) {
+	h := storetest.Start(t, storetest.Options{KV: kv.Options{Plain: true}})
+	storetest.Account(t, h.Store, h.DB, 1)
+	for i := range 100 {
+		storetest.Deliver(t, h.Store, 1, store.Inbox, letter(i, 1))
+	}
+	inbox, err := h.Store.Mailbox(t.Context(), 1, store.Inbox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := []store.UIDRange{{First: 1, Last: 1 << 31}}
+	for range 6 { // 100 become 6,400
+		if _, err := h.Store.Copy(t.Context(), inbox.ID, all, inbox.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	measure := func(fn func()) uint64 {
+		t.Helper()
+		if err := h.DB.SyncJournal(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		before := h.DB.Counts().Log.Bytes
+		fn()
+		if err := h.DB.SyncJournal(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return h.DB.Counts().Log.Bytes - before
+	}
+	set := func(first, last store.UID, op store.FlagsOp) {
+		t.Helper()
+		change := store.FlagsChange{Op: op, Flags: store.Seen}
+		if _, _, err := h.Store.SetFlags(t.Context(), inbox.ID, []store.UIDRange{{First: first, Last: last}}, change); err != nil {
+			t.Fatal(err)
+		}
+	}
+	one := measure(func() {
+		for i := range store.UID(100) {
+			set(i+1, i+1, store.FlagsAdd)
+		}
+	}) / 100
+	many := measure(func() { set(1, 1<<31, store.FlagsReplace); set(1, 1<<31, store.FlagsRemove) })
+	moved := measure(func() {
+		archive, err := h.Store.Mailbox(t.Context(), 1, "Archive")
+		if err == nil {
+			_, _, err = h.Store.Move(t.Context(), inbox.ID, []store.UIDRange{{First: 1, Last: 1000}}, archive.ID)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}) / 1000
+	t.Logf("one flag: %d octets; the flags of 6,400 twice: %d octets; a message moved: %d octets", one, many, moved)
+	if one > 80 || many > 12_800 || moved > 60 {
+		t.Errorf("one flag: %d octets; the flags of 6,400 twice: %d octets; a message moved: %d octets", one, many, moved)
+	}
+}
