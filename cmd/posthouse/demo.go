@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -94,6 +95,6 @@ func (p *program) showDemo(ctx context.Context, h *demo.House) error {
 		}
 		return err
 	}
-	return p.say("alice has sent carol a message: %q\nIt is in carol's INBOX, %v after it was submitted. Read it:\n\n  %s\n\nInterrupt (Ctrl-C) ends the demo.",
-		s.Subject, s.Took.Round(time.Millisecond), h.Curl(s))
+	return p.say("alice has sent carol a message: %q\nIt is in carol's INBOX, %v after it was submitted. Checked: %s. Read it:\n\n  %s\n\nInterrupt (Ctrl-C) ends the demo.",
+		s.Subject, s.Took.Round(time.Millisecond), strings.Join(s.Checks, ", "), h.Curl(s))
 }

@@ -48,6 +48,7 @@ type verbs interface {
 	WatchPull(ctx context.Context, id string, revision int) (admin.PullStatus, error)
 	Pulls(context.Context) ([]admin.PullStatus, error)
 	StopPull(ctx context.Context, id string) error
+	dkimVerbs
 	importer.Target
 	Export(ctx context.Context, account, mailbox string, w io.Writer) error
 }

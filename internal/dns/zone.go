@@ -70,6 +70,18 @@ func (z *Zone) AddReverse(addr netip.Addr, host string) error {
 	return z.Add(name + " PTR " + miekg.Fqdn(host))
 }
 
+// AddText puts a TXT record into the zone, cut into the strings that it takes (RFC 1035 section 3.3.14).
+func (z *Zone) AddText(name, text string) error {
+	var b strings.Builder
+	b.WriteString(miekg.Fqdn(name) + " TXT")
+	for first := true; first || text != ""; first = false {
+		n := min(len(text), 255)
+		b.WriteString(` "` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text[:n]) + `"`)
+		text = text[n:]
+	}
+	return z.Add(b.String())
+}
+
 // Remove takes everything out that stands at name.
 func (z *Zone) Remove(name string) {
 	name = onWire(name)

@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 
 	"github.com/posthouse-mail/posthouse/auth"
+	"github.com/posthouse-mail/posthouse/internal/dns"
 	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/smtp/queue"
@@ -31,7 +32,8 @@ type Options struct {
 	Directory *auth.Directory
 	Store     *store.Store
 	Queue     *queue.Queue
-	Quota     store.Quota // of new accounts
+	Quota     store.Quota  // of new accounts
+	Resolver  dns.Resolver // to see what is published; nil: nobody looks
 }
 
 // House is what the verbs work on.
@@ -97,7 +99,7 @@ func translate(what string, err error) error {
 		return err
 	case errors.Is(err, auth.ErrNoDomain), errors.Is(err, auth.ErrNotLocal):
 		return &Error{Missing, plain(what, err) + "; to make it one of ours: posthouse domain add DOMAIN", err}
-	case anyOf(err, auth.ErrNoAccount, auth.ErrNoAddress, store.ErrNoAccount, queue.ErrNoItem):
+	case anyOf(err, auth.ErrNoAccount, auth.ErrNoAddress, auth.ErrNoKey, store.ErrNoAccount, queue.ErrNoItem):
 		return &Error{Missing, plain(what, err), err}
 	case anyOf(err, auth.ErrExists, auth.ErrInUse, auth.ErrLoop, store.ErrExists, queue.ErrBusy):
 		return &Error{Conflict, plain(what, err), err}

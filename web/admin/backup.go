@@ -85,11 +85,7 @@ func (h *House) Backup(ctx context.Context, in BackupRequest) (backup.Report, er
 }
 
 // backupAccounts names the accounts in a picture of the tables.
-func (h *House) backupAccounts(ctx context.Context, pic *kv.DB) ([]backup.Account, error) {
-	s, err := store.New(pic, store.Options{})
-	if err != nil {
-		return nil, err
-	}
+func (h *House) backupAccounts(ctx context.Context, pic *kv.DB, s *store.Store) ([]backup.Account, error) {
 	accounts, err := auth.New(pic, auth.Options{}).Accounts(ctx)
 	if err != nil {
 		return nil, err

@@ -34,7 +34,16 @@ func (h *House) AddDomain(ctx context.Context, in Domain) (Domain, error) {
 			return Domain{}, err
 		}
 	}
-	err = h.o.DB.Update(ctx, func(tx *kv.Tx) error { return h.o.Directory.PutDomain(tx, d) })
+	key, err := h.firstKey(ctx, name)
+	if err != nil {
+		return Domain{}, translate(in.Name, err)
+	}
+	err = h.o.DB.Update(ctx, func(tx *kv.Tx) error {
+		if err := h.o.Directory.PutDomain(tx, d); err != nil || key == nil {
+			return err
+		}
+		return h.o.Directory.PutKey(tx, *key)
+	})
 	if err != nil {
 		return Domain{}, translate(in.Name, err)
 	}

@@ -91,7 +91,7 @@ func New(ctx context.Context, o Options) (_ *Daemon, err error) {
 		}
 	}()
 	for _, step := range []func(context.Context) error{
-		d.openCertificates, d.openKeepers, d.emptyTemporary, d.openResolver, d.openCarriers, d.openDoors, d.openWeb,
+		d.openCertificates, d.openResolver, d.openKeepers, d.emptyTemporary, d.openCarriers, d.openDoors, d.openWeb,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err
@@ -136,6 +136,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	running.Go(func() { d.watchSpool(inner) })
 	running.Go(func() { d.runBackups(inner) })
 	running.Go(func() { d.watchQuotas(inner) })
+	running.Go(func() { d.settleKeys(inner) })
 	running.Go(func() { d.guard.run(inner) })
 	running.Go(func() { tidy(inner) })
 	d.web.start()

@@ -10,6 +10,7 @@ import (
 	"github.com/posthouse-mail/posthouse/auth"
 	"github.com/posthouse-mail/posthouse/internal/cert"
 	"github.com/posthouse-mail/posthouse/internal/config"
+	"github.com/posthouse-mail/posthouse/internal/dns"
 	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/internal/metrics"
 	"github.com/posthouse-mail/posthouse/smtp/queue"
@@ -150,10 +151,10 @@ func (d *Daemon) tellDamage(ctx context.Context) error {
 }
 
 // house is the operator's verbs over the keepers.
-func (k *keepers) house(c *config.Config, logger *slog.Logger) *admin.House {
+func (k *keepers) house(c *config.Config, logger *slog.Logger, r dns.Resolver) *admin.House {
 	return admin.New(admin.Options{
 		Logger: logger, DB: k.db, Directory: k.directory, Store: k.store, Queue: k.queue,
-		Quota: defaultQuota(c),
+		Quota: defaultQuota(c), Resolver: r,
 	})
 }
 
@@ -174,7 +175,7 @@ func OpenFiles(ctx context.Context, c *config.Config, logger *slog.Logger) (*Fil
 	if err != nil {
 		return nil, err
 	}
-	return &Files{House: k.house(c, logger), close: k.close}, nil
+	return &Files{House: k.house(c, logger, nil), close: k.close}, nil
 }
 
 // Close writes what is left and closes the files.
@@ -189,7 +190,7 @@ func (d *Daemon) openKeepers(ctx context.Context) (err error) {
 	if err := d.tellDamage(ctx); err != nil {
 		return err
 	}
-	d.house = d.keepers.house(d.o.Config, d.log)
+	d.house = d.keepers.house(d.o.Config, d.log, d.resolver)
 	d.backups = backup.NewMetrics(d.metrics)
 	d.setBackup(d.o.Config)
 	d.opened(d.house.Close)

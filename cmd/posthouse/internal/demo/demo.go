@@ -65,6 +65,7 @@ type House struct {
 	CA     *cert.Authority
 
 	o     Options
+	zone  *dns.Zone
 	names *dns.Server
 }
 
@@ -87,7 +88,7 @@ func New(ctx context.Context, o Options) (_ *House, err error) {
 		return nil, err
 	}
 	h := &House{o: o}
-	if h.names, err = serveNames(); err != nil {
+	if err := h.serveNames(); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -108,6 +109,9 @@ func New(ctx context.Context, o Options) (_ *House, err error) {
 		return nil, err
 	}
 	if err := people(ctx, h.Daemon.House()); err != nil {
+		return nil, errors.Join(err, h.Daemon.Close())
+	}
+	if err := h.publishKeys(ctx); err != nil {
 		return nil, errors.Join(err, h.Daemon.Close())
 	}
 	return h, nil
@@ -138,21 +142,37 @@ func (h *House) Run(ctx context.Context) error {
 	return errors.Join(h.Daemon.Run(ctx), h.names.Close())
 }
 
-// serveNames is the demo's DNS: each domain has its own MX name, both lead here.
-func serveNames() (*dns.Server, error) {
-	zone, err := dns.NewZone(
+// serveNames is the demo's DNS: each domain has its own MX name, both lead here, and says who sends as it.
+func (h *House) serveNames() (err error) {
+	h.zone, err = dns.NewZone(
 		alpha+". MX 10 mail."+alpha+".", "mail."+alpha+". A 127.0.0.1",
 		beta+". MX 10 mail."+beta+".", "mail."+beta+". A 127.0.0.1",
 		alpha+`. TXT "v=spf1 mx -all"`, "_dmarc."+alpha+`. TXT "v=DMARC1; p=reject"`,
 		beta+`. TXT "v=spf1 mx -all"`, "_dmarc."+beta+`. TXT "v=DMARC1; p=reject"`,
 	)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = h.zone.AddReverse(netip.MustParseAddr("127.0.0.1"), "mail."+alpha)
 	}
-	if err := zone.AddReverse(netip.MustParseAddr("127.0.0.1"), "mail."+alpha); err != nil {
-		return nil, err
+	if err == nil {
+		h.names, err = dns.Serve(netip.MustParseAddrPort("127.0.0.1:0"), h.zone)
 	}
-	return dns.Serve(netip.MustParseAddrPort("127.0.0.1:0"), zone)
+	return err
+}
+
+// publishKeys puts the keys that sign into the demo's DNS.
+func (h *House) publishKeys(ctx context.Context) error {
+	for _, d := range []string{alpha, beta} {
+		keys, err := h.Daemon.House().DKIMKeys(ctx, d)
+		if err != nil {
+			return err
+		}
+		for _, k := range keys {
+			if err := h.zone.AddText(k.Name, k.Record); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // certify makes the authority and the certificate; the file that clients trust is in place before anything listens.

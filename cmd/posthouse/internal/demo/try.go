@@ -24,6 +24,7 @@ type Sample struct {
 	Subject string
 	UID     uint32 // in Carol's INBOX
 	Took    time.Duration
+	Checks  []string // what Carol's side found out about it: "spf=pass", "dkim=pass", ...
 }
 
 // Try sends a message from Alice to Carol as a client would, with a password over TLS, and waits until Carol's IMAP session sees it.
@@ -41,6 +42,9 @@ func (h *House) Try(ctx context.Context) (Sample, error) {
 	for {
 		if s.UID, err = find(reader, s.Subject); err != nil || s.UID != 0 {
 			s.Took = time.Since(began)
+			if err == nil {
+				s.Checks, err = checks(reader, s.UID)
+			}
 			return s, err
 		}
 		idle, err := reader.Idle()
@@ -102,6 +106,23 @@ func find(c *imapclient.Client, subject string) (uint32, error) {
 		return uint32(uids[len(uids)-1]), nil
 	}
 	return 0, nil
+}
+
+// checks reads what the message's Authentication-Results say.
+func checks(c *imapclient.Client, uid uint32) ([]string, error) {
+	section := &goimap.FetchItemBodySection{Specifier: goimap.PartSpecifierHeader, HeaderFields: []string{"Authentication-Results"}, Peek: true}
+	list, err := c.Fetch(goimap.UIDSetNum(goimap.UID(uid)), &goimap.FetchOptions{BodySection: []*goimap.FetchItemBodySection{section}}).Collect()
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, m := range list {
+		for _, part := range strings.Split(message.HeaderValue(m.FindBodySection(section), "Authentication-Results"), ";")[1:] {
+			result, _, _ := strings.Cut(strings.TrimSpace(part), " ")
+			out = append(out, result)
+		}
+	}
+	return out, nil
 }
 
 // send submits the message over STARTTLS with AUTH PLAIN.

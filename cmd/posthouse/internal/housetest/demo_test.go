@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -55,6 +56,11 @@ func TestDemo(t *testing.T) {
 		cancel()
 		if err != nil || s.UID != uint32(run+1) {
 			t.Errorf("run %d: %+v %v", run, s, err)
+		}
+		for _, want := range []string{"spf=pass", "dkim=pass", "dmarc=pass", "iprev=pass"} {
+			if !slices.Contains(s.Checks, want) {
+				t.Errorf("run %d: carol's side says %q, not %s", run, s.Checks, want)
+			}
 		}
 		for _, want := range []string{h.Port(demo.PortIMAPS), h.Port(demo.PortExtra), demo.Carol, demo.Password, demo.CAFile} {
 			if !strings.Contains(h.Describe(), want) {
