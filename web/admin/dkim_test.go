@@ -1,7 +1,6 @@
 package admin_test
 
 import (
-	"errors"
 	"strings"
 	"testing"
 
@@ -85,11 +84,4 @@ func TestDKIMRotation(t *testing.T) {
 	if _, err := h.DKIMKeys(t.Context(), "two.test"); classOf(err) != admin.Missing {
 		t.Errorf("keys of a stranger's domain: %v", err)
 	}
-}
-
-func classOf(err error) admin.Class {
-	if e, ok := errors.AsType[*admin.Error](err); ok {
-		return e.Class
-	}
-	return ""
 }

@@ -200,7 +200,7 @@ func TestCheckFiles(t *testing.T) {
 	c.Metrics.TokenFile = empty
 	c.Remote.SmartHosts = []config.SmartHost{{Host: "x", User: "u", PasswordFile: empty + "x"}, {Host: "y", CAFile: empty}}
 	if err := CheckFiles("posthouse.toml", c); err == nil || !strings.Contains(err.Error(), "first line is empty") || !strings.Contains(err.Error(), "no such file") ||
-		!strings.Contains(err.Error(), "remote.smart_hosts.ca_file: "+empty+": no certificate in it") {
+		!strings.Contains(err.Error(), "remote.smart_hosts.ca_file: certificate file "+empty+": no certificate in it") {
 		t.Errorf("%v", err)
 	}
 }
