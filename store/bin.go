@@ -84,6 +84,7 @@ func (m *mutation) keep(from source, rows []row) error {
 			o.drafts = append(o.drafts, draft{uid, hashes[i]})
 		}
 	}
+	m.s.mark(m.tx)
 	bits.here.save(m.tx)
 	o.last = bin.st.uidNext - 1
 	m.putKept(bin.id, o)

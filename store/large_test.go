@@ -142,8 +142,8 @@ func TestTombstonesArePruned(t *testing.T) {
 }
 
 func TestOldTombstonesArePruned(t *testing.T) {
-	now := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
-	h, inbox := large(t, 100, func() time.Time { return now })
+	now := newClock()
+	h, inbox := large(t, 100, now.now)
 	s := h.Store
 	s.Expunge(t.Context(), inbox, uids(3), false)
 	before, err := s.State(t.Context(), inbox)
@@ -151,7 +151,7 @@ func TestOldTombstonesArePruned(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Expunge(t.Context(), inbox, uids(5), false)
-	now = now.Add(91 * 24 * time.Hour)
+	now.advance(91 * 24 * time.Hour)
 	s.Expunge(t.Context(), inbox, uids(7), false)
 	c, err := s.Changes(t.Context(), inbox, before.HighestModSeq)
 	if want := uids(3, 5, 7); err != nil || !slices.Equal(c.Vanished, want) {

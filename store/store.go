@@ -151,6 +151,7 @@ type Store struct {
 	keptSince atomic.Int64 // octets that went into bins since all of them were looked at
 	warnAt    atomic.Int64 // percent
 	full      atomic.Bool  // no new mail, for want of disk space (room.go)
+	watch     stopwatch    // the store's own time (age.go)
 	pruning   sync.Mutex   // one at a time looks at the bins and gives up: two would give up twice
 
 	mu      sync.Mutex
