@@ -58,7 +58,7 @@ type Options struct {
 	Keep    Retention // zero: keep everything
 
 	// Accounts names the accounts in a picture of the tables.
-	Accounts func(ctx context.Context, pic *kv.DB) ([]Account, error)
+	Accounts func(ctx context.Context, pic *kv.DB, s *store.Store) ([]Account, error)
 	Temp     string        // folder on a local disk for the picture of the tables; empty: the system's
 	Settings string        // the settings file, which goes into the backup; empty: none
 	Share    float64       // of the time spent copying, so that mail goes on; 0: all of it
@@ -93,7 +93,7 @@ func (o Options) withDefaults() Options {
 		o.Recheck = recheck
 	}
 	if o.Accounts == nil {
-		o.Accounts = func(context.Context, *kv.DB) ([]Account, error) { return nil, nil }
+		o.Accounts = func(context.Context, *kv.DB, *store.Store) ([]Account, error) { return nil, nil }
 	}
 	if o.Progress == nil {
 		o.Progress = func(Progress) {}

@@ -149,7 +149,7 @@ func (p picture) compare(t *testing.T, other picture) {
 func options(h *storetest.House, folder string, c *clock) Options {
 	return Options{
 		To: folder, DB: h.DB, Store: h.Store, Now: c.now, Program: "test",
-		Accounts: func(context.Context, *kv.DB) ([]Account, error) {
+		Accounts: func(context.Context, *kv.DB, *store.Store) ([]Account, error) {
 			return []Account{{ID: 1, Address: "one@house.test"}, {ID: 2, Address: "two@house.test"}}, nil
 		},
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/internal/vfs"
+	"github.com/posthouse-mail/posthouse/store"
 	"github.com/posthouse-mail/posthouse/store/kv"
 )
 
@@ -174,11 +175,15 @@ func (r *run) copyHouse(ctx context.Context, uuid string) (err error) {
 		return err
 	}
 	release()
-	if r.content.Accounts, err = o.Accounts(ctx, r.pic); err != nil {
+	s, err := store.New(r.pic, store.Options{})
+	if err != nil {
+		return err
+	}
+	if r.content.Accounts, err = o.Accounts(ctx, r.pic, s); err != nil {
 		return fmt.Errorf("list the accounts: %w", err)
 	}
 	if !r.keys.canOpen() {
-		if err := r.checkPicture(ctx); err != nil {
+		if err := r.checkPicture(ctx, s); err != nil {
 			return err
 		}
 	}

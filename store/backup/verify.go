@@ -331,17 +331,13 @@ func (r *run) checkPlain(ctx context.Context, number uint32, src vfs.File, size 
 
 // checkPicture checks with the picture of the tables what cannot be checked with the copy, because it cannot be opened here: that each
 // body stands in a segment of the backup where its records were good on their way in.
-func (r *run) checkPicture(ctx context.Context) error {
-	s, err := store.New(r.pic, store.Options{})
-	if err != nil {
-		return err
-	}
+func (r *run) checkPicture(ctx context.Context, s *store.Store) error {
 	p := &proof{g: r.gen, owners: r.o.DB, numbers: r.content.Segments, good: map[uint32]File{}, causes: map[uint32]error{}}
 	for _, f := range r.gen.Manifest.Segments {
 		p.good[p.numbers[f.Name]] = f
 	}
 	p.chain()
-	err = p.places(ctx, &Reader{Generation: r.gen, Contents: r.content, DB: r.pic, Store: s})
+	err := p.places(ctx, &Reader{Generation: r.gen, Contents: r.content, DB: r.pic, Store: s})
 	r.problem, r.named = append(r.problem, p.problems...), p.result.Messages
 	return err
 }
