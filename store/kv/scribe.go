@@ -55,7 +55,8 @@ type scribe struct {
 	day sync.Mutex // one copy at a time; guards at
 	at  time.Time  // of the last copy, or of the last try
 
-	size, logged uint64 // of the last directory record: octets, and what the log had written then
+	turn         sync.Mutex // one directory record at a time; guards what follows
+	size, logged uint64     // of the last directory record: octets, and what the log had written then
 }
 
 func newScribe(db *DB) *scribe {
@@ -123,6 +124,8 @@ func (s *scribe) run() {
 
 // outline writes a directory record, unless the last one is too near for its size.
 func (s *scribe) outline(ctx context.Context, most int) error {
+	s.turn.Lock()
+	defer s.turn.Unlock()
 	logged := s.db.log.Counts().Bytes
 	if s.size > 0 && logged-s.logged < outlineShare*s.size {
 		s.begun.Store(true) // looked at again with the next segment
@@ -153,7 +156,10 @@ func (s *scribe) outline(ctx context.Context, most int) error {
 
 // last writes the directory record of a run that was too short for one: without the store key, which stands in it, no segment can be read.
 func (s *scribe) last() {
-	if s.size > 0 {
+	s.turn.Lock()
+	written := s.size > 0
+	s.turn.Unlock()
+	if written {
 		return
 	}
 	if err := s.outline(context.Background(), outlineSmall); err != nil {
