@@ -17,8 +17,12 @@ type ImportMessage struct {
 	Origin   Origin // where it comes from, kept so that it is not taken in again (Imported); zero: not kept
 }
 
+// maxBrought bounds the uids that another server may give here: a mailbox whose uids are used up takes no mail any more, and a
+// source that names the last ones, by damage or by malice, must not bring it there.
+const maxBrought UID = 0xc0000000
+
 // Import appends the messages, all or none, as Append does, and keeps the UIDs given where they are above all that the
-// mailbox has had (ErrUID otherwise). Keywords that the mailbox cannot keep are left out. It is made for many messages at
+// mailbox has had (ErrUID otherwise), and not far beyond reason (the next one otherwise). Keywords that the mailbox cannot keep are left out. It is made for many messages at
 // once: a few hundred, or a few MB. The arrivals are used up.
 //
 // The bodies are made durable together; one transaction adds the rows, the UIDLs and the origins. So a message is there with
@@ -141,7 +145,7 @@ func (in *imports) apply(tx *kv.Tx, entries []kv.Entry) error {
 				p.flags |= f
 			}
 		}
-		b.keeping = msg.UID != 0 && (msg.UID >= b.st.uidNext || !msg.Renumber)
+		b.keeping = msg.UID != 0 && msg.UID < maxBrought && (msg.UID >= b.st.uidNext || !msg.Renumber)
 		if b.keeping {
 			if msg.UID < b.st.uidNext {
 				return fmt.Errorf("%w: %d, the next uid of the mailbox is %d", ErrUID, msg.UID, b.st.uidNext)
@@ -165,7 +169,7 @@ func (in *imports) apply(tx *kv.Tx, entries []kv.Entry) error {
 // when the account has or had a mailbox with that UIDVALIDITY: no pair of UIDVALIDITY and uid may ever name two messages.
 // Adopting again what it has already is fine.
 func (s *Store) AdoptUIDs(ctx context.Context, mailbox MailboxID, uidValidity uint32, next UID) error {
-	if uidValidity == 0 || next > 1<<32-2 {
+	if uidValidity == 0 || next > maxBrought {
 		return fmt.Errorf("%w: UIDVALIDITY %d, UIDNEXT %d", ErrUID, uidValidity, next)
 	}
 	return s.adopt(ctx, mailbox, uidValidity, func(b *box) {
@@ -179,7 +183,7 @@ func (s *Store) AdoptUIDs(ctx context.Context, mailbox MailboxID, uidValidity ui
 // ReserveUIDs is AdoptUIDs for a server that still gives uids: those below from are for Import alone, and mail that comes in
 // any other way gets the ones from there on. So no client that comes over finds another message at a uid that it knows.
 func (s *Store) ReserveUIDs(ctx context.Context, mailbox MailboxID, uidValidity uint32, from UID) error {
-	if uidValidity == 0 || from > 1<<32-2 {
+	if uidValidity == 0 || from > maxBrought {
 		return fmt.Errorf("%w: UIDVALIDITY %d, reserved up to %d", ErrUID, uidValidity, from)
 	}
 	return s.adopt(ctx, mailbox, uidValidity, func(b *box) {

@@ -271,3 +271,25 @@ func TestReserveUIDs(t *testing.T) {
 		t.Errorf("state %+v, %v", st, err)
 	}
 }
+
+// A source with uids near their end must not use up those of a mailbox here: mail could not come in any more.
+func TestUIDsNearTheEndAreNotKept(t *testing.T) {
+	i := newImporter(t)
+	s := i.Store
+	wantErr(t, "adopt", s.AdoptUIDs(t.Context(), i.box.ID, 77, 1<<32-2), store.ErrUID)
+	wantErr(t, "reserve", s.ReserveUIDs(t.Context(), i.box.ID, 77, 1<<32-2), store.ErrUID)
+	for _, again := range []bool{false, true} {
+		m := i.message(1, 1<<32-3)
+		m.Renumber = again
+		got, err := s.Import(t.Context(), i.box.ID, []store.ImportMessage{m})
+		if err != nil || got[0] > 2 {
+			t.Errorf("imported as %v, %v", got, err)
+		}
+	}
+	for n := range 3 {
+		storetest.Message(t, s, 1, "Old", text(fmt.Sprint(n)))
+	}
+	if rows := storetest.Rows(t, s, 1, "Old"); len(rows) != 5 || rows[4].UID != 5 {
+		t.Errorf("%d messages, the last is %d", len(rows), rows[len(rows)-1].UID)
+	}
+}

@@ -356,7 +356,7 @@ func (f *folder) number(ctx context.Context, batch []pulled) ([]pulled, error) {
 	if err != nil {
 		return nil, err
 	}
-	if st.UIDNext > f.uidNext+uidGap/2 {
+	if uint64(st.UIDNext) > uint64(f.uidNext)+uidGap/2 {
 		f.keep = false
 		f.report.Note = "other mail has arrived in the mailbox: what comes after it has new uids"
 		return batch, nil

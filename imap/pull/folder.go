@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -231,7 +232,7 @@ func (f *folder) adopt(ctx context.Context) error {
 	case !unused && st.UIDValidity != f.validity:
 		f.report.Note = "the mailbox was used before"
 	default:
-		err := f.p.o.Store.ReserveUIDs(ctx, f.box.ID, f.validity, f.uidNext+uidGap)
+		err := f.p.o.Store.ReserveUIDs(ctx, f.box.ID, f.validity, f.uidNext+min(uidGap, math.MaxUint32-f.uidNext))
 		if errors.Is(err, store.ErrUID) {
 			f.report.Note = strings.TrimPrefix(err.Error(), store.ErrUID.Error()+": ")
 			return nil
