@@ -37,8 +37,16 @@ const (
 
 // openBolt opens or makes the file. The map is made so large at once that a growing file never waits for readers.
 func openBolt(path string, growth int) (*bolt, error) {
-	if err := warm(path); err != nil {
+	clean, err := warm(path)
+	if err != nil {
 		return nil, err
+	}
+	if !clean { // bbolt would walk the tree on a goroutine of its own, where a broken page ends the process
+		if err := WalkTables(path); errors.Is(err, ErrDamaged) {
+			return nil, fmt.Errorf("%s: %w; run: posthouse repair", path, err)
+		} else if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
 	}
 	size, least := 1<<30, 256<<20
 	if strconv.IntSize == 64 {
@@ -104,27 +112,27 @@ func makeBolt(path string) error {
 
 // warm reads the file once front to back when its list of free pages was not written at the end (a crash): bbolt
 // walks the whole tree then, and page faults in tree order are five times slower than this.
-func warm(path string) error {
+func warm(path string) (clean bool, err error) {
 	f, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil
+		return true, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer f.Close()
 	var p [8192]byte
 	n, err := f.ReadAt(p[:], 0)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("read %s: %w", path, err)
+		return false, fmt.Errorf("read %s: %w", path, err)
 	}
 	if n < len(p) || closedClean(p[:]) {
-		return nil
+		return true, nil
 	}
 	if _, err := io.CopyBuffer(io.Discard, struct{ io.Reader }{f}, make([]byte, 1<<20)); err != nil {
-		return fmt.Errorf("read %s: %w", path, err)
+		return false, fmt.Errorf("read %s: %w", path, err)
 	}
-	return nil
+	return false, nil
 }
 
 // closedClean looks at bbolt's two meta pages: the newer one names a page for the list of free pages.

@@ -76,6 +76,9 @@ func (db *DB) rebuild(path, reason string) (err error) {
 	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	if err := WalkTables(path); err != nil {
+		return fmt.Errorf("%s: %w; run: posthouse repair", path, err)
+	}
 	src, err := openFile(path, &bbolt.Options{ReadOnly: true, Timeout: lockWait})
 	if err != nil {
 		return err
