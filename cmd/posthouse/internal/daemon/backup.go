@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,8 +59,10 @@ const (
 // runBackups makes the backups of the settings, also one that was missed while the house did not run, until ctx ends.
 func (d *Daemon) runBackups(ctx context.Context) {
 	last := d.lastBackup()
+	retry := cmp.Or(d.o.BackupRetry, backupRetry)
 	var failures int
 	var failed time.Time
+	told := false
 	t := time.NewTimer(0)
 	defer t.Stop()
 	for {
@@ -68,9 +71,9 @@ func (d *Daemon) runBackups(ctx context.Context) {
 			return
 		case <-t.C:
 		}
-		t.Reset(backupLookout)
+		t.Reset(min(backupLookout, retry))
 		now, b := d.o.Now(), d.settings.Load().Backup
-		if b.To == "" || now.Before(nextBackup(b, last)) || failures > 0 && now.Sub(failed) < backupRetry {
+		if b.To == "" || now.Before(nextBackup(b, last)) || failures > 0 && now.Sub(failed) < retry {
 			continue
 		}
 		rep, err := d.house.Backup(ctx, admin.BackupRequest{})
@@ -81,13 +84,13 @@ func (d *Daemon) runBackups(ctx context.Context) {
 			last = now
 		}
 		if err == nil && rep.Verified != nil {
-			failures = 0
+			failures, told = 0, false
 			continue
 		}
 		d.log.ErrorContext(ctx, logx.BackupFailed, "to", b.To, "problems", rep.Problems, "error", err)
 		failed = d.o.Now()
-		if failures++; failures == backupLetter {
-			d.backupLetter(ctx, b.To, rep, err)
+		if failures++; failures >= backupLetter && !told {
+			told = d.backupLetter(ctx, b.To, rep, err) == nil
 		}
 	}
 }
@@ -133,14 +136,14 @@ func nextBackup(b config.Backup, last time.Time) time.Time {
 }
 
 // backupLetter tells the postmaster that backups fail; the log and the metric say it too.
-func (d *Daemon) backupLetter(ctx context.Context, to string, rep backup.Report, cause error) {
+func (d *Daemon) backupLetter(ctx context.Context, to string, rep backup.Report, cause error) error {
 	reason := strings.Join(rep.Problems[:min(len(rep.Problems), 20)], "\n    ")
 	if cause != nil {
 		reason = strings.Join(strings.Fields(cause.Error()), " ")
 	}
 	text := "The last backups to " + to + " failed or could not be verified:\n\n    " + reason + "\n\n" +
 		"Older backups are as they were. The server tries again every hour; to try now:\n\n    posthouse backup\n"
-	_ = d.sendNotice(ctx, notice{ // what fails there is in the log
+	return d.sendNotice(ctx, notice{
 		to: mail.Address{Local: "postmaster"}, subject: "Backups of " + d.o.Config.Hostname + " fail", text: text,
 	}, nil)
 }

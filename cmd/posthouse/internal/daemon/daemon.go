@@ -43,6 +43,8 @@ type Options struct {
 
 	Disk      func() (Disk, error) // of the data folder; nil: the file system says
 	DiskEvery time.Duration        // how often it is looked at; 5 s
+
+	BackupRetry time.Duration // after a backup that failed; 1 h
 }
 
 // Daemon is one house. Its fields are set by New and do not change, but for settings.

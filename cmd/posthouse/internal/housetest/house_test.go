@@ -207,7 +207,7 @@ func (h *house) serve(c *config.Config) {
 	var err error
 	h.Daemon, err = daemon.New(ctx, daemon.Options{
 		Config: c, File: h.settingsFile(), Level: h.Level, Version: "test", Logger: logx.New(h.log, logx.Options{Level: h.Level}),
-		Disk: h.disk, DiskEvery: 50 * time.Millisecond,
+		Disk: h.disk, DiskEvery: 50 * time.Millisecond, BackupRetry: 50 * time.Millisecond,
 	})
 	if err != nil {
 		stop()
