@@ -180,9 +180,13 @@ func (x *examiner) tell(ctx context.Context, ref bodyRef, text string) {
 
 // heading reads what people know a message by, out of its structure or the beginning of its text, as far as they can be read.
 func heading(b *Body) (subject, from string) {
-	head := make([]byte, min(b.Size(), 64<<10))
+	size := min(b.Size(), 64<<10)
+	if root, err := b.Root(); err == nil && root != nil {
+		size = min(size, root.Body)
+	}
+	head := make([]byte, size)
 	n, _ := b.ReadAt(head, 0)
-	for n == 0 && len(head) > 4<<10 {
+	for n == 0 && len(head) > 128 { // a read that meets the damage gives nothing
 		head = head[:len(head)/2]
 		n, _ = b.ReadAt(head, 0)
 	}

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 
 	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/smtp/queue"
 	"github.com/posthouse-mail/posthouse/store"
 )
 
@@ -55,7 +58,42 @@ func (h *House) CheckStore(ctx context.Context, r CheckRequest) ([]Finding, erro
 		}
 		out = append(out, f)
 	}
-	return out, translate("check", err)
+	waiting, qerr := h.checkQueue(ctx, r.Deep)
+	return append(out, waiting...), translate("check", errors.Join(err, qerr))
+}
+
+// checkQueue looks at the mail that waits. An entry may leave while it is looked at.
+func (h *House) checkQueue(ctx context.Context, deep bool) (out []Finding, err error) {
+	items, err := h.o.Queue.List(ctx, queue.Filter{})
+	if err != nil {
+		return nil, err
+	}
+	for _, it := range items {
+		if ctx.Err() != nil {
+			return out, ctx.Err()
+		}
+		if err := h.readWaiting(ctx, it, deep); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			out = append(out, Finding{
+				Problem: fmt.Sprintf("queue entry %s from %s to %s cannot be read: %s", it.ID, it.Envelope.From, it.Domain, words(err.Error())),
+				File:    fmt.Sprintf("seg/%08x.seg", it.Place.Segment()), Offset: it.Place.Offset(),
+				Advice: "its sender gets a report with the next try; posthouse queue cancel " + it.ID + " sends it now",
+			})
+		}
+	}
+	return out, nil
+}
+
+func (h *House) readWaiting(ctx context.Context, it queue.Item, deep bool) error {
+	b, err := h.o.Store.OpenAt(ctx, it.Place)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	if !deep {
+		return nil
+	}
+	_, err = io.Copy(io.Discard, io.NewSectionReader(b, 0, b.Size()))
+	return err
 }
 
 // nameOf is the address that people know an account by.
