@@ -59,6 +59,7 @@ func (s *session) results(k *mailauth.Check) ([]byte, error) {
 	}
 	r := k.Finish()
 	s.d.count.report(&r)
+	s.learned(&r)
 	if err := s.obey(&r); err != nil {
 		return nil, err
 	}

@@ -19,11 +19,15 @@ import (
 // everything that leaves again. It returns after the record is durable.
 func (s *session) Data(r io.Reader) error {
 	id := s.d.o.Queue.NewID()
+	s.Telling(id)
 	arrival, err := s.receive(r, id)
 	if err != nil {
-		return local.FullDisk(err)
+		err = local.FullDisk(err)
+	} else {
+		err = s.Deliver(s.ctx, id, arrival)
 	}
-	return s.Deliver(s.ctx, id, arrival)
+	s.Refused(err)
+	return err
 }
 
 func (s *session) receive(r io.Reader, id string) (*store.Arrival, error) {
@@ -55,6 +59,7 @@ func (s *session) receive(r io.Reader, id string) (*store.Arrival, error) {
 
 // begin writes the trace and the header as it came (RFC 5321 section 4.4), unless the message goes round in circles.
 func (s *session) begin(in *intake, id string, header []byte) error {
+	s.Header(header)
 	if err := s.loop(header); err != nil {
 		return err
 	}

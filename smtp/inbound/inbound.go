@@ -19,6 +19,7 @@ import (
 	"github.com/posthouse-mail/posthouse/smtp/mailauth"
 	"github.com/posthouse-mail/posthouse/smtp/queue"
 	"github.com/posthouse-mail/posthouse/store"
+	"github.com/posthouse-mail/posthouse/store/story"
 )
 
 // Options of a Desk.
@@ -65,7 +66,9 @@ func New(o Options) *Desk {
 
 // NewSession is called at each EHLO, HELO and LHLO.
 func (d *Desk) NewSession(ctx context.Context, p smtp.Peer) (gosmtp.Session, error) {
-	return &session{Transaction: d.o.Local.NewTransaction(d.o.MaxSize), d: d, ctx: ctx, peer: p}, nil
+	s := &session{Transaction: d.o.Local.NewTransaction(d.o.MaxSize), d: d, ctx: ctx, peer: p}
+	s.Peer, s.Way = p, story.In
+	return s, nil
 }
 
 // session is one client between two EHLO.

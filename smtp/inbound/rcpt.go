@@ -15,6 +15,14 @@ import (
 // Rcpt takes recipients of this house. The directory knows addresses as they are, nothing is rewritten: a percent
 // hack, a bang path or a quoted address inside a local part is just a name that nobody has here.
 func (s *session) Rcpt(to string, o *gosmtp.RcptOptions) error {
+	err := s.rcpt(to, o)
+	if err != nil {
+		s.RefusedRecipient(to, err)
+	}
+	return err
+}
+
+func (s *session) rcpt(to string, o *gosmtp.RcptOptions) error {
 	r, err := smtp.NewRecipient(to, o)
 	if err != nil {
 		return err

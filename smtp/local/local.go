@@ -18,6 +18,7 @@ import (
 	"github.com/posthouse-mail/posthouse/store"
 	"github.com/posthouse-mail/posthouse/store/blob"
 	"github.com/posthouse-mail/posthouse/store/kv"
+	"github.com/posthouse-mail/posthouse/store/story"
 )
 
 // inbox is where mail goes that no filter sends elsewhere.
@@ -31,13 +32,16 @@ type Options struct {
 	Store     *store.Store
 	Directory *auth.Directory
 	Queue     *queue.Queue
-	Across    bool // mail between two domains of ours is left to the MX lookup, like a stranger's
+	Story     *story.Book // nil: nothing is told
+	Across    bool        // mail between two domains of ours is left to the MX lookup, like a stranger's
 }
 
 // Carrier puts messages into mailboxes.
 type Carrier struct {
 	o   Options
 	log *slog.Logger
+
+	refusals refusals
 }
 
 // New returns a Carrier.
@@ -64,6 +68,7 @@ type Message struct {
 	To       []Recipient
 	Arrival  *store.Arrival
 	Junk     bool // into the mailbox for junk
+	Tale     Tale // what the desk knows of it
 }
 
 // Deliver logs the message once, for all mailboxes and all entries of the queue, and returns after the one fdatasync: the 250 may
@@ -110,6 +115,7 @@ func (c *Carrier) Deliver(ctx context.Context, m Message) (blob.LSN, error) {
 		return 0, err
 	}
 	c.log.InfoContext(ctx, logx.MailTaken, "id", m.ID, "from", m.Envelope.From.String(), "mailboxes", len(boxes), "leaving", len(out.Recipients), "size", size)
+	c.taken(&m, size, boxes, out.Recipients, lsn)
 	return lsn, nil
 }
 

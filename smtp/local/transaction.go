@@ -13,6 +13,7 @@ import (
 	"github.com/posthouse-mail/posthouse/smtp"
 	"github.com/posthouse-mail/posthouse/store"
 	"github.com/posthouse-mail/posthouse/store/kv"
+	"github.com/posthouse-mail/posthouse/store/story"
 )
 
 // Transaction is what both desks keep from MAIL to the end of the message: envelope, recipients, and the room that is kept free for it
@@ -22,6 +23,11 @@ type Transaction struct {
 	Size     int64         // as announced; 0: not
 	To       []Recipient
 	Junk     bool // the desk found that it belongs there
+
+	// For the message's story: who brings it, which way it goes (both set once by the desk), and what the desk has learned of it.
+	Peer smtp.Peer
+	Way  story.Direction
+	Tale Tale
 
 	carrier *Carrier
 	max     int64
@@ -56,8 +62,9 @@ func (t *Transaction) Reset() {
 	for _, h := range t.held {
 		h.quota.Release()
 	}
+	t.leave()
 	t.held, t.To = t.held[:0], t.To[:0]
-	t.Envelope, t.Size, t.Junk = mail.Envelope{}, 0, false
+	t.Envelope, t.Size, t.Junk, t.Tale = mail.Envelope{}, 0, false, Tale{}
 }
 
 // Logout ends the session.
@@ -171,9 +178,10 @@ func (t *Transaction) Deliver(ctx context.Context, id string, a *store.Arrival) 
 		a.Discard()
 		return err
 	}
-	if _, err := t.carrier.Deliver(ctx, Message{ID: id, Envelope: t.Envelope, To: t.To, Arrival: a, Junk: t.Junk}); err != nil {
+	if _, err := t.carrier.Deliver(ctx, Message{ID: id, Envelope: t.Envelope, To: t.To, Arrival: a, Junk: t.Junk, Tale: t.Tale}); err != nil {
 		return FullDisk(err)
 	}
+	t.Tale = Tale{}
 	t.receipt = "queued as " + id
 	return nil
 }

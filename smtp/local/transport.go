@@ -123,6 +123,9 @@ func (c *Carrier) place(tx *kv.Tx, p *placing) error {
 			return fmt.Errorf("place in the mailbox: %w", err)
 		}
 	}
+	if len(p.boxes) > 0 {
+		c.o.Story.Placed(p.item.ID, at.LSN) // true even if the transaction comes to nothing: it is that message's record
+	}
 	if len(p.out) == 0 {
 		return nil
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/metrics"
 	"github.com/posthouse-mail/posthouse/store"
 	"github.com/posthouse-mail/posthouse/store/kv"
+	"github.com/posthouse-mail/posthouse/store/story"
 )
 
 // PartKind is the queue's part of a log record: one envelope, its body the record's.
@@ -36,6 +37,7 @@ type Options struct {
 	PerHost     int             // attempts at once to one host: 10
 	DirectTries int             // Stream.Tries counts up to it (for a smart host that takes over); 0: always 0
 	ReturnMax   int64           // octets of the message that RET=FULL gives back at most: 256 KiB; else its header
+	Story       *story.Book     // what happens to each message; nil: nothing is told
 	Grace       time.Duration   // attempts in flight may take this long when Run ends: 15 s
 }
 

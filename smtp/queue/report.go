@@ -63,6 +63,7 @@ type original struct {
 // written is a report in the store, ready for its record.
 type written struct {
 	id, kind string
+	size     int64
 	envelope mail.Envelope
 	arrival  *store.Arrival
 }
@@ -108,7 +109,7 @@ func (q *Queue) compose(ctx context.Context, a *attempt) (*written, error) {
 	if body8 {
 		env.Body = mail.Body8BitMIME
 	}
-	return &written{id: r.id, kind: r.kind, envelope: env, arrival: arrival}, nil
+	return &written{size: arrival.Size(), id: r.id, kind: r.kind, envelope: env, arrival: arrival}, nil
 }
 
 // writeReport writes the report into the store. A panic, over whatever strangers wrote into header or answer, is an error:

@@ -12,6 +12,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/store/kv"
+	"github.com/posthouse-mail/posthouse/store/story"
 )
 
 // attempt is one try at an entry and what came of it.
@@ -24,6 +25,7 @@ type attempt struct {
 	due     int64                 // of after
 	delayed []int                 // recipients of after whose sender is told of the delay now
 	lines   []func(*slog.Logger)  // said once it is settled
+	events  []story.Event         // told once it is settled
 	verdict map[Verdict]int
 }
 
@@ -131,7 +133,7 @@ func (q *Queue) settleRow(tx *kv.Tx, a *attempt) error {
 // void is for an entry that the operator cancelled while a carrier had it that delivers in the same transaction: nothing is
 // delivered, and nothing said.
 func (a *attempt) void() error {
-	a.lines, a.verdict = nil, nil
+	a.lines, a.events, a.verdict = nil, nil, nil
 	return errGone
 }
 
@@ -157,6 +159,7 @@ func (q *Queue) judge(a *attempt) {
 				r.result = tooOld(r.result)
 			}
 			a.note(r, due)
+			a.tell(q, r, due)
 		}
 		if r.state = stateAfter(e.from, r); r.state != gone {
 			kept = append(kept, r)
@@ -244,7 +247,8 @@ func (a *attempt) say(q *Queue) {
 		line(q.log)
 	}
 	q.count.add(a.verdict)
-	a.lines, a.verdict = nil, nil
+	q.o.Story.Tell(a.before.id, a.events...)
+	a.lines, a.events, a.verdict = nil, nil, nil
 }
 
 // deferTickets settles items with a result that another item met: their host is known not to answer.
@@ -306,5 +310,7 @@ func (q *Queue) settleReport(ctx context.Context, a *attempt) error {
 	q.log.InfoContext(ctx, logx.QueueReport, "id", a.before.id, "number", a.number, "report", rep.id, "to", rep.envelope.Recipients[0].Address.String(),
 		"kind", rep.kind)
 	q.count.reports.WithLabelValues(rep.kind).Inc()
+	a.say(q)
+	q.told(a, rep)
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/store/kv"
+	"github.com/posthouse-mail/posthouse/store/story"
 )
 
 var (
@@ -105,10 +106,17 @@ func (q *Queue) Release(ctx context.Context, f Filter) (int, error) {
 }
 
 func (q *Queue) setHeld(ctx context.Context, f Filter, on bool) (int, error) {
+	step := story.Released
+	if on {
+		step = story.Held
+	}
+	by := byOperator{}
 	numbers, err := q.change(ctx, f, func(tx *kv.Tx, number uint64, e *entry, due int64) (*entry, int64, error) {
+		by.note(number, e)
 		e.held = on
 		return e, due, nil
 	})
+	q.tellVerb(by, numbers, step, "")
 	return len(numbers), err
 }
 
@@ -116,10 +124,12 @@ func (q *Queue) setHeld(ctx context.Context, f Filter, on bool) (int, error) {
 // delivered at this moment are left and reported with ErrBusy.
 func (q *Queue) Cancel(ctx context.Context, f Filter, bounce bool) (int, error) {
 	r := Result{Verdict: Never, Status: "5.7.0", Text: "cancelled by the postmaster of " + q.o.Hostname}
+	by := byOperator{}
 	numbers, err := q.change(ctx, f, func(tx *kv.Tx, number uint64, e *entry, due int64) (*entry, int64, error) {
 		if q.leased(number) {
 			return nil, 0, ErrBusy
 		}
+		by.note(number, e)
 		if !bounce {
 			return nil, 0, nil
 		}
@@ -141,6 +151,11 @@ func (q *Queue) Cancel(ctx context.Context, f Filter, bounce bool) (int, error) 
 	for _, n := range numbers {
 		q.log.InfoContext(ctx, logx.QueueCancelled, "number", n, "bounce", bounce)
 	}
+	how := "nobody is told"
+	if bounce {
+		how = "the sender is told"
+	}
+	q.tellVerb(by, numbers, story.Cancelled, how)
 	return len(numbers), err
 }
 

@@ -81,6 +81,12 @@ func (r *report) wordsOn(b *bytes.Buffer, to reported) {
 			b.WriteString("    " + s + "\n")
 		}
 	}
+	if a, ok := advise(to.result); ok && !a.plain {
+		b.WriteString("    What the postmaster here can do about it:\n")
+		for _, s := range wrap(a.what, 70) {
+			b.WriteString("      " + s + "\n")
+		}
+	}
 	answer := strings.ToValidUTF8(to.result.Text, "?")
 	if to.result.Code != 0 {
 		answer = strconv.Itoa(to.result.Code) + " " + answer

@@ -18,12 +18,16 @@ import (
 func (s *session) Data(r io.Reader) error {
 	id := s.d.o.Queue.NewID()
 	s.message = draft{id: id}
+	s.telling(id)
 	arrival, err := s.receive(r)
 	if err != nil {
-		return local.FullDisk(err)
+		err = local.FullDisk(err)
+	} else {
+		s.Envelope.UTF8 = s.Envelope.UTF8 || s.message.utf8
+		err = s.Deliver(s.ctx, id, arrival)
 	}
-	s.Envelope.UTF8 = s.Envelope.UTF8 || s.message.utf8
-	return s.Deliver(s.ctx, id, arrival)
+	s.Refused(err)
+	return err
 }
 
 // receive brings the message into the store. What leaves the house passes a spool, because only at its end it is known whether
@@ -70,6 +74,9 @@ func (s *session) sign(w *store.Writer, sum *message.Summary) error {
 	fields, err := out.fields()
 	if err != nil {
 		return err
+	}
+	if len(fields) > 0 {
+		s.signed(out.keys)
 	}
 	return w.Prepend(s.front(fields))
 }

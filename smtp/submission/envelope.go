@@ -46,10 +46,13 @@ func (s *session) maySend(a mail.Address, where string) error {
 // Rcpt takes every recipient that may exist: an address of ours that does not is refused at once.
 func (s *session) Rcpt(to string, o *gosmtp.RcptOptions) error {
 	r, err := smtp.NewRecipient(to, o)
-	if err != nil {
-		return err
+	if err == nil {
+		err = s.addRecipient(r)
 	}
-	return s.addRecipient(r)
+	if err != nil {
+		s.RefusedRecipient(to, err)
+	}
+	return err
 }
 
 func (s *session) addRecipient(r mail.Recipient) error {

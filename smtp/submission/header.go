@@ -66,6 +66,8 @@ func (s *session) begin(w io.Writer, header []byte) error {
 		}
 		add.Field("Message-ID", message.NewMessageID(domain))
 	}
+	s.Header(header)
+	s.Header(add.Bytes())
 	b = append(b, add.Bytes()...)
 	b = dropped().Append(b, smtp.WithoutMboxLine(header))
 	b = append(b, "\r\n"...)

@@ -22,6 +22,7 @@ import (
 	"github.com/posthouse-mail/posthouse/smtp/mailauth"
 	"github.com/posthouse-mail/posthouse/smtp/queue"
 	"github.com/posthouse-mail/posthouse/store"
+	"github.com/posthouse-mail/posthouse/store/story"
 )
 
 // Trusted is devices that know no passwords (printer, NAS): these networks may submit as these senders, and as nobody else.
@@ -90,7 +91,9 @@ func (d *Desk) Session(ctx context.Context, p smtp.Peer, id auth.Identity) gosmt
 }
 
 func (d *Desk) session(ctx context.Context, p smtp.Peer) *session {
-	return &session{Transaction: d.o.Local.NewTransaction(d.o.MaxSize), d: d, ctx: ctx, peer: p}
+	s := &session{Transaction: d.o.Local.NewTransaction(d.o.MaxSize), d: d, ctx: ctx, peer: p}
+	s.Peer, s.Way = p, story.Out
+	return s
 }
 
 func contains(networks []netip.Prefix, a netip.Addr) bool {

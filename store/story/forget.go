@@ -12,7 +12,7 @@ import (
 
 const (
 	forgetEvery  = 10 * time.Minute
-	forgetAtOnce = 200 // stories of one commit
+	forgetAtOnce = 1000 // stories of one commit
 )
 
 // Run forgets old stories until ctx ends.
@@ -30,6 +30,7 @@ func (b *Book) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-t.C:
+		case <-b.full:
 		}
 	}
 }

@@ -13,9 +13,11 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"hash/maphash"
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/posthouse-mail/posthouse/store/blob"
@@ -55,13 +57,19 @@ const (
 	Received  Step = "received"
 	Checked   Step = "checked" // SPF, DKIM, DMARC, ARC, iprev
 	Scored    Step = "scored"  // junk, with reasons
+	Signed    Step = "signed"
 	Refused   Step = "refused"
 	Delivered Step = "delivered" // into a mailbox here
 	Queued    Step = "queued"
 	Attempted Step = "attempted" // another host was tried
 	Relayed   Step = "relayed"   // another host took it
+	Expanded  Step = "expanded"  // an alias led to others
+	Failed    Step = "failed"    // given up
 	Delayed   Step = "delayed"   // the sender was told
-	Bounced   Step = "bounced"   // given up, the sender was told
+	Bounced   Step = "bounced"   // the sender was told that it was given up
+	Reported  Step = "reported"  // the sender was told of success
+	Held      Step = "held"    // kept back by the operator
+	Released  Step = "released"
 	Cancelled Step = "cancelled"
 	Opened    Step = "read"
 )
@@ -107,7 +115,12 @@ const (
 )
 
 // Book keeps stories. A nil Book keeps none.
-type Book struct{ o Options }
+type Book struct {
+	o      Options
+	full   chan struct{} // cap 1: there is more than Limit
+	seed   maphash.Seed
+	recent [8192]atomic.Uint64 // hashes of what was read a moment ago
+}
 
 // New returns a Book.
 func New(o Options) *Book {
@@ -123,13 +136,13 @@ func New(o Options) *Book {
 	if o.Limit == 0 {
 		o.Limit = 64 << 20
 	}
-	return &Book{o}
+	return &Book{o: o, full: make(chan struct{}, 1), seed: maphash.MakeSeed()}
 }
 
 // The tables of this package in side.db.
 const (
 	tabStory kv.Table = "S" // id -> Message as JSON
-	tabEvent kv.Table = "E" // id, 0, number u32 -> Event as JSON
+	tabEvent kv.Table = "E" // id, 0, number u32 -> how many u16, Events as JSON
 	tabTime  kv.Table = "T" // time u64 ns, id -> octets u32
 	tabIndex kv.Table = "I" // kind u8, hash u64, time u64, id -> empty
 	tabSize  kv.Table = "Z" // "stories" -> octets u64
@@ -184,13 +197,15 @@ func (b *Book) Begin(m Message, events ...Event) {
 	if m.At.IsZero() {
 		m.At = b.o.Now()
 	}
-	m.Recipients = len(m.To)
+	m.Recipients = max(m.Recipients, len(m.To))
 	m.To = slices.Clone(m.To[:min(len(m.To), maxTo)])
 	for i := range m.To {
 		m.To[i] = cut(m.To[i], 320)
 	}
 	m.From, m.Author, m.MessageID = cut(m.From, 320), cut(m.Author, 320), cut(m.MessageID, 500)
 	m.Subject, m.Client = cut(m.Subject, 200), cut(m.Client, 300)
+	m.Places = slices.Clone(m.Places[:min(len(m.Places), maxTo)])
+	events = b.clip(events)
 	b.o.Side.Later(func(tx *kv.Tx) error {
 		if tx.Get(tabStory, []byte(m.ID)) != nil {
 			return b.append(tx, m.ID, events)
@@ -203,9 +218,8 @@ func (b *Book) Begin(m Message, events ...Event) {
 		for _, k := range m.keys() {
 			tx.Put(tabIndex, k, []byte{})
 		}
-		tx.Put(tabTime, timeKey(m.At, m.ID), binary.BigEndian.AppendUint32(nil, 0))
 		b.weigh(tx, &m, len(row)+100*(len(m.To)+3))
-		return b.append(tx, m.ID, events)
+		return b.add(tx, &m, events)
 	})
 }
 
@@ -233,7 +247,13 @@ func (b *Book) Tell(id string, events ...Event) {
 	if b == nil || !plainID(id) || len(events) == 0 {
 		return
 	}
-	events = slices.Clone(events)
+	events = b.clip(events)
+	b.o.Side.Later(func(tx *kv.Tx) error { return b.append(tx, id, events) })
+}
+
+// clip gives the events their time, and cuts what strangers may have written.
+func (b *Book) clip(events []Event) []Event {
+	events = slices.Clone(events[:min(len(events), maxEvents)])
 	for i := range events {
 		e := &events[i]
 		if e.At.IsZero() {
@@ -241,7 +261,7 @@ func (b *Book) Tell(id string, events ...Event) {
 		}
 		e.Text, e.Who, e.Host, e.Client, e.Advice = cut(e.Text, maxText), cut(e.Who, 320), cut(e.Host, 260), cut(e.Client, 200), cut(e.Advice, maxText)
 	}
-	b.o.Side.Later(func(tx *kv.Tx) error { return b.append(tx, id, events) })
+	return events
 }
 
 // Placed remembers that the log record at is the story's message, so that Read finds it.
@@ -269,16 +289,24 @@ func (b *Book) Placed(id string, at blob.LSN) {
 	})
 }
 
-// Read tells that the account has read the message born at a log record, with a client; once for each of them.
-func (b *Book) Read(at blob.LSN, e Event) {
+// Read tells that the account has read the message born at a log record and saved at a time, with a client; once for each of them. It
+// costs next to nothing for what was read a moment ago or is too old to have a story.
+func (b *Book) Read(at blob.LSN, saved time.Time, e Event) {
 	if b == nil {
 		return
 	}
-	e.Step = Opened
 	if e.At.IsZero() {
 		e.At = b.o.Now()
 	}
-	e.Client = cut(e.Client, 200)
+	if e.At.Sub(saved) > b.o.Keep {
+		return
+	}
+	h := maphash.String(b.seed, e.Who) ^ maphash.String(b.seed, e.Client)*31 ^ uint64(at)*0x9e3779b97f4a7c15 | 1
+	slot := &b.recent[h>>48%uint64(len(b.recent))]
+	if slot.Swap(h) == h {
+		return
+	}
+	e.Step, e.Client = Opened, cut(e.Client, 200)
 	b.o.Side.Later(func(tx *kv.Tx) error {
 		for id := range found(tx, byPlace, uint64(at)) {
 			for _, old := range events(tx, id) {
@@ -293,31 +321,32 @@ func (b *Book) Read(at blob.LSN, e Event) {
 }
 
 func (b *Book) append(tx *kv.Tx, id string, list []Event) error {
-	if len(list) == 0 {
-		return nil
-	}
 	m, err := load(tx, id)
 	if err != nil || m == nil {
 		return err
 	}
-	next, grown := uint32(0), 0
-	for k := range tx.ScanBack(tabEvent, eventKey(id, 0), eventKey(id, 0xffffffff)) {
-		next = binary.BigEndian.Uint32(k[len(k)-4:]) + 1
+	return b.add(tx, m, list)
+}
+
+// add writes events that were told together as one row.
+func (b *Book) add(tx *kv.Tx, m *Message, list []Event) error {
+	next := uint32(0)
+	for k, v := range tx.ScanBack(tabEvent, eventKey(m.ID, 0), eventKey(m.ID, 0xffffffff)) {
+		if next = binary.BigEndian.Uint32(k[len(k)-4:]) + 1; len(v) > 2 {
+			next += uint32(binary.BigEndian.Uint16(v)) - 1
+		}
 		break
 	}
-	for _, e := range list {
-		if next >= maxEvents {
-			break
-		}
-		row, err := json.Marshal(e)
-		if err != nil {
-			return err
-		}
-		tx.Put(tabEvent, eventKey(id, next), row)
-		next++
-		grown += len(row) + 40
+	list = list[:min(len(list), maxEvents-int(min(next, maxEvents)))]
+	if len(list) == 0 {
+		return nil
 	}
-	b.weigh(tx, m, grown)
+	text, err := json.Marshal(list)
+	if err != nil {
+		return err
+	}
+	tx.Put(tabEvent, eventKey(m.ID, next), append(binary.BigEndian.AppendUint16(nil, uint16(len(list))), text...))
+	b.weigh(tx, m, len(text)+40)
 	return nil
 }
 
@@ -329,7 +358,14 @@ func (b *Book) weigh(tx *kv.Tx, m *Message, n int) {
 		own += binary.BigEndian.Uint32(v)
 	}
 	tx.Put(tabTime, k, binary.BigEndian.AppendUint32(nil, own))
-	tx.Put(tabSize, sizeKey, binary.BigEndian.AppendUint64(nil, size(tx)+uint64(n)))
+	all := size(tx) + uint64(n)
+	tx.Put(tabSize, sizeKey, binary.BigEndian.AppendUint64(nil, all))
+	if all > uint64(b.o.Limit+b.o.Limit/8) {
+		select {
+		case b.full <- struct{}{}:
+		default:
+		}
+	}
 }
 
 func size(tx *kv.Tx) uint64 {
@@ -354,9 +390,9 @@ func load(tx *kv.Tx, id string) (*Message, error) {
 func events(tx *kv.Tx, id string) []Event {
 	var out []Event
 	for _, v := range tx.Scan(tabEvent, eventKey(id, 0), append(eventKey(id, 0xffffffff), 0)) {
-		var e Event
-		if json.Unmarshal(v, &e) == nil {
-			out = append(out, e)
+		var some []Event
+		if len(v) > 2 && json.Unmarshal(v[2:], &some) == nil {
+			out = append(out, some...)
 		}
 	}
 	slices.SortStableFunc(out, func(a, b Event) int { return a.At.Compare(b.At) })

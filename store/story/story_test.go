@@ -73,14 +73,14 @@ func TestFind(t *testing.T) {
 
 // Each client that reads a message is told once.
 func TestRead(t *testing.T) {
-	b, _ := newBook(t, Options{})
+	b, c := newBook(t, Options{})
 	b.Begin(Message{ID: "q1", From: "a@b"})
 	b.Placed("q1", blob.LSN(77))
 	for range 3 {
-		b.Read(77, Event{Who: "bob", Client: "Thunderbird"})
-		b.Read(77, Event{Who: "bob", Client: "phone"})
+		b.Read(77, c.now, Event{Who: "bob", Client: "Thunderbird"})
+		b.Read(77, c.now, Event{Who: "bob", Client: "phone"})
 	}
-	b.Read(78, Event{Who: "bob", Client: "phone"})
+	b.Read(78, c.now, Event{Who: "bob", Client: "phone"})
 	if s := find(t, b, "q1"); len(s) != 1 || len(s[0].Events) != 2 || s[0].Events[0].Client != "Thunderbird" {
 		t.Errorf("%+v", s)
 	}

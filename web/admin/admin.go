@@ -23,6 +23,7 @@ import (
 	"github.com/posthouse-mail/posthouse/smtp/queue"
 	"github.com/posthouse-mail/posthouse/store"
 	"github.com/posthouse-mail/posthouse/store/kv"
+	"github.com/posthouse-mail/posthouse/store/story"
 )
 
 // Options of a House.
@@ -32,6 +33,7 @@ type Options struct {
 	Directory *auth.Directory
 	Store     *store.Store
 	Queue     *queue.Queue
+	Story     *story.Book  // nil: none is kept
 	Quota     store.Quota  // of new accounts
 	Resolver  dns.Resolver // to see what is published; nil: nobody looks
 }
@@ -99,7 +101,7 @@ func translate(what string, err error) error {
 		return err
 	case errors.Is(err, auth.ErrNoDomain), errors.Is(err, auth.ErrNotLocal):
 		return &Error{Missing, plain(what, err) + "; to make it one of ours: posthouse domain add DOMAIN", err}
-	case anyOf(err, auth.ErrNoAccount, auth.ErrNoAddress, auth.ErrNoKey, store.ErrNoAccount, queue.ErrNoItem):
+	case anyOf(err, auth.ErrNoAccount, auth.ErrNoAddress, auth.ErrNoKey, store.ErrNoAccount, queue.ErrNoItem, story.ErrUnknown):
 		return &Error{Missing, plain(what, err), err}
 	case anyOf(err, auth.ErrExists, auth.ErrInUse, auth.ErrLoop, store.ErrExists, queue.ErrBusy):
 		return &Error{Conflict, plain(what, err), err}

@@ -28,6 +28,7 @@ type QueueEntry struct {
 type QueueRecipient struct {
 	Address string `json:"address"`
 	Result  string `json:"result,omitempty"`
+	Advice  string `json:"advice,omitempty"` // what to do about it, where the answer is known
 }
 
 // The actions of QueueAction.
@@ -69,7 +70,7 @@ func (h *House) entry(it queue.Item) QueueEntry {
 	for i, r := range it.Envelope.Recipients {
 		q := QueueRecipient{Address: r.Address.String()}
 		if i < len(it.Results) && it.Results[i].Verdict != 0 {
-			q.Result = it.Results[i].Error()
+			q.Result, q.Advice = it.Results[i].Error(), it.Results[i].Advice()
 		}
 		e.Recipients = append(e.Recipients, q)
 	}

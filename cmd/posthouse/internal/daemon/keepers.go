@@ -96,7 +96,7 @@ func (k *keepers) build(o keeperOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	k.queue, err = queue.New(k.db, k.store, queueOptions(o))
+	k.queue, err = queue.New(k.db, k.store, queueOptions(o, k.story))
 	if err != nil {
 		return err
 	}
@@ -111,10 +111,10 @@ func (k *keepers) build(o keeperOptions) (err error) {
 	return nil
 }
 
-func queueOptions(o keeperOptions) queue.Options {
+func queueOptions(o keeperOptions, book *story.Book) queue.Options {
 	c := o.config
 	q := queue.Options{
-		Logger: o.logger, Metrics: o.metrics, Hostname: c.Hostname,
+		Logger: o.logger, Metrics: o.metrics, Hostname: c.Hostname, Story: book,
 		Lifetime: c.Queue.Lifetime.Duration, DelayAfter: c.Queue.DelayNotice.Duration,
 		PerHost: c.Queue.PerHost, Workers: c.Queue.Connections,
 	}
@@ -153,7 +153,7 @@ func (d *Daemon) tellDamage(ctx context.Context) error {
 // house is the operator's verbs over the keepers.
 func (k *keepers) house(c *config.Config, logger *slog.Logger, r dns.Resolver) *admin.House {
 	return admin.New(admin.Options{
-		Logger: logger, DB: k.db, Directory: k.directory, Store: k.store, Queue: k.queue,
+		Logger: logger, DB: k.db, Directory: k.directory, Store: k.store, Queue: k.queue, Story: k.story,
 		Quota: defaultQuota(c), Resolver: r,
 	})
 }

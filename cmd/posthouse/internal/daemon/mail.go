@@ -56,7 +56,7 @@ func (d *Daemon) openCarriers(context.Context) error {
 	c := d.o.Config
 	d.local = local.New(local.Options{
 		Logger: d.log, Metrics: d.metrics, Store: d.keepers.store, Directory: d.keepers.directory, Queue: d.keepers.queue,
-		Across: c.Route.Across == config.AcrossMX,
+		Across: c.Route.Across == config.AcrossMX, Story: d.keepers.story,
 	})
 	smart, err := smartHosts(d.o.Config.Remote.SmartHosts)
 	if err != nil {
