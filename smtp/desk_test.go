@@ -70,6 +70,9 @@ func (s *page) Mail(from string, o *gosmtp.MailOptions) error {
 	if o.Auth != nil {
 		who = fmt.Sprintf(" auth=%q", *o.Auth)
 	}
+	if o.RequireTLS {
+		who += " requiretls"
+	}
 	s.n.note("MAIL %q size=%d body=%s utf8=%t ret=%s envid=%q%s", from, o.Size, o.Body, o.UTF8, o.Return, o.EnvelopeID, who)
 	return nil
 }

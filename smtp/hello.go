@@ -37,6 +37,9 @@ func (c *conn) ehlo(args string) {
 	if c.s.o.TLS != nil && c.state&inTLS == 0 {
 		lines = append(lines, "STARTTLS")
 	}
+	if c.state&inTLS != 0 { // RFC 8689 section 2: only where TLS is on
+		lines = append(lines, "REQUIRETLS")
+	}
 	if m := c.mechanisms(); len(m) > 0 && c.state&authed == 0 {
 		lines = append(lines, "AUTH "+strings.Join(m, " "))
 	}

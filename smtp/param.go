@@ -20,12 +20,13 @@ func badParam(text string) *gosmtp.SMTPError {
 // mailParams are the parameters of MAIL. BODY=BINARYMIME is not offered; BY, MT-PRIORITY, HOLDFOR and others are unknown.
 func mailParams() map[string]param[mailArgs] {
 	return map[string]param[mailArgs]{
-		"SIZE":     {read: readSize},             // RFC 1870 section 6
-		"BODY":     {read: readBody},             // RFC 6152 section 2
-		"SMTPUTF8": {read: readUTF8, bare: true}, // RFC 6531 section 3.4
-		"RET":      {read: readRet},              // RFC 3461 section 4.3
-		"ENVID":    {read: readEnvid},            // RFC 3461 section 4.4
-		"AUTH":     {read: readAuth},             // RFC 4954 section 5
+		"SIZE":       {read: readSize},                   // RFC 1870 section 6
+		"BODY":       {read: readBody},                   // RFC 6152 section 2
+		"SMTPUTF8":   {read: readUTF8, bare: true},       // RFC 6531 section 3.4
+		"RET":        {read: readRet},                    // RFC 3461 section 4.3
+		"ENVID":      {read: readEnvid},                  // RFC 3461 section 4.4
+		"AUTH":       {read: readAuth},                   // RFC 4954 section 5
+		"REQUIRETLS": {read: readRequireTLS, bare: true}, // RFC 8689 section 2
 	}
 }
 
@@ -92,6 +93,15 @@ func readBody(a *mailArgs, v string, _ *conn) *gosmtp.SMTPError {
 
 func readUTF8(a *mailArgs, _ string, _ *conn) *gosmtp.SMTPError {
 	a.UTF8 = true
+	return nil
+}
+
+// readRequireTLS: without TLS on this connection the wish is broken already (RFC 8689 section 2, item 4).
+func readRequireTLS(a *mailArgs, _ string, c *conn) *gosmtp.SMTPError {
+	if c.state&inTLS == 0 {
+		return &gosmtp.SMTPError{Code: 530, EnhancedCode: code(5, 7, 10), Message: "REQUIRETLS needs TLS on this connection too"}
+	}
+	a.RequireTLS = true
 	return nil
 }
 

@@ -150,6 +150,9 @@ func (k *Client) mailParams(e mail.Envelope, size int64) string {
 	if e.UTF8 {
 		p.WriteString(" SMTPUTF8")
 	}
+	if e.RequireTLS && k.has("REQUIRETLS") && k.TLS() != nil {
+		p.WriteString(" REQUIRETLS")
+	}
 	if k.has("DSN") {
 		switch e.Return {
 		case mail.ReturnFull:

@@ -108,7 +108,7 @@ func NewEnvelope(from string, o *gosmtp.MailOptions) (mail.Envelope, error) {
 	if o == nil {
 		return e, nil
 	}
-	e.UTF8, e.EnvelopeID = o.UTF8, o.EnvelopeID
+	e.UTF8, e.EnvelopeID, e.RequireTLS = o.UTF8, o.EnvelopeID, o.RequireTLS
 	if o.Body == gosmtp.Body8BitMIME {
 		e.Body = mail.Body8BitMIME
 	}

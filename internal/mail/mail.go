@@ -51,4 +51,5 @@ type Envelope struct {
 	UTF8       bool   // SMTPUTF8 (RFC 6531)
 	Return     Return // RET
 	EnvelopeID string // ENVID, xtext decoded
+	RequireTLS bool   // REQUIRETLS (RFC 8689)
 }

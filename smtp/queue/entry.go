@@ -12,7 +12,10 @@ import (
 // The stored form of entries and parts. Integers are uvarints, strings have their length in front; the first octet is
 // the version. What a newer version wrote is refused, never guessed.
 
-const entryVersion = 1
+const (
+	entryVersion = 1
+	entryFlags2  = 2 // like 1, with a second octet of flags behind the first; written only where it says something
+)
 
 const (
 	maxText       = 2048 // octets kept of one reply
@@ -46,6 +49,7 @@ type entry struct {
 	held       bool
 	told       bool // the delay notice went out
 	orphan     bool // the sender is to be read from the message's Return-Path
+	requireTLS bool // REQUIRETLS (RFC 8689)
 	ret        mail.Return
 	envid      string
 	place      blob.LSN
@@ -62,6 +66,8 @@ const (
 	flagOrphan
 	flagOwed // nobody waits for an attempt any more, only for a report
 )
+
+const flag2RequireTLS byte = 1
 
 func bit(on bool, b byte) byte {
 	if on {
@@ -106,7 +112,12 @@ func appendAddress(b []byte, a mail.Address) []byte {
 
 // appendEntry appends the stored form of e.
 func appendEntry(b []byte, e *entry) []byte {
-	b = append(b, entryVersion, e.flags(), byte(e.body), byte(e.ret))
+	if more := bit(e.requireTLS, flag2RequireTLS); more != 0 {
+		b = append(b, entryFlags2, e.flags(), more)
+	} else {
+		b = append(b, entryVersion, e.flags())
+	}
+	b = append(b, byte(e.body), byte(e.ret))
 	b = appendString(b, e.id)
 	b = appendString(b, e.domain)
 	b = appendAddress(b, e.from)
@@ -229,14 +240,31 @@ func (r *reader) result(prev Result) Result {
 	return x
 }
 
+// head reads the version and the flags.
+func (r *reader) head() (flags, more byte, err error) {
+	v := r.byte()
+	if v != entryVersion && v != entryFlags2 {
+		return 0, 0, fmt.Errorf("%w: version %d", errCorrupt, v)
+	}
+	flags = r.byte()
+	if v == entryFlags2 {
+		more = r.byte()
+	}
+	if more&^flag2RequireTLS != 0 {
+		return 0, 0, fmt.Errorf("%w: flags %x", errCorrupt, more)
+	}
+	return flags, more, nil
+}
+
 // parseEntry reads the stored form.
 func parseEntry(b []byte) (*entry, error) {
 	r := &reader{b: b}
-	if v := r.byte(); v != entryVersion {
-		return nil, fmt.Errorf("%w: version %d", errCorrupt, v)
+	flags, more, err := r.head()
+	if err != nil {
+		return nil, err
 	}
-	flags := r.byte()
-	e := &entry{utf8: flags&flagUTF8 != 0, held: flags&flagHeld != 0, told: flags&flagTold != 0, orphan: flags&flagOrphan != 0}
+	e := &entry{utf8: flags&flagUTF8 != 0, held: flags&flagHeld != 0, told: flags&flagTold != 0, orphan: flags&flagOrphan != 0,
+		requireTLS: more&flag2RequireTLS != 0}
 	e.body, e.ret = mail.BodyType(r.byte()), mail.Return(r.byte())
 	e.id = r.string()
 	e.domain = mail.Domain(r.string())
@@ -265,10 +293,10 @@ func parseEntry(b []byte) (*entry, error) {
 // peek reads only what the schedule needs of a row.
 func peek(b []byte) (glance, error) {
 	r := &reader{b: b}
-	if v := r.byte(); v != entryVersion {
-		return glance{}, fmt.Errorf("%w: version %d", errCorrupt, v)
+	flags, _, err := r.head()
+	if err != nil {
+		return glance{}, err
 	}
-	flags := r.byte()
 	r.byte()
 	r.byte()
 	r.skip()

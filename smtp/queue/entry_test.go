@@ -49,10 +49,23 @@ func TestEntryStoredForm(t *testing.T) {
 			t.Errorf("the first %d of %d octets are an entry", i, len(b))
 		}
 	}
+	e.requireTLS = true
+	c := appendEntry(nil, e)
+	got, err = parseEntry(c)
+	if err != nil || !reflect.DeepEqual(got, e) || b[0] != 1 || c[0] != 2 { // rows of before read on, and are written as before
+		t.Fatalf("with REQUIRETLS parseEntry gave %+v, %v", got, err)
+	}
+	if g, err := peek(c); err != nil || string(g.to) != "beta.test" || g.attempts != 3 {
+		t.Fatalf("with REQUIRETLS peek gave %+v, %v", g, err)
+	}
+	c[2] |= 2
+	if _, err := parseEntry(c); err == nil {
+		t.Error("an unknown flag was taken")
+	}
 	if _, err := parseEntry(append(b, 0)); err == nil {
 		t.Error("an octet too many was taken")
 	}
-	b[0] = 2
+	b[0] = 3
 	if _, err := parseEntry(b); err == nil {
 		t.Error("an unknown version was taken")
 	}

@@ -155,7 +155,7 @@ func (q *Queue) part(id string, e mail.Envelope, make func(mail.Recipient) recip
 		x := byDomain[r.Address.Domain]
 		if x == nil {
 			x = &entry{id: id, domain: r.Address.Domain, from: e.From, body: e.Body, utf8: e.UTF8, ret: e.Return, envid: e.EnvelopeID,
-				created: q.o.Now().UnixMilli()}
+				requireTLS: e.RequireTLS, created: q.o.Now().UnixMilli()}
 			byDomain[r.Address.Domain] = x
 			entries = append(entries, x)
 		}

@@ -93,7 +93,7 @@ func (q *Queue) compose(ctx context.Context, a *attempt) (*written, error) {
 	r.gather(a)
 	r.utf8 = !r.to.IsASCII()
 	r.original.global = e.utf8
-	r.original.full = r.kind == actionFailed && e.ret == mail.ReturnFull && e.body != mail.BodyBinaryMIME && r.original.content != nil &&
+	r.original.full = r.kind == actionFailed && e.ret == mail.ReturnFull && !e.requireTLS && e.body != mail.BodyBinaryMIME && r.original.content != nil &&
 		r.original.content.Size() <= q.o.ReturnMax
 	arrival, body8, err := q.writeReport(ctx, r)
 	if errors.Is(err, errNoOriginal) { // it is damaged: the sender hears of the failure all the same
@@ -104,8 +104,8 @@ func (q *Queue) compose(ctx context.Context, a *attempt) (*written, error) {
 	if err != nil {
 		return nil, err
 	}
-	// RFC 3461 section 6.1: from <>, NOTIFY=NEVER, no RET.
-	env := mail.Envelope{Recipients: []mail.Recipient{{Address: r.to, Notify: mail.NotifyNever}}, UTF8: r.utf8}
+	// RFC 3461 section 6.1: from <>, NOTIFY=NEVER, no RET. RFC 8689 section 5: the report is protected as the message was.
+	env := mail.Envelope{Recipients: []mail.Recipient{{Address: r.to, Notify: mail.NotifyNever}}, UTF8: r.utf8, RequireTLS: e.requireTLS}
 	if body8 {
 		env.Body = mail.Body8BitMIME
 	}

@@ -253,7 +253,7 @@ func (e *entry) item(number uint64, due int64) Item {
 		it.Last = time.UnixMilli(e.last)
 	}
 	it.Envelope.From, it.Envelope.Body, it.Envelope.UTF8 = e.from, e.body, e.utf8
-	it.Envelope.Return, it.Envelope.EnvelopeID = e.ret, e.envid
+	it.Envelope.Return, it.Envelope.EnvelopeID, it.Envelope.RequireTLS = e.ret, e.envid, e.requireTLS
 	for i := range e.recipients {
 		if r := &e.recipients[i]; r.state == waiting {
 			it.Envelope.Recipients = append(it.Envelope.Recipients, r.Recipient)

@@ -141,6 +141,36 @@ func TestReportOnADamagedMessage(t *testing.T) {
 	})
 }
 
+// A report about a message that required TLS requires it too, and gives back no more than the header (RFC 8689 section 5).
+func TestReportRequiresTLS(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &house{t: t, dir: t.TempDir(), o: Options{Hostname: "mail.alpha.test"}}
+		h.open()
+		defer h.close()
+		c := &carrier{deliver: func(a Attempt) Outcome {
+			if !a.Envelope.RequireTLS {
+				t.Errorf("mail from %s does not require TLS", a.Envelope.From)
+			}
+			if a.Envelope.From.IsNull() {
+				text, _ := io.ReadAll(a.Content)
+				if strings.Contains(string(text), "a secret") || !strings.Contains(string(text), "text/rfc822-headers") {
+					t.Errorf("the report says %s", text)
+				}
+				return Fail(1, Result{Verdict: Done})
+			}
+			return Fail(1, Result{Verdict: Never, Status: "5.7.30", Text: "no REQUIRETLS there"})
+		}}
+		h.run(c)
+		e := envelope(t, "alice@alpha.test", "carol@beta.test")
+		e.Return, e.RequireTLS = mail.ReturnFull, true
+		h.send(e, "Subject: x\r\n\r\na secret\r\n")
+		settled(time.Hour)
+		if c.count("alice@alpha.test") != 1 {
+			t.Errorf("tried %v", c.tried)
+		}
+	})
+}
+
 // A message that the disk does not give back any more is returned at once: tries for five days would not mend it.
 func TestDamagedBody(t *testing.T) {
 	content := "Subject: x\r\n\r\n" + strings.Repeat("all work and no play\r\n", 10) + "this will be damaged\r\n"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/posthouse-mail/posthouse/smtp/queue"
@@ -14,6 +15,7 @@ type refusals struct {
 	last  queue.Result
 	tried int
 	down  int // how many did not answer at all
+	firm  int // how many cannot be what the message requires: status 5
 	slow  bool
 }
 
@@ -23,6 +25,9 @@ func (r *refusals) add(x queue.Result) {
 	}
 	if x.Host == queue.HostDown {
 		r.down++
+	}
+	if strings.HasPrefix(x.Status, "5.") {
+		r.firm++
 	}
 	r.tried++
 	if x.Code != 0 || r.last.Code == 0 { // what a host said tells more than another's silence
@@ -40,6 +45,12 @@ func (r *refusals) result() queue.Result {
 		x.Host = queue.HostDown
 	default:
 		x.Host = queue.HostWell
+	}
+	switch {
+	case r.firm > 0 && r.firm == r.tried:
+		x.Verdict = queue.Never
+	case strings.HasPrefix(x.Status, "5."):
+		x.Status = "4" + x.Status[1:]
 	}
 	return x
 }
@@ -130,13 +141,11 @@ func (c *Carrier) candidates(ctx context.Context, w *way, group []string, refuse
 // try makes the attempt over one address. The second result is set when it is the next one's turn; it is Never when the
 // host turned out to be this one.
 func (c *Carrier) try(ctx context.Context, w *way, to candidate, a queue.Attempt) ([]queue.Result, *queue.Result) {
-	policy, err := c.policy(ctx, w, to.host)
-	if err != nil {
-		no := failure(queue.Later, "4.7.5", "the TLS policy for %s cannot be found out: %v", to.host, err)
-		no.Host = queue.HostDown
+	d, err := c.demand(ctx, w, to, a)
+	if no, ok := errors.AsType[queue.Result](err); ok {
 		return nil, &no
 	}
-	k, err := c.connection(ctx, w, to, policy)
+	k, err := c.connection(ctx, w, to, d)
 	if err != nil {
 		no, ok := errors.AsType[queue.Result](err)
 		if !ok {
@@ -147,7 +156,7 @@ func (c *Carrier) try(ctx context.Context, w *way, to candidate, a queue.Attempt
 	}
 	results, no := c.send(ctx, k, a)
 	if no != nil && k.reused { // the host closed it while it waited: that says nothing about the host
-		if k, err = c.open(ctx, w, to, policy, k.key); err == nil {
+		if k, err = c.open(ctx, w, to, d, k.key); err == nil {
 			return c.send(ctx, k, a)
 		}
 	}
@@ -155,15 +164,3 @@ func (c *Carrier) try(ctx context.Context, w *way, to candidate, a queue.Attempt
 }
 
 func (t candidate) where() string { return t.host + " [" + t.addr.Addr().String() + "]" }
-
-func (c *Carrier) policy(ctx context.Context, w *way, host string) (Policy, error) {
-	switch {
-	case w.smart != nil && w.smart.TLS == Clear:
-		return Policy{Name: "clear"}, nil
-	case w.smart != nil:
-		return Policy{Name: "smart host", Required: true}, nil // verified against its name by the handshake
-	case c.o.Policy == nil:
-		return Policy{}, nil
-	}
-	return c.o.Policy(ctx, w.domain, host)
-}

@@ -28,8 +28,8 @@ type conn struct {
 }
 
 // connection takes one from the pool, or opens it. Its error is a queue.Result where a host said something.
-func (c *Carrier) connection(ctx context.Context, w *way, to candidate, p Policy) (*conn, error) {
-	key := poolKey{host: to.host, addr: to.addr, policy: p.Name}
+func (c *Carrier) connection(ctx context.Context, w *way, to candidate, d demand) (*conn, error) {
+	key := poolKey{host: to.host, addr: to.addr, policy: d.name}
 	if w.smart != nil {
 		key.user = w.smart.User
 	}
@@ -40,29 +40,32 @@ func (c *Carrier) connection(ctx context.Context, w *way, to candidate, p Policy
 		}
 		k.Close()
 	}
-	return c.open(ctx, w, to, p, key)
+	return c.open(ctx, w, to, d, key)
 }
 
 // open makes a new connection: greeting, EHLO, TLS, login.
-func (c *Carrier) open(ctx context.Context, w *way, to candidate, p Policy, key poolKey) (*conn, error) {
+func (c *Carrier) open(ctx context.Context, w *way, to candidate, d demand, key poolKey) (*conn, error) {
 	k, err := c.hello(ctx, w, to)
 	if err != nil {
 		return nil, err
 	}
-	state := k.TLS()
-	if state == nil && p.Name != "clear" {
-		k, err = c.secure(ctx, w, to, p, k)
-		if err != nil {
+	note := ""
+	if k.TLS() == nil && !d.clear {
+		if k, note, err = c.secured(ctx, w, to, d, k); err != nil {
 			return nil, err
 		}
-		state = k.TLS()
 	}
+	state := k.TLS()
 	if err := c.authenticate(ctx, w, to, k); err != nil {
 		k.Close()
 		return nil, err
 	}
 	c.count.connected(state)
-	return &conn{Client: k, key: key, to: to, detail: "[" + to.addr.Addr().String() + "] " + tlsName(state)}, nil
+	detail := "[" + to.addr.Addr().String() + "] " + tlsName(state)
+	if note != "" {
+		detail += "; " + note
+	}
+	return &conn{Client: k, key: key, to: to, detail: detail}, nil
 }
 
 func tlsName(s *tls.ConnectionState) string {
@@ -81,7 +84,7 @@ func (c *Carrier) hello(ctx context.Context, w *way, to candidate) (*smtp.Client
 		return nil, refusal(to, "4.4.1", "connect: "+plain(err))
 	}
 	if w.smart != nil && w.smart.TLS == Implicit {
-		t := tls.Client(nc, c.tlsConfig(w, to, Policy{Required: true}))
+		t := tls.Client(nc, c.tlsConfig(w, to, demand{smart: true}))
 		if err := t.HandshakeContext(dialCtx); err != nil {
 			nc.Close()
 			return nil, refusal(to, "4.7.5", "TLS: "+plain(err))
@@ -107,58 +110,6 @@ func named(k *smtp.Client) string {
 		return name
 	}
 	return ""
-}
-
-// secure asks for TLS where it is offered. Opportunistic TLS that fails is given up: a new connection goes on in clear
-// (RFC 7435 section 3). What a policy requires is never given up.
-func (c *Carrier) secure(ctx context.Context, w *way, to candidate, p Policy, k *smtp.Client) (*smtp.Client, error) {
-	if _, offered := k.Extension("STARTTLS"); !offered {
-		if !p.Required {
-			return k, nil
-		}
-		k.Close()
-		return nil, refusal(to, "4.7.5", "it does not offer STARTTLS, and "+requires(p))
-	}
-	tlsCtx, cancel := context.WithTimeout(ctx, 2*c.o.Connect)
-	defer cancel()
-	err := k.StartTLS(tlsCtx, c.tlsConfig(w, to, p))
-	if err == nil {
-		return k, nil
-	}
-	_, said := errors.AsType[*smtp.ReplyError](err)
-	if said && !p.Required && k.TLS() == nil {
-		return k, nil // it thought better of it; the connection goes on in clear
-	}
-	k.Close()
-	if p.Required {
-		return nil, refusal(to, "4.7.5", "TLS: "+plain(err)+"; "+requires(p))
-	}
-	c.log.InfoContext(ctx, logx.RemoteNoTLS, "host", to.host, "address", to.addr.Addr(), "error", err)
-	return c.hello(ctx, w, to)
-}
-
-func requires(p Policy) string { return "the policy (" + p.Name + ") requires TLS" }
-
-// tlsConfig verifies a smart host's certificate against its name, an MX host's as its policy says.
-func (c *Carrier) tlsConfig(w *way, to candidate, p Policy) *tls.Config {
-	config := &tls.Config{}
-	if c.o.TLS != nil {
-		config = c.o.TLS.Clone()
-	}
-	config.ServerName = to.host
-	config.MinVersion = tls.VersionTLS12
-	if w.smart != nil {
-		if w.smart.Roots != nil {
-			config.RootCAs = w.smart.Roots
-		}
-		return config
-	}
-	// Any certificate is better than clear text; a policy that wants more brings its own check.
-	config.InsecureSkipVerify = true
-	if p.Verify != nil {
-		config.VerifyConnection = p.Verify
-	}
-	return config
 }
 
 // authenticate logs in to a smart host. A refusal is temporary: the operator can put the password right.

@@ -13,11 +13,13 @@ import (
 type counters struct {
 	connections *prometheus.CounterVec
 	recipients  *prometheus.CounterVec
+	unmet       *prometheus.CounterVec
 }
 
 func newCounters(m *metrics.Set) counters {
 	return counters{
 		connections: m.Counters("remote_connections_total", "Connections opened to other hosts, by security: tls or clear.", "security"),
+		unmet:       m.Counters("remote_tls_failures_total", "Connections on which TLS, or the domain's policy, lacked something, by the names of TLS reports (RFC 8460).", "type"),
 		recipients:  m.Counters("remote_recipients_total", "Recipients that other hosts answered for: done, later or never.", "result"),
 	}
 }

@@ -3,7 +3,8 @@
 //
 // Start at Carrier: Route finds the hosts of a domain, Deliver tries them in
 // order. route.go resolves, attempt.go decides whose turn it is, connect.go
-// opens a connection, send.go runs the transactions, result.go translates.
+// opens a connection, tls.go secures it as policies demand, send.go runs the
+// transactions.
 package remote
 
 import (
@@ -25,6 +26,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/metrics"
 	"github.com/posthouse-mail/posthouse/smtp"
 	"github.com/posthouse-mail/posthouse/smtp/queue"
+	"github.com/posthouse-mail/posthouse/smtp/tlspolicy"
 )
 
 // Values of SmartHost.TLS.
@@ -44,13 +46,6 @@ type SmartHost struct {
 	Roots    *x509.CertPool // who may have signed its certificate; nil: as Options.TLS says
 	Senders  []mail.Domain  // only mail from these; empty: all mail
 	After    int            // only after so many direct tries (queue.Options.DirectTries must reach it)
-}
-
-// Policy is what a connection to a host must fulfil. The zero Policy is opportunistic TLS (RFC 7435).
-type Policy struct {
-	Name     string                          // of the verdict, in results; a part of what makes connections alike
-	Required bool                            // never in clear
-	Verify   func(tls.ConnectionState) error // nil: any certificate will do
 }
 
 // Options of a Carrier. The zero value of a limit or time means its default.
@@ -73,8 +68,9 @@ type Options struct {
 	Idle          time.Duration // a connection waits this long for the next message: 15 s
 	MaxUses       int           // transactions over one connection: 100
 	MaxAddresses  int           // addresses tried in one attempt: 8
-	// Policy asks what a connection to a host of the domain must fulfil (MTA-STS, DANE); nil: opportunistic TLS.
-	Policy func(ctx context.Context, domain mail.Domain, host string) (Policy, error)
+	// Policy asks what a connection to a host of the domain must fulfil (tlspolicy.Engine.For); nil: opportunistic TLS.
+	Policy func(ctx context.Context, domain, host string) (tlspolicy.Verdict, error)
+	Seen   func(ctx context.Context, s Sighting) Opinion // hears of TLS with every host; nil: nobody
 	// Dial opens a connection; nil: TCP. Choose picks a number below n, to order equals; nil: at random.
 	Dial   func(ctx context.Context, to netip.AddrPort) (net.Conn, error)
 	Choose func(n int) int

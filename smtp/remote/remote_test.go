@@ -1,7 +1,6 @@
 package remote
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/smtp/queue"
+	"github.com/posthouse-mail/posthouse/smtp/tlspolicy"
 )
 
 const mx = "192.0.2.1:25"
@@ -281,12 +281,10 @@ func TestExtensions(t *testing.T) {
 func TestTLS(t *testing.T) {
 	start := hello("mx", "STARTTLS") + "C: STARTTLS\n"
 	inside := "S: 220 go ahead\nSTARTTLS\nC: EHLO mail.alpha.test\n" + offer("mx") + takes
-	must := Options{Policy: func(_ context.Context, d mail.Domain, host string) (Policy, error) {
-		return Policy{Name: "mta-sts", Required: true}, nil
-	}}
-	wrong := Options{Policy: func(_ context.Context, d mail.Domain, host string) (Policy, error) {
-		return Policy{Name: "dane", Required: true, Verify: func(tls.ConnectionState) error { return errors.New("no TLSA record fits") }}, nil
-	}}
+	must := policy(tlspolicy.Verdict{Kind: tlspolicy.STS, Required: true})
+	wrong := policy(tlspolicy.Verdict{Kind: tlspolicy.DANE, Required: true, Verify: func(tls.ConnectionState) error {
+		return &tlspolicy.Error{Type: "validation-failure", Reason: "no TLSA record fits"}
+	}})
 	for _, c := range []rule{
 		{name: "opportunistic", scripts: map[string][]string{mx: {start + inside}}, want: []string{"done relayed 250 2.0.0 mx.beta.test: 2.0.0 taken {[192.0.2.1] TLS 1.3"}},
 		{name: "handshake fails: once more in clear", scripts: map[string][]string{mx: {start + "S: 220 go ahead\nBREAK\n", hello("mx", "STARTTLS") + takes}},
@@ -294,10 +292,10 @@ func TestTLS(t *testing.T) {
 		{name: "STARTTLS refused: on in clear", scripts: map[string][]string{mx: {start + "S: 454 4.7.0 not now\n" + takes}}, want: []string{"done"}, dialled: []string{mx}},
 		{name: "required and given", options: must, scripts: map[string][]string{mx: {start + inside}}, want: []string{"done"}},
 		{name: "required and not offered", options: must, scripts: map[string][]string{mx: {hello("mx")}},
-			want: []string{"later (down) 0 4.7.5 : mx.beta.test [192.0.2.1]: it does not offer STARTTLS, and the policy (mta-sts) requires TLS"}},
-		{name: "required and broken", options: must, scripts: map[string][]string{mx: {start + "S: 220 go ahead\nBREAK\n"}}, want: []string{"later (down) 0 4.7.5"}, dialled: []string{mx}},
-		{name: "required and refused", options: must, scripts: map[string][]string{mx: {start + "S: 454 4.7.0 not now\n"}}, want: []string{"later (down) 0 4.7.5"}},
-		{name: "certificate does not fit", options: wrong, scripts: map[string][]string{mx: {start + "S: 220 go ahead\nBREAK2\n"}}, want: []string{"later (down) 0 4.7.5"}},
+			want: []string{"later 0 4.7.5 : mx.beta.test [192.0.2.1]: TLS required by the domain's policy (MTA-STS): it does not offer STARTTLS"}},
+		{name: "required and broken", options: must, scripts: map[string][]string{mx: {start + "S: 220 go ahead\nBREAK\n"}}, want: []string{"later 0 4.7.5"}, dialled: []string{mx}},
+		{name: "required and refused", options: must, scripts: map[string][]string{mx: {start + "S: 454 4.7.0 not now\n"}}, want: []string{"later 0 4.7.5"}},
+		{name: "certificate does not fit", options: wrong, scripts: map[string][]string{mx: {start + "S: 220 go ahead\nBREAK2\n"}}, want: []string{"later 0 4.7.5 : mx.beta.test [192.0.2.1]: TLS required by the domain's policy (DANE): no TLSA record fits"}},
 	} {
 		t.Run(c.name, c.run)
 	}

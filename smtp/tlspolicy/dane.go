@@ -41,6 +41,7 @@ func (e *Engine) dane(ctx context.Context, domain, host string) (Verdict, error)
 	if !secure {
 		return none, nil
 	}
+	none.Signed = true
 	_, secure, err = e.o.Resolver.IP(ctx, host)
 	if err != nil && !errors.Is(err, dns.ErrNotFound) {
 		return none, fmt.Errorf("%w: addresses of %s", ErrUnknown, host)
@@ -56,7 +57,7 @@ func (e *Engine) dane(ctx context.Context, domain, host string) (Verdict, error)
 	case err != nil: // somebody may be hiding them: never without (section 2.1.1)
 		return none, fmt.Errorf("%w: %s", ErrUnknown, name)
 	}
-	v := Verdict{Kind: DANE, Required: true, Domain: host}
+	v := Verdict{Kind: DANE, Required: true, Domain: host, Signed: true}
 	var usable []dns.TLSA
 	for _, r := range records {
 		v.Policy = append(v.Policy, fmt.Sprintf("%d %d %d %x", r.Usage, r.Selector, r.Matching, r.Data))
@@ -120,7 +121,7 @@ func (e *Engine) verifyTLSA(records []dns.TLSA, names []string, s tls.Connection
 		}
 	}
 	if problem != nil {
-		return &Error{"validation-failure", "the certificate leads to the published anchor, but " + problem.Error()}
+		return &Error{"validation-failure", "the certificate does not lead to the published anchor (TLSA): " + certificateReason(problem, names[0], e.o.Now())}
 	}
 	return &Error{"validation-failure", "the certificate is none of the published ones (TLSA)"}
 }

@@ -181,7 +181,7 @@ func (e *Engine) verifyName(host string, s tls.ConnectionState) error {
 	if err == nil {
 		return nil
 	}
-	return &Error{certificateFailure(err), err.Error()}
+	return &Error{certificateFailure(err), certificateReason(err, host, e.o.Now())}
 }
 
 // policy is the policy that holds for a domain now: the kept one, renewed when the domain announces another.

@@ -33,6 +33,10 @@ type Verdict struct {
 	Required bool // TLS or nothing
 	// Verify says whether the handshake's certificate fulfils the policy; nil: any does. Its error is an *Error.
 	Verify func(tls.ConnectionState) error
+	// Trusted says whether the certificate leads to a root and bears the host's name, as on the web; it binds nobody.
+	Trusted func(tls.ConnectionState) error
+	// Signed: DNS signs that the host is the domain's (DNSSEC), so that nobody can have put it in between.
+	Signed bool
 	// Refused: the host must not be used at all; why.
 	Refused *Error
 	// Testing: a failure of Verify, or Refused, is told to the domain's owner and changes nothing (RFC 8461 section 5.1).
@@ -88,10 +92,13 @@ func New(o Options) *Engine {
 // temporary: nobody knows now, and mail must wait rather than go out unprotected (RFC 7672 section 2.1.1).
 func (e *Engine) For(ctx context.Context, domain, host string) (Verdict, error) {
 	v, err := e.dane(ctx, domain, host)
-	if err != nil || v.Kind == DANE {
-		return v, err
+	if err == nil && v.Kind != DANE {
+		signed := v.Signed
+		v = e.sts(ctx, domain, host)
+		v.Signed = signed
 	}
-	return e.sts(ctx, domain, host), nil
+	v.Trusted = func(s tls.ConnectionState) error { return e.verifyName(host, s) }
+	return v, err
 }
 
 // ErrUnknown: DNS does not tell now whether there is a policy.
