@@ -29,7 +29,7 @@ func (s *Store) BeginEpoch(ctx context.Context) error {
 	}
 	return s.db.Update(ctx, func(tx *kv.Tx) error {
 		putCounter(tx, countEpoch, counter(tx, countEpoch)+1)
-		putCounter(tx, countUIDValidity, max(uint64(seconds(s.now().Unix())), counter(tx, countUIDValidity))+uidValidityStep)
+		putCounter(tx, countUIDValidity, max(s.validityClock(), counter(tx, countUIDValidity))+uidValidityStep)
 		seq := counter(tx, countModSeq) + modSeqStep
 		putCounter(tx, countModSeq, seq)
 		for _, id := range mailboxIDs(tx) {
@@ -37,6 +37,7 @@ func (s *Store) BeginEpoch(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("mailbox %d: %w", id, err)
 			}
+			retire(tx, &st) // in the time that was lost it may have given more uids
 			st.uidValidity, st.highest = s.nextUIDValidity(tx), seq
 			tx.Put(tabMail, stateKey(id), st.encode())
 		}

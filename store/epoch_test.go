@@ -1,8 +1,10 @@
 package store_test
 
 import (
+	"fmt"
 	"maps"
 	"testing"
+	"time"
 
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/store"
@@ -70,4 +72,65 @@ func TestEpoch(t *testing.T) {
 			t.Fatalf("id %x after %x", m.ID, was.ID)
 		}
 	}
+}
+
+// What a mailbox was called before an epoch is not adopted by another one after it: in the time that was lost, more uids may have been
+// given under that name.
+func TestEpochRetiresUIDValidities(t *testing.T) {
+	h := storetest.Start(t, storetest.Options{})
+	s := h.Store
+	storetest.Account(t, s, h.DB, 1)
+	old, err := s.CreateMailbox(t.Context(), 1, "Old", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantErr(t, "adopt", s.AdoptUIDs(t.Context(), old.ID, 777, 10), nil)
+	storetest.Message(t, s, 1, "Old", text("ten"))
+	wantErr(t, "epoch", s.BeginEpoch(t.Context()), nil)
+	again, err := s.CreateMailbox(t.Context(), 1, "Again", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantErr(t, "adopt what was given before the epoch", s.AdoptUIDs(t.Context(), again.ID, 777, 10), store.ErrUID)
+}
+
+// A clock beyond the end of its 32 bits, for once, does not make UIDVALIDITY begin anew.
+func TestUIDValidityUnderWrongClocks(t *testing.T) {
+	h, now := keeping(t)
+	seen := map[uint32]bool{0: true}
+	make3 := func(when time.Time) {
+		t.Helper()
+		now.at.Store(when.UnixNano())
+		for range 3 {
+			b, err := h.Store.CreateMailbox(t.Context(), 1, fmt.Sprint("box", len(seen)), 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			st, err := h.Store.State(t.Context(), b.ID)
+			if err != nil || seen[st.UIDValidity] {
+				t.Errorf("in %v: UIDVALIDITY %d, %v", when, st.UIDValidity, err)
+			}
+			seen[st.UIDValidity] = true
+		}
+	}
+	make3(time.Unix(0, 0))
+	make3(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
+	make3(time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC))
+	wantErr(t, "epoch", h.Store.BeginEpoch(t.Context()), nil)
+	make3(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
+}
+
+// A mailbox may take the name of the mailbox of deleted mail: so it does not have the UIDVALIDITY of that one either.
+func TestBinsUIDValidityIsNotAdopted(t *testing.T) {
+	h, _ := keeping(t)
+	expungeOne(t, h.Store, 1)
+	bin, err := h.Store.Bin(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, err := h.Store.State(t.Context(), bin.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantErr(t, "adopt", h.Store.AdoptUIDs(t.Context(), boxID(t, h.Store, 1, "INBOX"), st.UIDValidity, 1), store.ErrUID)
 }

@@ -27,11 +27,11 @@ type Imported struct {
 }
 
 // Table i: account u32, source u64, modseq u64 -> 28 octets for each message of one Import: key, mailbox, uid, stamp. A row with
-// the same key and a later modseq replaces it. account u32 alone -> the UIDVALIDITYs of its last deleted mailboxes.
+// the same key and a later modseq replaces it. account u32 alone -> the last UIDVALIDITYs that its mailboxes do not have any more.
 const (
 	importedSize = 16 + 4 + 4 + 4
 	importedKey  = 4 + 8 + 8
-	maxRetired   = 256
+	maxRetired   = 4096
 )
 
 func sourceKey(id mail.AccountID, source uint64) []byte {
@@ -147,7 +147,7 @@ func afterKey(k []byte) []byte {
 	return nil
 }
 
-// unusedUIDValidity refuses one that the account has or had, and keeps it from being given later. A mailbox that has it and never
+// unusedUIDValidity refuses one that the account has or had, its bin too, and keeps it from being given later. A mailbox that has it and never
 // had a message gets another one.
 func (m *mutation) unusedUIDValidity(id mail.AccountID, v uint32) error {
 	tx := m.tx
@@ -155,11 +155,15 @@ func (m *mutation) unusedUIDValidity(id mail.AccountID, v uint32) error {
 	if err != nil {
 		return err
 	}
-	for _, b := range boxes {
+	a, err := m.account(id)
+	if err != nil {
+		return err
+	}
+	for _, b := range append(boxes, Mailbox{ID: a.holding.bin, Name: BinName}) {
 		if b.ID == 0 {
 			continue
 		}
-		other, err := m.box(b.ID)
+		other, err := m.anyBox(b.ID)
 		if err != nil {
 			return err
 		}
@@ -175,7 +179,7 @@ func (m *mutation) unusedUIDValidity(id mail.AccountID, v uint32) error {
 	}
 	for b := tx.Get(tabImports, key32(uint32(id))); len(b) >= 4; b = b[4:] {
 		if binary.BigEndian.Uint32(b) == v {
-			return fmt.Errorf("%w: a mailbox that was deleted had the UIDVALIDITY %d", ErrUID, v)
+			return fmt.Errorf("%w: a mailbox had the UIDVALIDITY %d before", ErrUID, v)
 		}
 	}
 	// One that stands far ahead of the clock is not raised to: the counter would have nothing left to give.
@@ -186,12 +190,12 @@ func (m *mutation) unusedUIDValidity(id mail.AccountID, v uint32) error {
 	return nil
 }
 
-// retire notes the UIDVALIDITY of a mailbox that goes, if clients may have seen a message in it.
+// retire notes the UIDVALIDITY of a mailbox that goes or gets another one, if clients may have seen a message in it.
 func retire(tx *kv.Tx, st *state) {
-	if st.uidNext == 1 {
+	key := key32(uint32(st.account))
+	if st.uidNext == 1 || tx.Get(tabHoldings, key) == nil {
 		return
 	}
-	key := key32(uint32(st.account))
 	list := binary.BigEndian.AppendUint32(slices.Clone(tx.Get(tabImports, key)), st.uidValidity)
 	tx.Put(tabImports, key, list[max(0, len(list)-4*maxRetired):])
 }

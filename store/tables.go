@@ -212,10 +212,14 @@ func nextMailboxID(tx *kv.Tx) (MailboxID, error) {
 // nextUIDValidity is never given twice in the whole store, so that a mailbox that is deleted and made again, or takes the
 // name of another, is never mistaken for the old one (RFC 9051 section 2.3.1.1).
 func (s *Store) nextUIDValidity(tx *kv.Tx) uint32 {
-	v := max(uint64(seconds(s.now().Unix())), counter(tx, countUIDValidity)+1)
+	v := max(s.validityClock(), counter(tx, countUIDValidity)+1)
 	putCounter(tx, countUIDValidity, v)
 	return uint32(v)
 }
+
+// validityClock is the time in a UIDVALIDITY. A clock that is wrong for once must not take it to the end of its 32 bits, behind which
+// it would begin anew: from 2072 on it is counted.
+func (s *Store) validityClock() uint64 { return min(uint64(seconds(s.now().Unix())), 0xc0000000) }
 
 type nameRow struct {
 	id  MailboxID
