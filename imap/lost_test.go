@@ -69,3 +69,35 @@ func TestTheViewIsLost(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// TestAnotherUIDValidity: when an import gives an empty mailbox the UIDVALIDITY that it had elsewhere, a session that has it open
+// ends, because it cannot be told (RFC 9051 section 2.3.1.1: it does not change within a session).
+func TestAnotherUIDValidity(t *testing.T) {
+	h := newHouse(t, Options{})
+	archive, err := h.Store.Mailbox(h.ctx, 1, "Archive")
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := h.dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newClient(t, conn)
+	c.login()
+	c.send("s SELECT Archive")
+	c.expect("s OK")
+	if err := h.Store.ReserveUIDs(h.ctx, archive.ID, 777, 100); err != nil {
+		t.Fatal(err)
+	}
+	m := store.ImportMessage{AppendMessage: store.AppendMessage{Arrival: storetest.Arrival(t, h.Store, "Subject: x\r\n\r\n")}, UID: 50}
+	if _, err := h.Store.Import(h.ctx, archive.ID, []store.ImportMessage{m}); err != nil {
+		t.Fatal(err)
+	}
+	c.send("1 NOOP")
+	const lost = "* BYE [UNAVAILABLE] the mailbox has another UIDVALIDITY now, select it again"
+	c.expect("1 OK") // what was done is said to be done
+	if got := c.expect("*"); got != lost {
+		t.Errorf("got %q", got)
+	}
+	c.closed()
+}

@@ -57,6 +57,9 @@ func (c *conn) update(ctx context.Context, withGone bool) error {
 	if err != nil {
 		return err
 	}
+	if ch.State.UIDValidity != b.validity { // an import brought that of another server: RFC 9051 section 2.3.1.1
+		return bye(goimap.ResponseCodeUnavailable, "the mailbox has another UIDVALIDITY now, select it again")
+	}
 	gone := below(syntax.Merge(spans(ch.Vanished)), b.next)
 	if !b.built && (len(gone) > 0 || slices.ContainsFunc(ch.Messages, func(m store.Message) bool { return m.UID < b.next })) {
 		if ch, err = c.build(ctx); err != nil {
