@@ -130,6 +130,9 @@ func (p *program) showReport(o *options, r backup.Report) error {
 	}
 	err := p.say("backup %s in %s: %d of %d segments were new, %s written, %s in all", r.Generation, r.Folder, r.Copied, r.Segments,
 		amount(uint64(r.Bytes)), amount(uint64(r.Total)))
+	for _, text := range r.Warnings {
+		err = errors.Join(err, p.say("warning: %s", text))
+	}
 	for _, left := range r.Left {
 		err = errors.Join(err, p.say("not in it: %s", left))
 	}

@@ -124,11 +124,12 @@ const (
 
 // Backups.
 const (
-	BackupBegun   = "backup begun"    // to
-	BackupDone    = "backup done"     // to, generation, segments, copied, written, verified, problems, took
-	BackupFailed  = "backup failed"   // to, problems, error: the older ones are as they were
-	BackupDropped = "backup removed"  // generation: the settings keep so many
-	BackupEpoch   = "new epoch begun" // the folder was restored or repaired: every mailbox has a new UIDVALIDITY
+	BackupBegun   = "backup begun"      // to
+	BackupDone    = "backup done"       // to, generation, segments, copied, written, verified, problems, took
+	BackupFailed  = "backup failed"     // to, problems, error: the older ones are as they were
+	BackupDropped = "backup removed"    // generation: the settings keep so many
+	BackupTorn    = "backup unreadable" // generation: its manifest cannot be read; nothing of it is removed
+	BackupEpoch   = "new epoch begun"   // the folder was restored or repaired: every mailbox has a new UIDVALIDITY
 )
 
 // Mail that is brought from another server.

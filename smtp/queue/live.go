@@ -32,12 +32,11 @@ func bodyPlaces(_, row []byte, at func(blob.LSN, int64) blob.LSN) ([]byte, error
 // bodyOf reads no more of a row than where its body stands.
 func bodyOf(row []byte) (at blob.LSN, size int64, err error) {
 	r := &reader{b: row}
-	if r.byte() != entryVersion {
-		return 0, 0, errCorrupt
+	if _, _, err := r.head(); err != nil {
+		return 0, 0, err
 	}
-	r.byte()
-	r.byte()
-	r.byte()
+	r.byte()      // body type
+	r.byte()      // RET
 	for range 5 { // id, domain, both halves of the sender, envelope id
 		r.skip()
 	}

@@ -76,7 +76,10 @@ func TestBodyOfACancelledEntry(t *testing.T) {
 
 // TestBodyPlaces: the place of a row can be read without the rest, and changed; what is no row is an error.
 func TestBodyPlaces(t *testing.T) {
-	for _, e := range []*entry{{}, {id: "x", domain: "d.test", envid: "e", place: 1 << 40, size: 77, recipients: make([]recipient, 3)}} {
+	for _, e := range []*entry{
+		{}, {requireTLS: true, place: 3 << 40, size: 5},
+		{id: "x", domain: "d.test", envid: "e", place: 1 << 40, size: 77, recipients: make([]recipient, 3)},
+	} {
 		row := appendEntry(nil, e)
 		var at blob.LSN
 		var octets int64
@@ -92,7 +95,7 @@ func TestBodyPlaces(t *testing.T) {
 			t.Errorf("%x: %v, %s, %d", other, err, at, octets)
 		}
 	}
-	for _, row := range []string{"", "\x02", "\x01\x00\x00", "\x01\x00\x00\x00\xff"} {
+	for _, row := range []string{"", "\x02", "\x02\x00\xff\x00\x00", "\x03\x00\x00\x00\x00", "\x01\x00\x00", "\x01\x00\x00\x00\xff"} {
 		if _, err := bodyPlaces(nil, []byte(row), func(p blob.LSN, _ int64) blob.LSN { return p }); !errors.Is(err, errCorrupt) {
 			t.Errorf("%q: %v", row, err)
 		}

@@ -121,6 +121,7 @@ type Report struct {
 	Dropped    []string      `json:"dropped,omitempty"`
 	Verified   *Verified     `json:"verified,omitempty"` // nil: see Problems
 	Problems   []string      `json:"problems,omitempty"`
+	Warnings   []string      `json:"warnings,omitempty"`
 	Left       []string      `json:"left,omitempty"` // files of the data folder that are not in the backup, and why
 }
 

@@ -23,11 +23,49 @@ const (
 // ours are the names of the data folder that are copied otherwise, or are nothing without the running house.
 func ours(name string) bool {
 	switch top, _, _ := strings.Cut(name, "/"); top {
-	case "seg", "lock", "reserve", "tmp", "meta.suspect", "side.db":
+	case "seg", "lock", "reserve", "tmp", "damaged", "before", RestoredSettings:
 		return true
 	default:
-		return strings.HasPrefix(top, "meta.db") || strings.HasPrefix(top, "before-") || top == "before" || strings.HasSuffix(top, ".sock")
+		for _, p := range []string{"meta.", "side.db", "before-", "after-", "rollback"} { // files of the tables, and what migration, rollback and repair keep
+			if strings.HasPrefix(top, p) {
+				return true
+			}
+		}
+		return strings.HasSuffix(top, ".sock")
 	}
+}
+
+// within reports whether path, of which the last parts may not be there yet, is the folder dir or stands in it, whatever names lead there.
+func within(dir, path string) (bool, error) {
+	is, err := os.Stat(dir)
+	if err != nil {
+		return false, err
+	}
+	path, err = filepath.Abs(path)
+	for err == nil {
+		real, rerr := filepath.EvalSymlinks(path)
+		if rerr == nil {
+			path = real
+			break
+		}
+		if up := filepath.Dir(path); errors.Is(rerr, fs.ErrNotExist) && up != path {
+			path = up
+			continue
+		}
+		err = rerr
+	}
+	for err == nil {
+		var at fs.FileInfo
+		if at, err = os.Stat(path); err == nil && os.SameFile(is, at) {
+			return true, nil
+		}
+		up := filepath.Dir(path)
+		if up == path {
+			break
+		}
+		path = up
+	}
+	return false, err
 }
 
 // packFolder writes the settings file and what else stands in the data folder (keys of TLS and DKIM, mail handed in while no
@@ -66,10 +104,11 @@ func packFolder(temp, data, settings string) (_ *os.File, left []string, err err
 		if err != nil {
 			return skipMissing(err)
 		}
-		if all += st.Size(); st.Size() > folderFile || all > folderAll {
+		if st.Size() > folderFile || all+st.Size() > folderAll {
 			left = append(left, fmt.Sprintf("%s has %d octets", rel, st.Size()))
 			return nil
 		}
+		all += st.Size()
 		return skipMissing(packFile(w, path, folderEntry+filepath.ToSlash(rel)))
 	}
 	if err == nil {

@@ -134,9 +134,12 @@ func Generations(fsys vfs.FS, folder string) ([]*Generation, error) {
 		if !isUUID(s) {
 			continue
 		}
-		list, err := generationsOf(fsys, folder, s)
+		list, torn, err := generationsOf(fsys, folder, s)
 		if err != nil {
 			return nil, err
+		}
+		if len(list) == 0 && len(torn) > 0 {
+			return nil, fmt.Errorf("%w: the manifest of %s cannot be read", ErrDamaged, filepath.Join(folder, s, torn[0]))
 		}
 		out = append(out, list...)
 	}
@@ -144,13 +147,14 @@ func Generations(fsys vfs.FS, folder string) ([]*Generation, error) {
 	return out, nil
 }
 
-func generationsOf(fsys vfs.FS, folder, store string) ([]*Generation, error) {
+// generationsOf lists those of one house. Torn are the names of those whose manifest cannot be read: a disk that forgot what was written last,
+// or rots, must cost one backup and not all.
+func generationsOf(fsys vfs.FS, folder, store string) (out []*Generation, torn []string, err error) {
 	names, err := fsys.ReadDir(filepath.Join(folder, store))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	slices.Sort(names)
-	var out []*Generation
 	for _, name := range names {
 		if !isGeneration(name) {
 			continue
@@ -163,18 +167,16 @@ func generationsOf(fsys vfs.FS, folder, store string) ([]*Generation, error) {
 		if err == nil {
 			err = json.Unmarshal(text, &g.Manifest)
 		}
-		if err == nil && g.Manifest.Store != store {
-			err = fmt.Errorf("it belongs to the house %q", g.Manifest.Store)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%w: manifest of %s: %w", ErrDamaged, name, err)
+		if err != nil || g.Manifest.Store != store {
+			torn = append(torn, name)
+			continue
 		}
 		if g.Manifest.Format > formatVersion {
-			return nil, fmt.Errorf("%w: %s has format %d, this program knows %d; use a newer posthouse", ErrNewer, name, g.Manifest.Format, formatVersion)
+			return nil, nil, fmt.Errorf("%w: %s has format %d, this program knows %d; use a newer posthouse", ErrNewer, name, g.Manifest.Format, formatVersion)
 		}
 		out = append(out, g)
 	}
-	return out, nil
+	return out, torn, nil
 }
 
 func isGeneration(name string) bool {

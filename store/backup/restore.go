@@ -100,6 +100,9 @@ func (r *Reader) restoreSegments(ctx context.Context, dir string, out *Restored,
 		}
 		o, err := r.openSegment(f.Name)
 		if errors.Is(err, fs.ErrNotExist) {
+			if _, gone := r.fs.Stat(filepath.Join(r.dir(), manifestName)); errors.Is(gone, fs.ErrNotExist) {
+				return fmt.Errorf("%w any more: generation %s was removed while it was brought back; take another one, into another folder", ErrNone, r.Name)
+			}
 			out.Missing = append(out.Missing, f.Name)
 			continue
 		}

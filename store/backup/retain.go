@@ -67,7 +67,7 @@ func best(list []*Generation, n int, period func(time.Time) string) []*Generatio
 
 // retain removes generations that do not stay, and then the segments that none of the others names.
 func (r *run) retain() error {
-	list, err := generationsOf(r.o.FS, r.o.To, r.gen.Manifest.Store)
+	list, torn, err := generationsOf(r.o.FS, r.o.To, r.gen.Manifest.Store)
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func (r *run) retain() error {
 		r.o.Logger.Info(logx.BackupDropped, "generation", g.Name)
 	}
 	r.known = map[string]File{} // the journal is empty: only generations count now
-	if err := r.sweep(left); err != nil {
+	if err := r.sweep(left, torn); err != nil {
 		return fmt.Errorf("remove what no generation names: %w", err)
 	}
 	return nil
@@ -110,8 +110,8 @@ func (r *run) drop(name string) error {
 }
 
 // sweep removes what runs that were cut short have left: generations without a manifest, halves of files, and segments that
-// neither a generation nor the journal names.
-func (r *run) sweep(list []*Generation) error {
+// neither a generation nor the journal names. While the manifest of one cannot be read nobody knows which segments it names, and all stay.
+func (r *run) sweep(list []*Generation, torn []string) error {
 	named, whole := map[string]bool{}, map[string]bool{}
 	for _, g := range list {
 		whole[g.Name] = true
@@ -130,12 +130,15 @@ func (r *run) sweep(list []*Generation) error {
 		switch {
 		case strings.HasSuffix(n, halfSuffix):
 			err = ignoreMissing(r.o.FS.Remove(filepath.Join(r.folder, n)))
-		case isGeneration(n) && !whole[n]:
+		case isGeneration(n) && !whole[n] && !slices.Contains(torn, n):
 			err = r.drop(n)
 		}
 		if err != nil {
 			return err
 		}
+	}
+	if len(torn) > 0 {
+		return nil
 	}
 	dir := filepath.Join(r.folder, segmentsDir)
 	if names, err = r.o.FS.ReadDir(dir); err != nil {

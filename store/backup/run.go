@@ -64,7 +64,9 @@ func (r *run) run(ctx context.Context) (err error) {
 	o := r.o
 	uuid := StoreName(o.DB.UUID())
 	r.folder = filepath.Join(o.To, uuid)
-	if rel, err := filepath.Rel(o.DB.Dir(), o.To); err == nil && filepath.IsLocal(rel) {
+	if inside, err := within(o.DB.Dir(), o.To); err != nil {
+		return fmt.Errorf("look where the folder of backups is: %w", err)
+	} else if inside {
 		return fmt.Errorf("%w: %s stands in the data folder, and would be lost with it; name a folder on another disk", ErrPlace, o.To)
 	}
 	if err := o.FS.MkdirAll(filepath.Join(r.folder, segmentsDir), 0o700); err != nil {
@@ -102,9 +104,14 @@ func (r *run) run(ctx context.Context) (err error) {
 
 // takeUp learns what is in the folder and removes the halves of an earlier run.
 func (r *run) takeUp(uuid string) error {
-	list, err := generationsOf(r.o.FS, r.o.To, uuid)
+	list, torn, err := generationsOf(r.o.FS, r.o.To, uuid)
 	if err != nil {
 		return err
+	}
+	for _, name := range torn {
+		dir := filepath.Join(r.folder, name)
+		r.o.Logger.Warn(logx.BackupTorn, "generation", dir)
+		r.report.Warnings = append(r.report.Warnings, fmt.Sprintf("the manifest of %s cannot be read: it and all segments stay until somebody removes that folder", dir))
 	}
 	for _, g := range list {
 		for _, f := range g.Manifest.Segments {
@@ -119,7 +126,7 @@ func (r *run) takeUp(uuid string) error {
 	for _, f := range half {
 		r.known[f.Name] = f
 	}
-	if err := r.sweep(list); err != nil {
+	if err := r.sweep(list, torn); err != nil {
 		return errors.Join(err, j.close())
 	}
 	if err := r.present(); err != nil {

@@ -486,7 +486,7 @@ func Verify(ctx context.Context, g *Generation, o VerifyOptions) (*Verified, []s
 		return nil, nil, err
 	}
 	sums := map[string][]string{}
-	all, err := generationsOf(g.fs, g.root, g.Manifest.Store)
+	all, _, err := generationsOf(g.fs, g.root, g.Manifest.Store)
 	if err != nil {
 		return nil, nil, err
 	}
