@@ -63,13 +63,16 @@ type Mended struct {
 // a place, and deletes no message. kept are bodies whose rows are missing.
 func (s *Store) Mend(ctx context.Context, kept []kv.Kept) (Mended, error) {
 	m := mender{s: s}
-	for _, step := range []func(tx *kv.Tx) error{m.accounts, m.boxes, m.counters} {
+	for _, step := range []func(tx *kv.Tx) error{m.counters, m.accounts, m.boxes, m.counters, m.origins} {
 		if err := s.db.Update(ctx, step); err != nil {
 			return m.out, fmt.Errorf("make the tables fit together: %w", err)
 		}
 	}
 	if err := m.recount(ctx); err != nil {
 		return m.out, err
+	}
+	if err := s.db.Update(ctx, m.pools); err != nil {
+		return m.out, fmt.Errorf("count the common quotas: %w", err)
 	}
 	if err := s.db.Update(ctx, m.replace); err != nil {
 		return m.out, fmt.Errorf("put messages back that lost their uids: %w", err)
@@ -94,14 +97,23 @@ func (m *mender) note(format string, args ...any) {
 func (m *mender) accounts(tx *kv.Tx) error {
 	m.named, m.bins = map[MailboxID]mail.AccountID{}, map[MailboxID]mail.AccountID{}
 	inbox, there := map[mail.AccountID]bool{}, map[mail.AccountID]bool{}
+	left := map[mail.AccountID]holding{}
 	for k, v := range tx.Scan(tabHoldings, nil, nil) {
 		id := mail.AccountID(binary.BigEndian.Uint32(append(slices.Clone(k), 0, 0, 0, 0)))
 		if h, err := decodeHolding(v); err == nil {
 			there[id] = true
+			if h.pool != "" && tx.Get(tabPools, []byte(h.pool)) == nil {
+				m.note("account %d had a common quota as %s, which is not there: it has none now", id, h.pool)
+				h.pool = ""
+				left[id] = h
+			}
 			if h.bin != 0 {
 				m.bins[h.bin] = id
 			}
 		}
+	}
+	for id, h := range left {
+		tx.Put(tabHoldings, key32(uint32(id)), h.encode())
 	}
 	for k, v := range tx.Scan(tabNames, nil, nil) {
 		n, err := decodeName(v)
@@ -354,6 +366,49 @@ func (m *mender) counters(tx *kv.Tx) error {
 			m.note("the counter %s stood at %d, %d was given", name, counter(tx, name), v)
 			putCounter(tx, name, v)
 		}
+	}
+	return nil
+}
+
+// origins forgets where messages were that are in no bin: what fitsBin does not like has a name now.
+func (m *mender) origins(tx *kv.Tx) error {
+	var keys [][]byte
+	for k := range tx.Scan(tabKept, nil, nil) {
+		if len(k) == 8 {
+			id := MailboxID(binary.BigEndian.Uint32(k))
+			if st, err := loadState(tx, id); err == nil && st.bin || tx.Get(tabDropped, k[:4]) != nil {
+				continue
+			}
+		}
+		keys = append(keys, slices.Clone(k))
+	}
+	for _, k := range keys {
+		tx.Delete(tabKept, k)
+	}
+	return nil
+}
+
+// pools counts the accounts of each common quota, and what they hold.
+func (m *mender) pools(tx *kv.Tx) error {
+	is := map[string]pool{}
+	for _, v := range tx.Scan(tabHoldings, nil, nil) {
+		if h, err := decodeHolding(v); err == nil && h.pool != "" {
+			p := is[h.pool]
+			p.used, p.accounts = p.used.plus(h.used), p.accounts+1
+			is[h.pool] = p
+		}
+	}
+	wrong := map[string]pool{}
+	for k, v := range tx.Scan(tabPools, nil, nil) {
+		p, err := decodePool(v)
+		if n := is[string(k)]; err == nil && (p.used != n.used || p.accounts != n.accounts) {
+			p.used, p.accounts = n.used, n.accounts
+			wrong[string(k)] = p
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(wrong)) {
+		m.note("the common quota of %s was counted anew", name)
+		m.s.putPool(tx, name, wrong[name])
 	}
 	return nil
 }

@@ -81,7 +81,7 @@ func (s *Store) SetPool(tx *kv.Tx, name string, limit Quota, members []mail.Acco
 // regroup makes the accounts members of the group, and no others, and counts them.
 func (s *Store) regroup(tx *kv.Tx, name string, members []mail.AccountID, p *pool) error {
 	changed := map[mail.AccountID]holding{}
-	left := map[string]*pool{}
+	left, lost := map[string]*pool{}, map[string]bool{} // lost: its row is not there, which Check tells
 	for k, v := range tx.Scan(tabHoldings, nil, nil) {
 		id := accountOf(k)
 		h, err := decodeHolding(v)
@@ -98,10 +98,11 @@ func (s *Store) regroup(tx *kv.Tx, name string, members []mail.AccountID, p *poo
 		if in && h.pool != "" {
 			if left[h.pool] == nil {
 				other, err := loadPool(tx, h.pool)
-				if err != nil {
+				if err != nil && !errors.Is(err, ErrNoPool) {
 					return err
 				}
 				left[h.pool] = &other
+				lost[h.pool] = err != nil
 			}
 			other := left[h.pool]
 			other.used, other.accounts = other.used.minus(h.used), other.accounts-1
@@ -115,7 +116,9 @@ func (s *Store) regroup(tx *kv.Tx, name string, members []mail.AccountID, p *poo
 		tx.Put(tabHoldings, key32(uint32(id)), h.encode())
 	}
 	for name, other := range left {
-		s.putPool(tx, name, *other)
+		if !lost[name] {
+			s.putPool(tx, name, *other)
+		}
 	}
 	return nil
 }
@@ -144,6 +147,9 @@ func (s *Store) JoinPool(tx *kv.Tx, id mail.AccountID, name string) error {
 			continue
 		}
 		p, err := loadPool(tx, to)
+		if errors.Is(err, ErrNoPool) {
+			continue // its row was lost, which Check tells
+		}
 		if err != nil {
 			return err
 		}
@@ -173,12 +179,16 @@ func (s *Store) PoolUsage(ctx context.Context, name string) (Usage, error) {
 	return u, err
 }
 
-// poolFits asks whether a group has room for q and for what is held for its members.
+// poolFits asks whether a group has room for q and for what is held for its members. One whose row was lost, which Check tells, limits
+// nobody.
 func (s *Store) poolFits(tx *kv.Tx, name string, q Quota, held func() map[mail.AccountID]Quota) error {
 	if name == "" {
 		return nil
 	}
 	p, err := loadPool(tx, name)
+	if errors.Is(err, ErrNoPool) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -193,12 +203,15 @@ func (s *Store) poolFits(tx *kv.Tx, name string, q Quota, held func() map[mail.A
 	return nil
 }
 
-// countPool brings what the account gained or lost into the row of its group.
+// countPool brings what the account gained or lost into the row of its group. That it was lost must not keep mail out that has its 250.
 func (m *mutation) countPool(a *account) error {
 	if a.holding.pool == "" || a.holding.used == a.was {
 		return nil
 	}
 	p, err := loadPool(m.tx, a.holding.pool)
+	if errors.Is(err, ErrNoPool) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

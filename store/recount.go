@@ -55,6 +55,9 @@ func (s *Store) Recount(ctx context.Context, id mail.AccountID) (Recounted, erro
 			out.Mailboxes += wrong
 		}
 		h.used = out.Is
+		if tx.Get(tabPools, []byte(h.pool)) == nil {
+			h.pool = "" // its row was lost
+		}
 		h.warning.judge(&h.limit, &h.used, s.warnAt.Load())
 		tx.Put(tabHoldings, key32(uint32(id)), h.encode())
 		return s.recountPool(tx, h.pool)
