@@ -1,6 +1,8 @@
 package inbound
 
 import (
+	"bytes"
+
 	gosmtp "github.com/emersion/go-smtp"
 
 	"github.com/posthouse-mail/posthouse/internal/logx"
@@ -22,13 +24,17 @@ const (
 // intake is where a message goes: into the store, and its body through the checks.
 type intake struct {
 	*store.Writer
-	check *mailauth.Check // nil: nobody checks
+	check *mailauth.Check  // nil: nobody checks
+	seal  *mailauth.Sealer // nil: it goes to nobody outside
 	body  bool
 }
 
 func (w *intake) Write(p []byte) (int, error) {
 	if w.body && w.check != nil {
 		w.check.Write(p)
+	}
+	if w.body && w.seal != nil {
+		w.seal.Write(p)
 	}
 	return w.Writer.Write(p)
 }
@@ -52,18 +58,44 @@ func (s *session) withoutForged(header []byte) []byte {
 	return kept
 }
 
-// results ends the checks: the field that tells of them, and whether the message is taken, and where to.
-func (s *session) results(k *mailauth.Check) ([]byte, error) {
-	if k == nil {
+// seal begins the seal of a message that goes on to somebody outside: who gets it there sees what we found out, and that nobody has
+// changed it since (RFC 8617). header is what the message will have below our results.
+func (s *session) seal(in *intake, header []byte) {
+	if in.check == nil || s.d.o.SealKey == nil {
+		return
+	}
+	for _, to := range s.To {
+		if len(to.Route.Remote) == 0 {
+			continue
+		}
+		keys, err := s.d.o.SealKey(s.ctx, to.Address.Domain)
+		if err != nil { // an unsealed message is better than none
+			s.d.o.Logger.ErrorContext(s.ctx, logx.MailUnsigned, "domain", to.Address.Domain, "error", err)
+		}
+		if len(keys) > 0 {
+			in.seal = mailauth.NewSealer(bytes.Clone(header), s.d.o.Now(), keys[0])
+			return
+		}
+	}
+}
+
+// results ends the checks: the fields that tell of them, and whether the message is taken, and where to.
+func (s *session) results(in *intake) ([]byte, error) {
+	if in.check == nil {
 		return nil, nil
 	}
-	r := k.Finish()
+	r := in.check.Finish()
 	s.d.count.report(&r)
 	s.learned(&r)
 	if err := s.obey(&r); err != nil {
 		return nil, err
 	}
-	return r.Field(s.d.o.Hostname), nil
+	fields := r.Field(s.d.o.Hostname)
+	if in.seal == nil {
+		return fields, nil
+	}
+	set, err := in.seal.Seal(s.d.o.Hostname, r.Results(), r.ARC.Result)
+	return append(fields, set...), err
 }
 
 // obey does what the author's domain asks for mail that is not proven (RFC 7489 section 6.7). What a trusted list or forwarder has

@@ -11,7 +11,6 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/message"
 	"github.com/posthouse-mail/posthouse/smtp"
 	"github.com/posthouse-mail/posthouse/smtp/local"
-	"github.com/posthouse-mail/posthouse/smtp/mailauth"
 	"github.com/posthouse-mail/posthouse/store"
 )
 
@@ -45,7 +44,7 @@ func (s *session) receive(r io.Reader, id string) (*store.Arrival, error) {
 	}
 	var front []byte
 	if err == nil {
-		front, err = s.front(in.check)
+		front, err = s.front(in)
 	}
 	if err == nil {
 		err = w.Prepend(front)
@@ -73,14 +72,15 @@ func (s *session) begin(in *intake, id string, header []byte) error {
 	}
 	// The empty line is written even where the message had none, so that no line of its body is read as a field of ours.
 	b := append(append(t.Append(make([]byte, 0, 512+len(header))), smtp.WithoutMboxLine(header)...), "\r\n"...)
+	s.seal(in, b)
 	_, err := in.Write(b)
 	in.body = true
 	return err
 }
 
 // front is what stands before all else: Return-Path, and what is known only when the message has come whole.
-func (s *session) front(k *mailauth.Check) ([]byte, error) {
-	results, err := s.results(k)
+func (s *session) front(in *intake) ([]byte, error) {
+	results, err := s.results(in)
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	gosmtp "github.com/emersion/go-smtp"
 
 	"github.com/posthouse-mail/posthouse/auth"
+	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/internal/metrics"
 	"github.com/posthouse-mail/posthouse/smtp"
 	"github.com/posthouse-mail/posthouse/smtp/local"
@@ -33,9 +34,11 @@ type Options struct {
 	Queue     *queue.Queue
 	Local     *local.Carrier
 	Checks    *mailauth.Checker // where mail comes from; nil: nobody asks
-	Policy    Policy            // what becomes of mail that is not proven; Enforce when empty
-	MaxSize   int64             // reserved for a message whose size was not announced; as in smtp.Options
-	MaxHops   int               // Received fields before a message is a loop; 100 (RFC 5321 section 6.3)
+	// SealKey is what seals mail that goes on from an alias of the domain (ARC); nil: nothing is sealed.
+	SealKey func(ctx context.Context, domain mail.Domain) ([]mailauth.SigningKey, error)
+	Policy  Policy // what becomes of mail that is not proven; Enforce when empty
+	MaxSize int64  // reserved for a message whose size was not announced; as in smtp.Options
+	MaxHops int    // Received fields before a message is a loop; 100 (RFC 5321 section 6.3)
 }
 
 // Desk is a smtp.Desk.

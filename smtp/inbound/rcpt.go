@@ -28,6 +28,12 @@ func (s *session) rcpt(to string, o *gosmtp.RcptOptions) error {
 		return err
 	}
 	r.Address = s.atUs(r.Address)
+	if route, ok, err := s.report(r.Address); ok || err != nil {
+		if err != nil {
+			return err
+		}
+		return s.Add(s.ctx, local.Recipient{Recipient: r, Route: route})
+	}
 	route, err := s.d.o.Local.Resolve(s.ctx, r.Address)
 	if errors.Is(err, auth.ErrNotLocal) {
 		return smtp.Refuse(550, gosmtp.EnhancedCode{5, 7, 1}, "This server does not relay for "+r.Address.String())
@@ -36,6 +42,19 @@ func (s *session) rcpt(to string, o *gosmtp.RcptOptions) error {
 		return err
 	}
 	return s.Add(s.ctx, local.Recipient{Recipient: r, Route: route})
+}
+
+// report takes reports on mail that we forwarded, for its sender, and nothing else: the address says where they go, and must not be a
+// way past our rules.
+func (s *session) report(to mail.Address) (auth.Route, bool, error) {
+	route, ok, err := s.d.o.Local.Report(s.ctx, to)
+	switch {
+	case errors.Is(err, local.ErrForwarding):
+		return route, ok, smtp.Refuse(550, gosmtp.EnhancedCode{5, 1, 1}, "This address is for reports on forwarded mail, and is too old or was changed: "+to.String())
+	case ok && err == nil && !s.Envelope.From.IsNull():
+		return route, ok, smtp.Refuse(550, gosmtp.EnhancedCode{5, 7, 1}, "This address takes reports (MAIL FROM:<>) only: "+to.String())
+	}
+	return route, ok, err
 }
 
 // atUs reads postmaster@[our address] as <Postmaster>, which always arrives (RFC 5321 section 4.5.1).

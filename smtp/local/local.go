@@ -33,7 +33,9 @@ type Options struct {
 	Directory *auth.Directory
 	Queue     *queue.Queue
 	Story     *story.Book // nil: nothing is told
-	Across    bool        // mail between two domains of ours is left to the MX lookup, like a stranger's
+	// Forwarding rewrites the senders of strangers' mail that goes on to somebody outside; nil: they stay.
+	Forwarding *Forwarding
+	Across     bool // mail between two domains of ours is left to the MX lookup, like a stranger's
 }
 
 // Carrier puts messages into mailboxes.
@@ -98,8 +100,13 @@ func (c *Carrier) Deliver(ctx context.Context, m Message) (blob.LSN, error) {
 		return 0, errors.New("local: the message leads nowhere")
 	}
 	var parts []kv.Part
+	var err error
 	if len(out.Recipients) > 0 {
 		out.Recipients = once(out.Recipients)
+		if out.From, err = c.forwardedFrom(ctx, m.Envelope.From, aliasOf(m.To)); err != nil {
+			m.Arrival.Discard()
+			return 0, err
+		}
 		parts = append(parts, c.o.Queue.Part(m.ID, out))
 	}
 	for _, h := range []queue.Handoff{queue.Delivered, queue.Expanded} {
@@ -117,6 +124,44 @@ func (c *Carrier) Deliver(ctx context.Context, m Message) (blob.LSN, error) {
 	c.log.InfoContext(ctx, logx.MailTaken, "id", m.ID, "from", m.Envelope.From.String(), "mailboxes", len(boxes), "leaving", len(out.Recipients), "size", size)
 	c.taken(&m, size, boxes, out.Recipients, lsn)
 	return lsn, nil
+}
+
+// aliasOf is the domain of the first recipient whose mail goes on to somebody outside; empty: none does.
+func aliasOf(to []Recipient) mail.Domain {
+	for _, r := range to {
+		if len(r.Route.Remote) > 0 {
+			return r.Address.Domain
+		}
+	}
+	return ""
+}
+
+// forwardedFrom is the envelope sender of mail that goes on from an alias of ours. That of our own people stays: we may use it.
+func (c *Carrier) forwardedFrom(ctx context.Context, from mail.Address, alias mail.Domain) (mail.Address, error) {
+	if c.o.Forwarding == nil || alias == "" || from.IsNull() {
+		return from, nil
+	}
+	ours, err := c.o.Directory.IsLocal(ctx, from.Domain)
+	if err != nil || ours {
+		return from, err
+	}
+	return c.o.Forwarding.Sender(from, alias), nil
+}
+
+// Report is where a report to an address of our forwarding goes (SRS): to the sender whom the mail had come from. ok is false for any
+// other address.
+func (c *Carrier) Report(ctx context.Context, to mail.Address) (route auth.Route, ok bool, err error) {
+	if c.o.Forwarding == nil {
+		return auth.Route{}, false, nil
+	}
+	if ours, err := c.o.Directory.IsLocal(ctx, to.Domain); err != nil || !ours {
+		return auth.Route{}, false, err
+	}
+	from, ok, err := c.o.Forwarding.Original(to)
+	if !ok || err != nil {
+		return auth.Route{}, ok, err
+	}
+	return auth.Route{Remote: []mail.Address{from}}, true, nil
 }
 
 // junk is the account's mailbox for junk (RFC 6154), INBOX when it has none.

@@ -55,6 +55,11 @@ func (c transport) Deliver(ctx context.Context, _ queue.Route, a queue.Attempt) 
 	if len(p.boxes) == 0 && len(p.out) == 0 {
 		return queue.Outcome{Results: results}
 	}
+	from, err := c.forwardedFrom(ctx, a.Envelope.From, p.alias)
+	if err != nil {
+		return queue.Fail(len(results), queue.Result{Verdict: queue.Later, Code: 451, Status: "4.3.0", Text: "the directory cannot be read at the moment"})
+	}
+	p.from = from
 	return queue.Outcome{Results: results, Apply: func(tx *kv.Tx) error { return c.place(tx, &p) }}
 }
 
@@ -65,6 +70,8 @@ type placing struct {
 	out   []mail.Recipient
 	held  []*store.Reservation
 	now   time.Time
+	alias mail.Domain  // of the first recipient whose mail goes on
+	from  mail.Address // under which it does
 }
 
 // find resolves one recipient and reserves its mailboxes' room.
@@ -108,6 +115,9 @@ func (c *Carrier) find(ctx context.Context, p *placing, r mail.Recipient) queue.
 	out := leaving(Recipient{Recipient: r, Route: route})
 	if len(route.Remote) > 0 {
 		p.out = append(p.out, out...)
+		if p.alias == "" {
+			p.alias = r.Address.Domain
+		}
 	}
 	return queue.Result{Verdict: queue.Done, Code: 250, Status: "2.1.5", Text: "delivered to the mailbox", Handoff: handoff(route)}
 }
@@ -130,6 +140,6 @@ func (c *Carrier) place(tx *kv.Tx, p *placing) error {
 		return nil
 	}
 	e := p.item.Envelope
-	e.Recipients = once(slices.Clone(p.out))
+	e.From, e.Recipients = p.from, once(slices.Clone(p.out))
 	return c.o.Queue.Enqueue(tx, p.item.ID, e, at)
 }

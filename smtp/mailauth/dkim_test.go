@@ -2,6 +2,7 @@ package mailauth
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
@@ -267,6 +268,46 @@ func TestDKIMOracle(t *testing.T) {
 				if d := check(t, c, Session{}, out.Bytes()).DKIM[0]; d.Result != Pass {
 					t.Errorf("%d %s: theirs by us: %+v", i, canon, d)
 				}
+			}
+		}
+	}
+}
+
+// The folds of a signature field are signed: they must not depend on the signature itself, however long names make them.
+func TestSignatureFolds(t *testing.T) {
+	rsa2048, rsa1024 := rsaKey(t, 2048), rsaKey(t, 1024)
+	_, edKey, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	z, err := dns.NewZone()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := New(Options{Resolver: resolver(t, z)})
+	for i := range 60 {
+		k := SigningKey{strings.Repeat("d", i+1) + ".example.org", strings.Repeat("s", i%40+1), []crypto.Signer{rsa2048, rsa1024, edKey}[i%3]}
+		publish(t, z, k.Selector+"._domainkey."+k.Domain, keyRecord(t, k, ""))
+		raw := "From: a@" + k.Domain + "\r\nSubject: x\r\n" + strings.Repeat("List-Id: y\r\n", i%7)
+		s := NewSigner([]byte(raw), time.Now(), k)
+		fields, err := s.Sign()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := check(t, c, Session{}, []byte(string(fields)+raw+"\r\n")).DKIM[0]; d.Result != Pass {
+			t.Errorf("%d: %+v\n%s", i, d, fields)
+		}
+		sealer := NewSealer(append(fields, raw...), time.Now(), k)
+		set, err := sealer.Seal("mx.example.net", "none", None)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := check(t, c, Session{}, []byte(string(set)+string(fields)+raw+"\r\n")).ARC; a.Result != Pass {
+			t.Errorf("%d: %+v\n%s", i, a, set)
+		}
+		for line := range strings.Lines(string(fields) + string(set)) {
+			if len(line) > 100 {
+				t.Errorf("%d: a line of %d octets", i, len(line))
 			}
 		}
 	}

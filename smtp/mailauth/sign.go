@@ -153,7 +153,7 @@ func (f *tagField) write() []byte {
 				put(v[:n], "\r\n")
 				v = v[n:]
 			}
-			out, column = append(out, end...), column+1
+			out, column = append(out, end...), 77 // what follows is folded alike, whatever b is: it is signed
 			continue
 		}
 		pieces := strings.SplitAfter(t.value, ":")

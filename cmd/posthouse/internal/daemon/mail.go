@@ -56,7 +56,7 @@ func (d *Daemon) openCarriers(context.Context) error {
 	c := d.o.Config
 	d.local = local.New(local.Options{
 		Logger: d.log, Metrics: d.metrics, Store: d.keepers.store, Directory: d.keepers.directory, Queue: d.keepers.queue,
-		Across: c.Route.Across == config.AcrossMX, Story: d.keepers.story,
+		Across: c.Route.Across == config.AcrossMX, Story: d.keepers.story, Forwarding: local.NewForwarding(d.keepers.db.Secret(), nil),
 	})
 	smart, err := smartHosts(d.o.Config.Remote.SmartHosts)
 	if err != nil {
@@ -108,7 +108,7 @@ func (d *Daemon) mailHandlers(c *config.Config, h handlers) error {
 	strangers := inbound.New(inbound.Options{
 		Logger: d.log, Metrics: d.metrics, Hostname: c.Hostname, Directory: d.keepers.directory, Store: d.keepers.store,
 		Queue: d.keepers.queue, Local: d.local, MaxSize: int64(c.Limits.MessageSize),
-		Checks: d.checks(c), Policy: inbound.Policy(c.Checks.DMARC),
+		Checks: d.checks(c), SealKey: d.signingKeys, Policy: inbound.Policy(c.Checks.DMARC),
 	})
 	users := d.submissionDesk(c)
 	d.desk.Store(users)
