@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/smtp/queue"
 )
 
@@ -71,40 +72,77 @@ func (c *Carrier) Deliver(ctx context.Context, r queue.Route, a queue.Attempt) q
 	parent := ctx
 	ctx, cancel := context.WithTimeout(ctx, bound)
 	defer cancel()
-	var refused refusals
+	var t tour
 	left := c.o.MaxAddresses
 groups:
 	for _, group := range w.groups {
-		found, self := c.candidates(ctx, w, group, &refused)
+		found, self := c.candidates(ctx, w, group, &t.refusals)
 		if self {
-			if refused.tried == 0 {
+			if t.tried == 0 {
 				return queue.Fail(n, c.loop(string(w.domain)))
 			}
 			break
 		}
 		for _, to := range found {
+			if t.nameless && to.addr.Addr().Is6() {
+				continue
+			}
 			if left--; left < 0 || ctx.Err() != nil {
 				break
 			}
 			results, no := c.try(ctx, w, to, a)
-			if no == nil {
+			if no == nil && !c.again(ctx, &t, to, results) {
 				c.count.attempt(results)
 				return queue.Outcome{Results: results}
 			}
+			if no == nil {
+				continue
+			}
 			if no.Verdict == queue.Never { // it is this house
-				if refused.tried == 0 {
+				if t.tried == 0 {
 					return queue.Fail(n, *no)
 				}
 				break groups // as with self: better hosts are left
 			}
-			refused.add(*no)
+			if to.addr.Addr().Is6() && c.nameless(*no) {
+				c.distrust(ctx, to.addr)
+				t.nameless = true
+			}
+			t.add(*no)
 		}
 	}
-	if refused.tried == 0 {
-		refused.add(failure(queue.Later, "4.4.1", "the attempt was broken off before a host was reached"))
+	if t.said != nil && t.tried == 0 { // there was no other way: what the host said over IPv6 counts
+		c.count.attempt(t.said)
+		return queue.Outcome{Results: t.said}
 	}
-	refused.slow = refused.slow || ctx.Err() != nil && parent.Err() == nil
-	return queue.Fail(n, refused.result())
+	if t.tried == 0 {
+		t.add(failure(queue.Later, "4.4.1", "the attempt was broken off before a host was reached"))
+	}
+	t.slow = t.slow || ctx.Err() != nil && parent.Err() == nil
+	return queue.Fail(n, t.result())
+}
+
+// tour is what an attempt has met so far.
+type tour struct {
+	refusals
+	nameless bool           // a host did not like our IPv6 address: only IPv4 from here on
+	said     []queue.Result // its answers
+}
+
+// again: the host refused every recipient over IPv6 for the name of our address, so that nobody has the message: IPv4's turn.
+func (c *Carrier) again(ctx context.Context, t *tour, to candidate, results []queue.Result) bool {
+	if !to.addr.Addr().Is6() || own6(to.addr.Addr()) {
+		return false
+	}
+	for _, r := range results {
+		if !c.nameless(r) {
+			return false
+		}
+	}
+	c.log.InfoContext(ctx, logx.RemoteNameless, "host", to.host, "address", to.addr.Addr(), "reply", results[0].Text)
+	c.distrust(ctx, to.addr)
+	t.nameless, t.said = true, results
+	return true
 }
 
 // candidate is a host at one of its addresses.

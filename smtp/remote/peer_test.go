@@ -194,6 +194,13 @@ func newOutside(t *testing.T, o Options, zone []string, scripts map[string][]str
 	n := &net2{t: t, scripts: scripts, cert: leaf}
 	o.Resolver = z.Client(dns.Options{})
 	o.Hostname, o.Dial = "mail.alpha.test", n.dial
+	if o.Source == nil { // with a reverse name that leads back
+		o.Source = func(context.Context, netip.AddrPort) (netip.Addr, error) {
+			return netip.MustParseAddr("2001:db8::99"), nil
+		}
+		z.Add("mail.alpha.test. AAAA 2001:db8::99")
+		z.AddReverse(netip.MustParseAddr("2001:db8::99"), "mail.alpha.test.")
+	}
 	o.Own = []netip.Addr{netip.MustParseAddr("198.51.100.1")}
 	if o.Choose == nil {
 		o.Choose = func(n int) int { return n - 1 } // equals stay in the order of DNS

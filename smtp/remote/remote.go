@@ -18,6 +18,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"regexp"
 	"slices"
 	"time"
 
@@ -56,7 +57,8 @@ type Options struct {
 	Hostname      string        // our name in EHLO
 	TLS           *tls.Config   // roots for smart hosts; may be nil
 	Port          int           // of MX hosts: 25
-	IPv6First     bool          // else IPv4 first: big receivers refuse IPv6 addresses whose PTR does not match
+	IPv6First     bool          // else IPv4 first
+	IPv6          string        // IPv6Checked: to IPv6 addresses only when our own has a reverse name that leads back; the default
 	AllowLoopback bool          // deliver to loopback addresses, and to ourselves (the demo house)
 	AllowPrivate  bool          // deliver to private addresses (RFC 1918, RFC 4193)
 	Own           []netip.Addr  // our addresses; nil: those of the machine
@@ -74,14 +76,18 @@ type Options struct {
 	// Dial opens a connection; nil: TCP. Choose picks a number below n, to order equals; nil: at random.
 	Dial   func(ctx context.Context, to netip.AddrPort) (net.Conn, error)
 	Choose func(n int) int
+	// Source is the address from which we would speak to another; nil: as the machine says.
+	Source func(ctx context.Context, to netip.AddrPort) (netip.Addr, error)
 }
 
 // Carrier is the queue.Transport to other hosts.
 type Carrier struct {
-	o     Options
-	log   *slog.Logger
-	pool  *pool
-	count counters
+	o       Options
+	log     *slog.Logger
+	pool    *pool
+	count   counters
+	names   names
+	reverse *regexp.Regexp
 }
 
 // New checks the options.
@@ -93,6 +99,10 @@ func New(o Options) (*Carrier, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	o.Port = cmp.Or(o.Port, 25)
+	o.IPv6 = cmp.Or(o.IPv6, IPv6Checked)
+	if o.Source == nil {
+		o.Source = sourceOf
+	}
 	o.Connect = cmp.Or(o.Connect, 30*time.Second)
 	o.Attempt = cmp.Or(o.Attempt, time.Hour)
 	o.Idle = cmp.Or(o.Idle, 15*time.Second)
@@ -120,7 +130,7 @@ func New(o Options) (*Carrier, error) {
 			s.Port = map[bool]int{true: 465, false: 587}[s.TLS == Implicit]
 		}
 	}
-	return &Carrier{o: o, log: o.Logger, pool: newPool(o), count: newCounters(o.Metrics)}, nil
+	return &Carrier{o: o, log: o.Logger, pool: newPool(o), count: newCounters(o.Metrics), reverse: reverse()}, nil
 }
 
 // machine lists the addresses of this machine, but for loopback; without them, loops are found by name only.

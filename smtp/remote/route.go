@@ -162,6 +162,11 @@ func (c *Carrier) addresses(ctx context.Context, w *way, host string) ([]netip.A
 	if len(good) == 0 {
 		return nil, refused
 	}
+	if w.smart == nil {
+		if good = c.families(ctx, good); len(good) == 0 {
+			return nil, failure(queue.Later, "4.4.4", "the mail server %s has IPv6 addresses only, and the settings say that none is used (remote.ipv6)", host)
+		}
+	}
 	slices.SortStableFunc(good, func(a, b netip.Addr) int {
 		if a.Is4() == b.Is4() {
 			return 0

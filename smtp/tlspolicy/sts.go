@@ -127,6 +127,13 @@ type Entry struct {
 	Failed  time.Time `json:"failed"` // last try that failed; zero: none since Fetched
 	Reason  string    `json:"reason"` // of it
 	Type    string    `json:"type"`   // in TLS reports
+	Used    time.Time `json:"used"`   // by mail, to the day
+}
+
+// Over: the policy holds no more, or there never was one.
+func (e Entry) Over(now time.Time) bool {
+	p, err := ParsePolicy(e.Policy)
+	return err != nil || now.After(e.Fetched.Add(time.Duration(p.MaxAge)*time.Second))
 }
 
 // Cache keeps policies over restarts: a policy that was seen once protects until its max_age, whatever happens to DNS
@@ -150,6 +157,10 @@ type flights struct {
 // sts is the verdict of the domain's STS policy.
 func (e *Engine) sts(ctx context.Context, domain, host string) Verdict {
 	entry, p := e.policy(ctx, domain)
+	if now := e.o.Now(); p != nil && now.Sub(entry.Used) > 24*time.Hour {
+		entry.Used = now
+		e.o.Cache.Keep(domain, entry)
+	}
 	if p == nil || p.Mode == ModeNone {
 		v := Verdict{Kind: None, Domain: domain}
 		if entry.Type != "" { // a policy was announced and could not be had: its owner wants to know
@@ -189,7 +200,7 @@ func (e *Engine) policy(ctx context.Context, domain string) (Entry, *Policy) {
 	kept, have := e.o.Cache.Find(domain)
 	var p *Policy
 	if have && kept.Policy != "" {
-		if p, _ = ParsePolicy(kept.Policy); p != nil && e.o.Now().After(kept.Fetched.Add(time.Duration(p.MaxAge)*time.Second)) {
+		if p, _ = ParsePolicy(kept.Policy); p != nil && kept.Over(e.o.Now()) {
 			p, kept, have = nil, Entry{}, false
 		}
 	}
@@ -212,10 +223,19 @@ func (e *Engine) policy(ctx context.Context, domain string) (Entry, *Policy) {
 		return kept, p
 	}
 	defer e.done(domain)
+	kept, q := e.take(ctx, domain, id, kept)
+	if q == nil {
+		q = p // what was kept goes on to hold (RFC 8461 section 5.1)
+	}
+	return kept, q
+}
+
+// take fetches the policy and keeps what came of it; nil: what was kept, with the failure noted.
+func (e *Engine) take(ctx context.Context, domain, id string, kept Entry) (Entry, *Policy) {
 	text, err := e.get(ctx, domain)
-	var q *Policy
+	var p *Policy
 	if err == nil {
-		if q, err = ParsePolicy(text); err != nil {
+		if p, err = ParsePolicy(text); err != nil {
 			err = &Error{"sts-policy-invalid", "the STS policy of " + domain + ": " + err.Error()}
 		}
 	}
@@ -225,11 +245,34 @@ func (e *Engine) policy(ctx context.Context, domain string) (Entry, *Policy) {
 			kept.Type = f.Type
 		}
 		e.o.Cache.Keep(domain, kept)
-		return kept, p // what was kept goes on to hold (RFC 8461 section 5.1)
+		return kept, nil
 	}
-	kept = Entry{ID: id, Policy: text, Fetched: e.o.Now()}
+	kept = Entry{ID: id, Policy: text, Fetched: e.o.Now(), Used: kept.Used}
 	e.o.Cache.Keep(domain, kept)
-	return kept, q
+	return kept, p
+}
+
+// Renew asks for the policies of domains again that were kept for more than half of the time after which mail would ask, so that none
+// ends while its domain's DNS or site is held back from us (RFC 8461 section 10.2). The owner of the Cache calls it now and then.
+func (e *Engine) Renew(ctx context.Context, domains []string) {
+	for _, d := range domains {
+		if ctx.Err() != nil {
+			return
+		}
+		kept, ok := e.o.Cache.Find(d)
+		if ok && kept.Policy != "" && !kept.Over(e.o.Now()) && e.o.Now().Sub(kept.Fetched) >= refreshAge/2 {
+			e.renew(ctx, d, kept)
+		}
+	}
+}
+
+// renew asks for the policy whatever its age.
+func (e *Engine) renew(ctx context.Context, domain string, kept Entry) {
+	id, announced := e.announced(ctx, domain)
+	if announced && e.turn(ctx, domain) {
+		defer e.done(domain)
+		e.take(ctx, domain, id, kept)
+	}
 }
 
 // turn waits for others who ask for the same domain; true: nobody did, and the caller asks now, then calls done.

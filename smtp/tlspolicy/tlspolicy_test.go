@@ -393,3 +393,40 @@ func FuzzParsePolicy(f *testing.F) {
 		}
 	})
 }
+
+// Policies are asked for again in the background, long before they end; one that cannot be had stays.
+func TestRenew(t *testing.T) {
+	clock := now
+	s := newSite(t, policyText)
+	cache := &memory{}
+	e := engine(t, zone(t, false, `_mta-sts.example.org. IN TXT "v=STSv1; id=1"`), Options{HTTP: s.client, Cache: cache, Now: func() time.Time { return clock }})
+	asked := func(want int32) {
+		t.Helper()
+		e.Renew(t.Context(), []string{"example.org", "never.example"})
+		if got := s.asked.Load(); got != want {
+			t.Errorf("asked %d times, want %d", got, want)
+		}
+	}
+	e.sts(t.Context(), "example.org", "mx.example.org")
+	asked(1)
+	clock = clock.Add(13 * time.Hour)
+	asked(2)
+	asked(2)
+	s.does(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) })
+	clock = clock.Add(6 * 24 * time.Hour)
+	asked(3)
+	if v := e.sts(t.Context(), "example.org", "mx.example.org"); !v.Required {
+		t.Errorf("%+v", v)
+	}
+	clock = clock.Add(25 * time.Hour)
+	asked(3) // it is over
+}
+
+func TestSignedHosts(t *testing.T) {
+	for _, secure := range []bool{true, false} {
+		v, err := engine(t, zone(t, secure), Options{}).For(t.Context(), "example.org", "mx.example.org")
+		if err != nil || v.Signed != secure || v.Trusted == nil {
+			t.Errorf("%t: %+v %v", secure, v, err)
+		}
+	}
+}
