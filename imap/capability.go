@@ -112,6 +112,7 @@ func (c *conn) id(ctx context.Context, r *request) error {
 			version = plain(pairs[i+1])
 		}
 	}
+	c.program = strings.TrimSpace(name + " " + version)
 	c.log.DebugContext(ctx, logx.IMAPClient, "name", name, "version", version)
 	b := append(c.w.AvailableBuffer(), `* ID ("name" "posthouse" "version" `...)
 	b = syntax.AppendString(b, c.s.o.Version)

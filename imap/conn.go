@@ -32,6 +32,7 @@ type conn struct {
 	failed  int // logins
 	enabled enabled
 	box     *mailbox // nil: none selected
+	program string   // what the client calls itself (ID)
 
 	stale atomic.Bool // the account has changed; set by the directory's ring
 	limit *time.Timer // closes the connection of who does not log in

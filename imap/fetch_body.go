@@ -33,6 +33,9 @@ func (o *openMessage) load(f *fetcher, m *store.Message) error {
 	if err != nil {
 		return err
 	}
+	if !f.heads {
+		f.c.reads(m)
+	}
 	o.body, o.size = body, body.Size()
 	if f.root {
 		if o.root, err = body.Root(); err != nil {

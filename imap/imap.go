@@ -20,6 +20,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/serve"
 	"github.com/posthouse-mail/posthouse/internal/wire"
 	"github.com/posthouse-mail/posthouse/store"
+	"github.com/posthouse-mail/posthouse/store/story"
 )
 
 // Options of a Server. The zero value of a limit means its default.
@@ -31,6 +32,7 @@ type Options struct {
 	Now     func() time.Time
 	TLS     *tls.Config // for STARTTLS; nil: not offered
 	Version string      // told by ID
+	Story   *story.Book // who reads what; nil: nothing is told
 
 	RecentlyDeleted bool // show what is expunged and still kept as a mailbox (deleted.go)
 

@@ -87,16 +87,17 @@ func (d *maildrop) mark(r *row) {
 }
 
 // open opens the text of a message; another session may have removed it meanwhile.
-func (d *maildrop) open(ctx context.Context, r *row) (*store.Body, error) {
+func (d *maildrop) open(ctx context.Context, r *row) (*store.Body, store.Message, error) {
 	for page, err := range d.store.Messages(ctx, d.box, []store.UIDRange{{First: r.uid, Last: r.uid}}) {
 		if err != nil {
-			return nil, err
+			return nil, store.Message{}, err
 		}
 		for _, m := range page {
-			return d.store.Open(ctx, m)
+			body, err := d.store.Open(ctx, m)
+			return body, m, err
 		}
 	}
-	return nil, store.ErrNoMessage
+	return nil, store.Message{}, store.ErrNoMessage
 }
 
 // ids are the unique-ids of rows from first on.

@@ -20,6 +20,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/metrics"
 	"github.com/posthouse-mail/posthouse/internal/serve"
 	"github.com/posthouse-mail/posthouse/store"
+	"github.com/posthouse-mail/posthouse/store/story"
 )
 
 const (
@@ -42,6 +43,7 @@ type Options struct {
 	Logger  *slog.Logger
 	Metrics *metrics.Set
 	Now     func() time.Time
+	Story   *story.Book // who reads what; nil: nothing is told
 
 	Hostname     string        // in the greeting
 	Idle         time.Duration // silence that ends a session; 10 min

@@ -11,6 +11,8 @@ import (
 
 	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/store"
+	"github.com/posthouse-mail/posthouse/store/blob"
+	"github.com/posthouse-mail/posthouse/store/story"
 )
 
 func (c *session) noop(context.Context, []string) error {
@@ -115,11 +117,14 @@ func (c *session) top(ctx context.Context, args []string) error {
 // send sends a message, whole with lines < 0. Shutdown does not cut it.
 func (c *session) send(ctx context.Context, r *row, lines int) error {
 	ctx = context.WithoutCancel(ctx)
-	body, err := c.drop.open(ctx, r)
+	body, m, err := c.drop.open(ctx, r)
 	if err != nil {
 		return err
 	}
 	defer body.Close()
+	if lines < 0 {
+		c.s.o.Story.Read(blob.LSN(m.ID), m.Saved, story.Event{Who: c.who.Main.String(), Client: "POP3"})
+	}
 	buffer := c.s.buffers.Get().(*[copySize]byte)
 	defer c.s.buffers.Put(buffer)
 	// Before the +OK: a message that cannot be read must not stop a client at it in every session.

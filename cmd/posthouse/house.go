@@ -38,6 +38,7 @@ type verbs interface {
 	Queue(context.Context) ([]admin.QueueEntry, error)
 	QueueEntry(context.Context, string) ([]admin.QueueEntry, error)
 	QueueAction(ctx context.Context, action string, ids []string) (int, error)
+	Trace(ctx context.Context, what string, limit int) ([]admin.Traced, error)
 	CheckStore(context.Context, admin.CheckRequest) ([]admin.Finding, error)
 	Deleted(context.Context, string, admin.DeletedFilter) (admin.Deleted, error)
 	Undelete(context.Context, string, admin.Undelete) (admin.Undeleted, error)

@@ -137,6 +137,7 @@ func masked(dir, s string) string {
 		{`posthouse \S+ \(`, "posthouse (a version) ("},
 		{`127\.0\.0\.1:\d{4,5}`, "127.0.0.1:PORT"},
 		{`(process +)\d+,`, "${1}PID,"},
+		{`sendmail of [^ "\n]+`, "sendmail of (a user)"},
 		{`before-repair-\d{8}-\d{6}`, "before-repair-(a time)"},
 		{`\b[0-9][0-9a-z]{12}\b`, "(a queue id)"},
 		{`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`, "(a time)"},

@@ -124,7 +124,10 @@ func (p *program) showEntry(e admin.QueueEntry) error {
 		{"given up", moment(e.Expires)},
 	}
 	for _, r := range e.Recipients {
-		rows = append(rows, []string{"recipient", r.Address + "  " + strings.ReplaceAll(r.Result, "\n", " ")})
+		rows = append(rows, []string{"recipient", r.Address + "  " + printable(strings.ReplaceAll(r.Result, "\n", " "))})
+		if r.Advice != "" {
+			rows = append(rows, []string{"what to do", r.Advice})
+		}
 	}
 	return table(p.stdout, "", []string{"entry", e.ID}, rows)
 }

@@ -37,6 +37,7 @@ func (d *Desk) Local(ctx context.Context, m LocalMessage, body io.Reader) (recei
 	}
 	for _, a := range m.Recipients {
 		if err := s.addRecipient(mail.Recipient{Address: a}); err != nil {
+			s.RefusedRecipient(a.String(), err)
 			return "", err
 		}
 	}

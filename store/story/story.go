@@ -303,9 +303,13 @@ func (b *Book) Read(at blob.LSN, saved time.Time, e Event) {
 	}
 	h := maphash.String(b.seed, e.Who) ^ maphash.String(b.seed, e.Client)*31 ^ uint64(at)*0x9e3779b97f4a7c15 | 1
 	slot := &b.recent[h>>48%uint64(len(b.recent))]
-	if slot.Swap(h) == h {
-		return
+	if slot.Swap(h) != h {
+		b.read(at, e)
 	}
+}
+
+// read is the costly part of Read.
+func (b *Book) read(at blob.LSN, e Event) {
 	e.Step, e.Client = Opened, cut(e.Client, 200)
 	b.o.Side.Later(func(tx *kv.Tx) error {
 		for id := range found(tx, byPlace, uint64(at)) {

@@ -132,7 +132,7 @@ func plain(what string, err error) string {
 
 // words is a text without the names of our packages.
 func words(text string) string {
-	for _, p := range []string{"auth: ", "store: ", "queue: ", "kv: ", "backup: "} {
+	for _, p := range []string{"auth: ", "store: ", "queue: ", "kv: ", "backup: ", "story: "} {
 		text = strings.ReplaceAll(text, p, "")
 	}
 	return text

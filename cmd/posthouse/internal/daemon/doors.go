@@ -191,11 +191,13 @@ func (d *Daemon) handlers(c *config.Config) (handlers, error) {
 	readers := imap.NewServer(imap.Options{
 		Store: d.keepers.store, Auth: d.keepers.directory, Logger: d.log, Metrics: d.metrics, TLS: d.clientTLS(), Version: d.o.Version,
 		MaxMessage: int64(c.Limits.MessageSize), IdleTimeout: c.Limits.IMAPIdle.Duration, RecentlyDeleted: c.IMAP.RecentlyDeleted, Sessions: d.reading,
+		Story: d.keepers.story,
 	})
 	h[serviceIMAP], h[serviceIMAPS] = readers.Handle, readers.Handle
 	fetchers := pop3.NewServer(pop3.Options{
 		Store: d.keepers.store, Auth: d.keepers.directory, Logger: d.log, Metrics: d.metrics, TLS: d.clientTLS(), Hostname: c.Hostname,
 		Idle: c.Limits.POP3Idle.Duration, Exclusive: c.POP3.Exclusive, LoginDelay: c.POP3.LoginDelay.Duration, Sessions: d.fetching,
+		Story: d.keepers.story,
 	})
 	h[servicePOP3], h[servicePOP3S] = fetchers.Handle, fetchers.Handle
 	return h, d.mailHandlers(c, h)

@@ -1,0 +1,25 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+
+	"github.com/posthouse-mail/posthouse/web/admin"
+)
+
+// trace is what happened to messages.
+func (s *Server) trace() {
+	s.mux.HandleFunc("GET /v1/trace/{name}", func(w http.ResponseWriter, r *http.Request) {
+		limit := 20
+		if text := r.URL.Query().Get("limit"); text != "" {
+			limit, _ = strconv.Atoi(text) // 0 is refused by the verb
+		}
+		out, err := s.o.House.Trace(r.Context(), r.PathValue("name"), limit)
+		s.answer(w, r, out, err)
+	})
+}
+
+func (c *Client) Trace(ctx context.Context, what string, limit int) ([]admin.Traced, error) {
+	return call[[]admin.Traced](ctx, c, http.MethodGet, one("/v1/trace", what)+"?limit="+strconv.Itoa(limit), nil)
+}
