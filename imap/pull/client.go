@@ -16,6 +16,13 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/wire"
 )
 
+// Bounds of what a server may claim.
+const (
+	maxResponses = 200_000 // to one command; ours ask for 20,000 messages at most
+	maxExists    = 1 << 31
+	maxCaps      = 500
+)
+
 // client is one connection to the server, logged in.
 type client struct {
 	o    *Options
@@ -99,7 +106,7 @@ func (c *client) begin(ctx context.Context) error {
 	switch hello.name {
 	case "OK", "PREAUTH":
 	case "BYE":
-		return &refusal{command: "the connection", name: "BYE", code: hello.code, text: hello.text}
+		return c.refused("the connection", hello)
 	default:
 		return errors.New("what answers there is no IMAP server")
 	}
@@ -115,6 +122,7 @@ func (c *client) begin(ctx context.Context) error {
 			return err
 		}
 		c.caps = nil // RFC 9051 section 6.2.1: learned in clear
+		clear(c.over)
 	}
 	if hello.name != "PREAUTH" {
 		if err := c.login(); err != nil {
@@ -194,7 +202,7 @@ func (c *client) authenticate(m gosasl.Client, offered map[string]bool) error {
 	if err != nil {
 		return err
 	}
-	_, err = c.wait(tag, command, func(r *response) error {
+	_, err = c.wait(tag, "AUTHENTICATE "+mech, func(r *response) error { // never command: it may hold the password
 		if r.tag != "+" {
 			return nil
 		}
@@ -328,7 +336,7 @@ func (c *client) wait(tag, command string, on func(*response) error, body func(i
 		delete(c.over, tag)
 		return c.ended(r, command)
 	}
-	for {
+	for range maxResponses {
 		r, err := c.r.next(body)
 		if err != nil {
 			if errors.Is(err, io.EOF) {
@@ -343,7 +351,9 @@ func (c *client) wait(tag, command string, on func(*response) error, body func(i
 			if len(c.over) >= ahead {
 				return nil, errLost
 			}
-			c.over[r.tag] = r
+			if c.sent(r.tag) {
+				c.over[r.tag] = r
+			}
 			continue
 		}
 		if err := c.note(r); err != nil {
@@ -355,6 +365,13 @@ func (c *client) wait(tag, command string, on func(*response) error, body func(i
 			}
 		}
 	}
+	return nil, fmt.Errorf("%w: %s has no end", errLost, strings.Fields(command)[0])
+}
+
+// sent reports whether a tag is one of ours: no answer to what was not asked yet.
+func (c *client) sent(tag string) bool {
+	n, err := strconv.Atoi(strings.TrimPrefix(tag, "P"))
+	return err == nil && n <= c.last
 }
 
 // ended is what became of a command.
@@ -362,9 +379,30 @@ func (c *client) ended(r *response, command string) (*response, error) {
 	c.noteCode(r)
 	if r.name != "OK" {
 		word, _, _ := strings.Cut(command, " (")
-		return r, &refusal{command: word, name: r.name, code: r.code, text: r.text}
+		return r, c.refused(word, r)
 	}
 	return r, nil
+}
+
+// refused is the error of a response. Some servers repeat what they were told.
+func (c *client) refused(command string, r *response) *refusal {
+	return &refusal{command: command, name: r.name, code: r.code, text: c.unsecret(r.text)}
+}
+
+// unsecret takes password and token out of what the server says: it goes into logs and reports.
+func (c *client) unsecret(text string) string {
+	for _, s := range []string{c.o.Password, c.o.Token} {
+		if len(s) < 3 { // hiding it would tell it
+			continue
+		}
+		text = strings.ReplaceAll(text, s, "***")
+		for word := range strings.FieldsSeq(text) { // of an initial response; it may be cut off
+			if b, _ := base64.RawStdEncoding.DecodeString(strings.TrimRight(word, "=")); len(word) >= 8 && bytes.Contains(b, []byte(s[:3])) {
+				text = strings.ReplaceAll(text, word, "***")
+			}
+		}
+	}
+	return text
 }
 
 // note takes what may come at any time (RFC 9051 section 7).
@@ -377,14 +415,14 @@ func (c *client) note(r *response) error {
 		}
 		c.noteCaps(strings.Join(all, " "))
 	case "EXISTS":
-		c.exists = r.num
+		c.exists = min(max(c.exists, r.num), maxExists) // it never gets less but by EXPUNGE (RFC 9051 section 7.4.1)
 	case "EXPUNGE":
 		c.shifted++
 		c.exists = max(c.exists, 1) - 1
 	case "OK", "NO", "BAD":
 		c.noteCode(r)
 	case "BYE":
-		return &refusal{command: "the connection", name: "BYE", code: r.code, text: r.text}
+		return c.refused("the connection", r)
 	}
 	return nil
 }
@@ -394,13 +432,16 @@ func (c *client) noteCode(r *response) {
 	case "CAPABILITY":
 		c.noteCaps(r.arg)
 	case "ALERT":
-		c.alert("the server says: " + r.text)
+		c.alert("the server says: " + c.unsecret(r.text))
 	}
 }
 
 func (c *client) noteCaps(words string) {
 	c.caps = map[string]bool{}
 	for w := range strings.FieldsSeq(strings.ToUpper(words)) {
+		if len(c.caps) == maxCaps {
+			return
+		}
 		c.caps[w] = true
 	}
 }

@@ -17,6 +17,12 @@ const (
 	window        = 1000  // messages that one listing command names
 	changedWindow = 20000 // the same where only changed ones are answered
 	uidGap        = 100_000
+
+	maxFlags      = 200 // of a message that are looked at
+	maxFlag       = 200 // octets of one
+	maxEmpty      = 20  // windows without any message, though the server says that they are there
+	maxTurns      = 100 // windows that did not get further than those before
+	maxValidities = 5   // that a folder may have in one run
 )
 
 // folder is one folder on its way here.
@@ -40,6 +46,10 @@ type folder struct {
 	expected int    // messages to be looked at, as STATUS said
 	late     []uint32
 	missing  uint32            // messages that are there and could not be brought
+	furthest uint32            // number of a message up to which a window has come
+	empty    int               // windows in a row without a message
+	turns    int               // windows that did not get further
+	changes  int               // of UIDVALIDITY in this run
 	failures map[uint32]int    // how often the connection broke in the text of a message
 	match    *matcher          // nil: nothing here can be one of the folder's without the ledger knowing
 	gm       *gmailFolder      // nil: not Gmail
@@ -69,8 +79,10 @@ func (f *folder) bring(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		f.p.gotOn = true
 		f.advance(n)
+		if err := f.getsOn(); err != nil {
+			return err
+		}
 	}
 	if err := f.bringLate(ctx); err != nil {
 		return err
@@ -84,6 +96,20 @@ func (f *folder) advance(n uint32) {
 	f.next += n
 	f.next -= min(f.next-1, f.p.c.shifted)
 	f.p.c.shifted = 0
+}
+
+// getsOn ends the folder of a server that keeps us listing for ever what is not there.
+func (f *folder) getsOn() error {
+	lie := func(text string) error { return &refusal{command: "FETCH", name: "OK", text: text} }
+	if f.next > f.furthest {
+		f.furthest, f.p.gotOn = f.next, true
+	} else if f.turns++; f.turns > maxTurns {
+		return lie("and other numbers each time")
+	}
+	if f.empty > maxEmpty {
+		return lie(fmt.Sprintf("and no messages, of %d that it says it has", f.p.c.exists))
+	}
+	return nil
 }
 
 // open selects the folder and finds out where to go on.
@@ -115,6 +141,9 @@ func (f *folder) open(ctx context.Context) error {
 	same := f.ledger != nil && f.validity == validity
 	if f.ledger != nil && !same {
 		f.p.warn(fmt.Sprintf("%s: its UIDVALIDITY became %d while it was brought; it begins anew", f.report.From, validity))
+		if f.changes++; f.changes == maxValidities {
+			return &refusal{command: "EXAMINE", name: "OK", text: "and another UIDVALIDITY each time"}
+		}
 	}
 	f.uidNext = uidNext
 	if same { // with the HIGHESTMODSEQ of the beginning: what changed since then is listed by the next run
@@ -162,6 +191,8 @@ func (f *folder) begin(ctx context.Context) (err error) {
 		return err
 	}
 	f.next, f.lastUID, f.missing, f.failures, f.warned = 1, 0, 0, map[uint32]int{}, map[string]bool{}
+	f.furthest, f.empty, f.turns = 0, 0, 0
+	f.keep, f.late, f.report.KeptUIDs, f.report.Note = false, nil, false, "" // of another UIDVALIDITY, when it has changed
 	if err := f.keywords.load(ctx, f.p.o.Store, f.box.ID); err != nil {
 		return err
 	}
@@ -323,6 +354,10 @@ func (f *folder) list(n uint32) ([]listedMessage, uint32, error) {
 	var list []listedMessage
 	f.multi = map[uint32]uint64{}
 	_, err := f.p.c.do(command, func(r *response) error {
+		if r.name == "FETCH" && r.mangled && r.num >= f.next && r.num < f.next+n {
+			f.missing++ // so that the next run lists it again
+			f.p.skip(f, uint32(r.number("UID")), "what the server says of it cannot be read")
+		}
 		if r.name != "FETCH" || r.mangled {
 			return nil
 		}
@@ -331,10 +366,10 @@ func (f *folder) list(n uint32) ([]listedMessage, uint32, error) {
 			return nil // flags that another client changes come without having been asked for
 		}
 		if v, ok := r.item("FLAGS"); ok {
-			m.flags = v.list
+			m.flags = few(v.list, maxFlag)
 		}
 		if v, ok := r.item("X-GM-LABELS"); ok {
-			m.labels = v.list
+			m.labels = few(v.list, maxFolderName)
 		}
 		if v, ok := r.item("INTERNALDATE"); ok {
 			m.date, _ = parseDate(v.text)
@@ -345,7 +380,21 @@ func (f *folder) list(n uint32) ([]listedMessage, uint32, error) {
 		list = append(list, m)
 		return nil
 	})
+	if f.empty++; len(list) > 0 || f.since != 0 {
+		f.empty = 0
+	}
 	return sorted(list), n, err
+}
+
+// few keeps of a list what somebody can have meant.
+func few(list []value, longest int) []value {
+	out := make([]value, 0, min(len(list), maxFlags))
+	for _, v := range list {
+		if len(out) < maxFlags && len(v.text) <= longest {
+			out = append(out, value{kind: v.kind, text: v.text})
+		}
+	}
+	return out
 }
 
 // bringLate brings what comes with uids below those that are here already: they get new ones.
@@ -431,8 +480,8 @@ func (f *folder) mirror(ctx context.Context) error {
 func (f *folder) stillThere(uids []uint32) (map[uint32]bool, error) {
 	there := map[uint32]bool{}
 	_, err := f.p.c.do("UID FETCH "+set(uids)+" (UID)", func(r *response) error {
-		if r.name == "FETCH" {
-			there[uint32(r.number("UID"))] = true
+		if uid := uint32(r.number("UID")); r.name == "FETCH" && slices.Contains(uids, uid) {
+			there[uid] = true
 		}
 		return nil
 	})

@@ -11,6 +11,13 @@ import (
 	"github.com/posthouse-mail/posthouse/store"
 )
 
+// Bounds of what a server may list.
+const (
+	maxFolders    = 10_000
+	maxFolderName = 1000
+	maxSpaces     = 20
+)
+
 // listing is a folder as the server lists it.
 type listing struct {
 	raw        string // its name as the server wrote it
@@ -98,7 +105,13 @@ func (p *puller) list() ([]listing, error) {
 	}
 	var list []listing
 	found := func(r *response) error {
-		if r.name == "LIST" && len(r.args) >= 3 {
+		switch {
+		case r.name != "LIST" || len(r.args) < 3:
+		case len(r.args[2].text) > maxFolderName || len(r.args[1].text) > 10:
+			p.warn("a folder with a name of more than 1000 octets is not brought: " + words(r.args[2].text))
+		case len(list) == maxFolders:
+			p.warn(fmt.Sprintf("the server has more than %d folders: what comes after them is not brought", maxFolders))
+		default:
 			list = append(list, p.listed1(r, spaces))
 		}
 		return nil
@@ -206,9 +219,11 @@ func (p *puller) namespaces() (namespaces, error) {
 				if len(space.list) == 0 {
 					continue
 				}
-				if prefix := space.list[0].text; i > 0 {
+				if prefix := space.list[0].text; i > 0 && (len(prefix) > maxFolderName || len(out.foreign) == maxSpaces) {
+					continue
+				} else if i > 0 {
 					out.foreign = append(out.foreign, prefix)
-				} else if out.personal == "" {
+				} else if out.personal == "" && len(prefix) <= maxFolderName {
 					out.personal = prefix
 				}
 			}
@@ -223,10 +238,14 @@ func (p *puller) namespaces() (namespaces, error) {
 
 // subscriptions asks the old way (RFC 3501 section 6.3.9).
 func (p *puller) subscriptions(list []listing) error {
+	at := map[string]int{}
+	for i := range list {
+		at[list[i].raw] = i
+	}
 	_, err := p.c.do(`LSUB "" "*"`, func(r *response) error {
 		if r.name == "LSUB" && len(r.args) >= 3 {
-			for i := range list {
-				list[i].subscribed = list[i].subscribed || list[i].raw == r.args[2].text
+			if i, ok := at[r.args[2].text]; ok {
+				list[i].subscribed = true
 			}
 		}
 		return nil
@@ -246,7 +265,7 @@ func (p *puller) status() error {
 		_, err := p.c.do("STATUS "+quote(f.raw)+" (MESSAGES)", func(r *response) error {
 			if r.name == "STATUS" && len(r.args) == 2 && len(r.args[1].list) >= 2 {
 				if n, err := strconv.Atoi(r.args[1].list[1].text); err == nil {
-					f.report.There = max(n, 0)
+					f.report.There = min(max(n, 0), maxExists)
 				}
 			}
 			return nil

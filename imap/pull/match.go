@@ -149,8 +149,8 @@ func (f *folder) messageIDs(uids []uint32) (map[uint32]string, error) {
 	for part := range slices.Chunk(uids, chunk) {
 		_, err := f.p.c.do(fmt.Sprintf("UID FETCH %s (UID BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])", set(part)), func(r *response) error {
 			for _, it := range r.items {
-				if r.name == "FETCH" && strings.HasPrefix(it.name, "BODY[HEADER.FIELDS") {
-					ids[uint32(r.number("UID"))] = bareID(message.HeaderValue([]byte(it.text), "Message-ID"))
+				if uid := uint32(r.number("UID")); r.name == "FETCH" && strings.HasPrefix(it.name, "BODY[HEADER.FIELDS") && len(it.text) <= maxHeader && slices.Contains(part, uid) {
+					ids[uid] = bareID(message.HeaderValue([]byte(it.text), "Message-ID"))
 				}
 			}
 			return nil

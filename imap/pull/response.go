@@ -5,6 +5,8 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/posthouse-mail/posthouse/internal/wire"
 )
@@ -15,6 +17,10 @@ const (
 	maxKept   = 4 << 20 // octets of a response that are kept
 	maxDepth  = 100
 	maxThrown = 1 << 30 // octets of one response that are read only to be thrown away
+	maxText   = 8 << 30 // octets of a message's text that are read, although the store takes 4 GiB only
+	maxWords  = 300     // octets of what a server says to people
+	maxArg    = 16 << 10
+	perValue  = 48 // what a value costs beside its text
 )
 
 // errLost: the stream may stand inside of a text; the connection is of no use any more.
@@ -150,10 +156,21 @@ func (r *reader) status(out *response) {
 	if strings.HasPrefix(text, "[") {
 		if inner, after, ok := strings.Cut(text[1:], "]"); ok {
 			code, arg, _ := strings.Cut(inner, " ")
-			out.code, out.arg, text = strings.ToUpper(code), arg, after
+			out.code, out.arg, text = strings.ToUpper(strings.Clone(code[:min(len(code), 64)])), strings.Clone(arg[:min(len(arg), maxArg)]), after
 		}
 	}
-	out.text = strings.TrimSpace(text)
+	out.text = words(text)
+}
+
+// words is what a server says to people: of a length that can be kept, and without what a terminal would obey.
+func words(text string) string {
+	text = strings.TrimSpace(text[:min(len(text), maxWords)])
+	return strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || unicode.IsControl(r) {
+			return '?'
+		}
+		return r
+	}, strings.ToValidUTF8(text, "?"))
 }
 
 // fetch takes the data items; the message text among them goes to body.
@@ -197,9 +214,11 @@ func (r *reader) itemName() string {
 		case b == ']' && depth > 0:
 			depth--
 		case depth == 0 && (b == ' ' || b == '(' || b == ')' || b == '"' || b == '{'):
+			r.keep(perValue + r.pos - from)
 			return strings.ToUpper(string(r.line[from:r.pos]))
 		}
 	}
+	r.keep(perValue + r.pos - from)
 	return strings.ToUpper(string(r.line[from:r.pos]))
 }
 
@@ -208,6 +227,9 @@ func (r *reader) message(out *response, body func(int64) io.Writer) {
 	n, literal := r.literal()
 	var w io.Writer = io.Discard
 	switch {
+	case literal && n > maxText:
+		r.err = errLost
+		return
 	case literal:
 		if body != nil && !out.hasBody {
 			w = body(n)
@@ -242,6 +264,9 @@ func (r *reader) copy(out *response, w io.Writer, n int64) {
 func (r *reader) value(depth int) value {
 	if r.bad || r.err != nil || depth > maxDepth {
 		r.bad = true
+		return value{}
+	}
+	if r.keep(perValue); r.bad { // an empty list costs, too: a server may send lists of them without end
 		return value{}
 	}
 	if n, ok := r.literal(); ok {

@@ -10,6 +10,8 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	gosasl "github.com/emersion/go-sasl"
 
@@ -19,7 +21,10 @@ import (
 const (
 	maxLine   = 4096 // servers are more generous than RFC 1939 section 3
 	maxHeader = 64 << 10
-	maxList   = 4_000_000 // messages of a mailbox
+	maxList   = 1_000_000 // messages of a mailbox
+	maxID     = 70        // octets of a unique-id (RFC 1939 section 7); of longer ones their hash is kept
+	maxWords  = 300       // octets of what a server says to people
+	maxText   = 8 << 30   // octets of a message that are read, although the store takes 4 GiB only
 )
 
 // client is one connection to the server, logged in.
@@ -147,7 +152,7 @@ func (c *client) authenticate() error {
 			return err
 		}
 		if !strings.HasPrefix(line, "+ ") && line != "+" {
-			return said("AUTH "+mech, line)
+			return said("AUTH "+mech, c.unsecret(line))
 		}
 		if err := c.send(answer); err != nil {
 			return err
@@ -200,7 +205,27 @@ func (c *client) answer(command string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return strings.TrimSpace(strings.TrimPrefix(line, "+OK")), said(command, line)
+	return strings.TrimSpace(strings.TrimPrefix(line, "+OK")), said(command, c.unsecret(line))
+}
+
+// unsecret takes password and token out of what the server says: some repeat what they were told, and it goes into logs and reports.
+func (c *client) unsecret(text string) string {
+	for _, s := range []string{c.o.Password, c.o.Token} {
+		if len(s) >= 3 { // hiding a shorter one would tell it
+			text = strings.ReplaceAll(text, s, "***")
+		}
+	}
+	return text
+}
+
+// words is what a server says to people: of a length that can be kept, and without what a terminal would obey.
+func words(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || unicode.IsControl(r) {
+			return '?'
+		}
+		return r
+	}, strings.ToValidUTF8(text[:min(len(text), maxWords)], "?"))
 }
 
 func said(command, line string) error {
@@ -208,7 +233,7 @@ func said(command, line string) error {
 	case strings.HasPrefix(line, "+OK"):
 		return nil
 	case strings.HasPrefix(line, "-ERR"):
-		return &refusal{command: command, text: line}
+		return &refusal{command: command, text: words(line)}
 	}
 	return fmt.Errorf("the server answers %s with what is no answer of POP3", command)
 }
@@ -280,10 +305,19 @@ func (c *client) list() ([]listed, error) {
 		number, id, _ := strings.Cut(line, " ")
 		n, err := strconv.Atoi(number)
 		if i, ok := at[n]; ok && err == nil {
-			all[i].id, all[i].isUIDL = strings.TrimSpace(id), true
+			all[i].id, all[i].isUIDL = shortID(strings.TrimSpace(id)), true
 		}
 	})
 	return keyed(all), err
+}
+
+// shortID is a unique-id of which no more is kept than it may have.
+func shortID(id string) string {
+	if len(id) > maxID || words(id) != id {
+		key := keyOf(id, 0)
+		return fmt.Sprintf("(odd unique-id %x)", key[:8])
+	}
+	return strings.Clone(id) // not the whole line
 }
 
 // named gives messages names made of their headers: the only thing that stays the same where there is no UIDL.
@@ -328,6 +362,8 @@ func (c *client) top(number int) ([]byte, error) {
 	return b.Bytes(), err
 }
 
+var errEndless = errors.New("the message does not end")
+
 // limited keeps the first octets and passes over the others.
 type limited struct {
 	b    *bytes.Buffer
@@ -350,7 +386,7 @@ func (c *client) text(w io.Writer) (writeErr, err error) {
 		}
 	}
 	begin, cr := true, false // of a line; the octet before was CR
-	for {
+	for size := int64(0); ; {
 		b, err := c.in.ReadSlice('\n')
 		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
 			if errors.Is(err, io.EOF) {
@@ -365,6 +401,9 @@ func (c *client) text(w io.Writer) (writeErr, err error) {
 			b = b[1:]
 		}
 		n := len(b)
+		if size += int64(n); size > maxText {
+			return writeErr, errEndless
+		}
 		switch {
 		case n == 0: // a dot alone before the buffer ended
 			begin = false

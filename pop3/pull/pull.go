@@ -8,12 +8,15 @@
 package pull
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/fnv"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -22,6 +25,7 @@ import (
 
 	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/internal/message"
 	"github.com/posthouse-mail/posthouse/store"
 	"github.com/posthouse-mail/posthouse/store/kv"
 )
@@ -102,10 +106,12 @@ type puller struct {
 	shown    Progress
 	box      store.Mailbox
 	brought  map[[16]byte]bool
+	marks    map[[16]byte]uint32 // of what was brought by a run before: markOf
 	failures map[[16]byte]int
 	skipped  map[[16]byte]bool
 	deleted  map[[16]byte]bool
-	met      bool // it has let us in once
+	keep     map[[16]byte]bool // not to be deleted there
+	met      bool              // it has let us in once
 	gotOn    bool
 }
 
@@ -123,7 +129,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	if o.Mailbox == "" {
 		o.Mailbox = store.Inbox
 	}
-	p := &puller{o: o, source: sourceOf(&o), brought: map[[16]byte]bool{}, failures: map[[16]byte]int{}, skipped: map[[16]byte]bool{}, deleted: map[[16]byte]bool{}}
+	p := &puller{o: o, source: sourceOf(&o), brought: map[[16]byte]bool{}, marks: map[[16]byte]uint32{}, failures: map[[16]byte]int{}, skipped: map[[16]byte]bool{}, deleted: map[[16]byte]bool{}, keep: map[[16]byte]bool{}}
 	if err := p.load(ctx); err != nil {
 		return p.report, err
 	}
@@ -159,6 +165,9 @@ func (p *puller) load(ctx context.Context) (err error) {
 		}
 		for _, i := range page {
 			p.brought[i.Key] = i.Stamp != stampGone
+			if p.o.Delete && i.Stamp != stampGone {
+				p.marks[i.Key] = i.Stamp
+			}
 		}
 	}
 	return nil
@@ -166,6 +175,48 @@ func (p *puller) load(ctx context.Context) (err error) {
 
 // stampGone marks what was brought and is deleted there: should the server give the same unique-id again, it is another message.
 const stampGone = 1
+
+// markOf tells two messages with one unique-id apart: a hash of the Message-ID, else of the header without what servers add.
+func markOf(header []byte) uint32 {
+	header, _, _ = bytes.Cut(header, []byte("\r\n\r\n"))
+	header = append(bytes.TrimRight(header, "\r\n"), "\r\n"...)
+	h := fnv.New32a()
+	if id := message.HeaderValue(header, "Message-ID"); id != "" {
+		h.Write([]byte(id))
+		return max(h.Sum32(), stampGone+1)
+	}
+	for f := range message.Fields(header) {
+		if !f.Is("X-UIDL") && !f.Is("X-UID") && !f.Is("Status") && !f.Is("X-Status") && !f.Is("Content-Length") {
+			h.Write(f.Raw)
+		}
+	}
+	return max(h.Sum32(), stampGone+1)
+}
+
+// verify makes sure of what was brought by a run before that the message there is still that one: a server may have given its
+// unique-id to another one since. Else it would be deleted there, and is not here.
+func (p *puller) verify(c *client, list []listed) error {
+	for _, l := range list {
+		mark, before := p.marks[l.key]
+		if !before || !p.brought[l.key] {
+			continue
+		}
+		header, err := c.top(l.number)
+		if _, refused := errors.AsType[*refusal](err); refused {
+			p.warn("the server has no TOP for " + l.id + ", so that nobody can know whether it was brought: it is not deleted there")
+			p.keep[l.key] = true
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if markOf(header) != mark {
+			p.brought[l.key] = false
+		}
+		delete(p.marks, l.key)
+	}
+	return nil
+}
 
 // run connects as often as it takes.
 func (p *puller) run(ctx context.Context) error {
@@ -268,6 +319,11 @@ func (p *puller) session(ctx context.Context) error {
 	}
 	p.shown.Messages, p.shown.Done, p.report.There = len(list), 0, len(list)
 	p.tell()
+	if p.o.Delete {
+		if err := p.verify(c, list); err != nil {
+			return err
+		}
+	}
 	var todo []listed
 	for _, l := range list {
 		switch {
@@ -335,54 +391,56 @@ func (p *puller) receive(ctx context.Context, c *client, todo []listed, b *batch
 				return err
 			}
 		}
-		a, err := p.message(ctx, c, l)
+		a, mark, err := p.message(ctx, c, l)
 		if err != nil {
 			return err
 		}
 		if a == nil {
 			continue
 		}
-		if err := b.add(ctx, l, a); err != nil {
+		if err := b.add(ctx, l, a, mark); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// message takes the answer to one RETR; nil: it was skipped.
-func (p *puller) message(ctx context.Context, c *client, l listed) (*store.Arrival, error) {
+// message takes the answer to one RETR; nil: it was skipped. With it comes its mark.
+func (p *puller) message(ctx context.Context, c *client, l listed) (*store.Arrival, uint32, error) {
 	if _, err := c.answer("RETR"); err != nil {
 		if no, ok := errors.AsType[*refusal](err); ok {
 			p.skip(l, no.Error())
-			return nil, nil
+			return nil, 0, nil
 		}
-		return nil, err
+		return nil, 0, err
 	}
 	w, err := p.o.Store.NewMessage(ctx, l.size)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	writeErr, err := c.text(w)
+	var head bytes.Buffer
+	writeErr, err := c.text(io.MultiWriter(w, &limited{&head, maxHeader}))
 	switch {
 	case err != nil:
 		w.Discard()
 		p.failures[l.key]++
-		return nil, err
+		return nil, 0, err
 	case errors.Is(writeErr, store.ErrTooBig):
 		w.Discard()
 		p.skip(l, "it is larger than 4 GiB")
-		return nil, nil
+		return nil, 0, nil
 	case writeErr != nil:
 		w.Discard()
-		return nil, writeErr
+		return nil, 0, writeErr
 	}
-	return w.Finish()
+	a, err := w.Finish()
+	return a, markOf(head.Bytes()), err
 }
 
-func (b *batch) add(ctx context.Context, l listed, a *store.Arrival) error {
+func (b *batch) add(ctx context.Context, l listed, a *store.Arrival, mark uint32) error {
 	m := store.ImportMessage{}
 	m.Arrival, m.Received = a, received(a)
-	m.Origin = store.Origin{Source: b.p.source, Key: l.key}
+	m.Origin = store.Origin{Source: b.p.source, Key: l.key, Stamp: mark}
 	if l.copy == 0 && l.isUIDL && validUIDL(l.id) {
 		m.UIDL = l.id
 	}
@@ -421,7 +479,7 @@ func (b *batch) flush(ctx context.Context) error {
 func (p *puller) delete(ctx context.Context, c *client, list []listed) error {
 	clear(p.deleted)
 	for _, l := range list {
-		if !p.brought[l.key] {
+		if !p.brought[l.key] || p.keep[l.key] {
 			continue
 		}
 		if ctx.Err() != nil {
