@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/posthouse-mail/posthouse/store"
 )
@@ -25,6 +26,7 @@ const (
 	badBinary     = "no message, but other data"
 	badGone       = "gone before it was read"
 	badDeleted    = "deleted there"
+	badOwner      = "belongs to another user than the Maildir itself; chown it first if that is right"
 	badMailbox    = "whole folders whose mailbox cannot be made; --map OLD=NEW gives them another name"
 )
 
@@ -34,12 +36,15 @@ const maxText = 1<<32 - 1
 const (
 	maxFolders = 10_000
 	maxDepth   = 32
+
+	maxSmallFile = 16 << 20 // octets of the small files beside the messages that are read
 )
 
 // Maildir is a Maildir, Maildir++ or a tree of Maildirs (Dovecot's LAYOUT=fs).
 type Maildir struct {
 	path  string
 	raw   bool // the files were written by our export: every octet stays as it is
+	owner int  // of the folder; -1: whoever it is, because the system looks after that
 	notes func(string)
 }
 
@@ -56,8 +61,13 @@ func OpenMaildir(path string, note func(string)) (*Maildir, error) {
 	if !info.IsDir() {
 		return nil, fmt.Errorf("%s is a file: say the folder that has cur, new and tmp in it", path)
 	}
+	m := &Maildir{path: abs, owner: -1, notes: note}
+	if os.Geteuid() == 0 { // a user's link to somebody else's Maildir must not bring him that mail
+		m.owner = ownerOf(info)
+	}
 	_, err = os.Stat(filepath.Join(abs, exportMark))
-	return &Maildir{path: abs, raw: err == nil, notes: note}, nil
+	m.raw = err == nil
+	return m, nil
 }
 
 // Path is where it stands.
@@ -178,7 +188,7 @@ func (m *Maildir) subscriptions() map[string]bool {
 			continue
 		}
 		bad, separator := 0, "."
-		for line := range listLines(f, &bad) {
+		for line := range listLines(io.LimitReader(f, maxSmallFile), &bad) {
 			if line == "V\t2" {
 				separator = "\t"
 				continue
@@ -242,9 +252,9 @@ func countFiles(path string) (int64, error) {
 // fileNames calls fn with each name in a folder that does not begin with a dot, a thousand at a time.
 func fileNames(path string, fn func(string)) iter.Seq2[int, error] {
 	return func(yield func(int, error) bool) {
-		d, err := os.Open(path)
+		d, err := os.OpenFile(path, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NONBLOCK, 0) // a pipe of that name would make us wait
 		if err != nil {
-			if !errors.Is(err, fs.ErrNotExist) {
+			if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
 				yield(0, err)
 			}
 			return
@@ -272,7 +282,7 @@ func (m *Maildir) Items(ctx context.Context, f Folder) iter.Seq2[*Item, error] {
 	return func(yield func(*Item, error) bool) {
 		r := &maildirFolder{m: m, folder: f, list: openList(f.Path)}
 		if k, err := openFile(filepath.Join(f.Path, "dovecot-keywords")); err == nil {
-			r.keywords, _ = readKeywords(k)
+			r.keywords, _ = readKeywords(io.LimitReader(k, maxSmallFile))
 			_ = k.Close() // it was only read
 		}
 		if k, err := openFile(filepath.Join(f.Path, moreKeywords)); err == nil && m.raw {
@@ -284,16 +294,34 @@ func (m *Maildir) Items(ctx context.Context, f Folder) iter.Seq2[*Item, error] {
 			yield(nil, err)
 			return
 		}
+		var last *Item
+		var base string
 		for f := range files.all() {
 			if err := ctx.Err(); err != nil {
 				yield(nil, err)
 				return
 			}
-			if !yield(r.item(&f), nil) {
+			it := r.item(&f)
+			if b, _ := splitName(f.name); b != base {
+				last, base = it, b
+			} else if sameFile(last.Where, it.Where) {
+				continue
+			} else {
+				it.Key = key("maildir", base, "another")
+			}
+			if !yield(it, nil) {
 				return
 			}
 		}
 	}
+}
+
+// sameFile reports whether two names that differ in their flags only are one message: the server that works there has given the file
+// its second name while the folder was read.
+func sameFile(a, b string) bool {
+	x, err := os.Lstat(a)
+	y, other := os.Lstat(b)
+	return err != nil || other != nil || os.SameFile(x, y)
 }
 
 // maildirFolder is a folder that is being read.
@@ -398,6 +426,9 @@ func (r *maildirFolder) open(it *Item, base string) (Text, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
+	}
+	if r.m.owner >= 0 && ownerOf(info) != r.m.owner {
+		return nil, errors.Join(errBad(badOwner), f.Close())
 	}
 	it.Received = info.ModTime()
 	if r.buf == nil {

@@ -12,6 +12,14 @@ import (
 // noFollow: a link or a pipe that is named like a message must neither lead us away nor make us wait.
 const noFollow = syscall.O_NOFOLLOW | syscall.O_NONBLOCK
 
+// ownerOf is the user that a file belongs to.
+func ownerOf(info fs.FileInfo) int {
+	if s, ok := info.Sys().(*syscall.Stat_t); ok {
+		return int(s.Uid)
+	}
+	return -1
+}
+
 // errBad is why a text is passed over, in the words of the summary.
 type errBad string
 

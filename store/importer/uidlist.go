@@ -32,11 +32,22 @@ type uidEntry struct {
 
 const maxUID = 1<<32 - 2
 
+// Bounds of a list: more no folder has that any server could open.
+const (
+	maxListed   = 8 << 20 // lines
+	maxListSize = 2 << 30
+	maxUIDL     = 70 // RFC 1939 section 7
+)
+
 // readUIDList never fails: what it cannot read it counts.
 func readUIDList(r io.Reader) *uidList {
 	l := &uidList{seed: maphash.MakeSeed(), uidls: map[uint32]string{}}
 	version := 0
-	for line := range listLines(r, &l.bad) {
+	for line := range listLines(io.LimitReader(r, maxListSize), &l.bad) {
+		if len(l.entries) == maxListed {
+			l.bad++
+			break
+		}
 		if version == 0 {
 			if version = l.header(line); version == 0 {
 				l.bad++
@@ -125,8 +136,8 @@ func (l *uidList) line(line string, version int) bool {
 		if !ok || word == "" {
 			return false
 		}
-		if word[0] == 'P' {
-			l.uidls[uid] = word[1:] // W, S, O: sizes and the order of POP3, which we count ourselves
+		if word[0] == 'P' && len(word) <= 1+maxUIDL {
+			l.uidls[uid] = strings.Clone(word[1:]) // W, S, O: sizes and the order of POP3, which we count ourselves
 		}
 		rest = more
 	}
