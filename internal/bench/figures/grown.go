@@ -132,10 +132,8 @@ func (b *bench) grownStore() error {
 	if err != nil {
 		return err
 	}
-	for account := 1; account <= accounts; account++ {
-		if _, err := o.grow(account, b.grown/accounts); err != nil {
-			return err
-		}
+	if err := b.growth(o); err != nil {
+		return err
 	}
 	memory := anonymous()
 	if err := b.look(o); err != nil {
