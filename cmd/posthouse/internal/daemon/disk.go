@@ -3,6 +3,7 @@ package daemon
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -58,7 +59,7 @@ type diskGuard struct {
 	state    diskState
 	told     bool      // in this episode
 	tried    time.Time // to tell
-	relief   sync.WaitGroup
+	reliefs  sync.WaitGroup
 	relieved chan struct{} // has room for one: no relief is under way
 	gauge    prometheus.Gauge
 }
@@ -70,7 +71,7 @@ func lines(disk Disk, low, stop int64) (int64, int64) {
 
 // run looks until ctx ends.
 func (g *diskGuard) run(ctx context.Context) {
-	defer g.relief.Wait()
+	defer g.reliefs.Wait()
 	g.relieved = make(chan struct{}, 1)
 	g.relieved <- struct{}{}
 	for {
@@ -146,7 +147,7 @@ func (g *diskGuard) startRelief(ctx context.Context, need int64) {
 	default:
 		return
 	}
-	g.relief.Go(func() {
+	g.reliefs.Go(func() {
 		g.relieve(ctx, max(need, 0))
 		g.relieved <- struct{}{}
 	})
@@ -202,23 +203,60 @@ func diskMetrics(set *metrics.Set, look func() (Disk, error)) prometheus.Gauge {
 // compactAtMost is how long the guard waits for disk space to come back before it looks again.
 const compactAtMost = 5 * time.Minute
 
-// relieveDisk gives up expunged mail that is still kept, the oldest first, and has the disk get its place. When that is not enough,
-// the way back to the version before goes too.
+// relief is how room is made: by functions, so that tests can be the disk.
+type relief struct {
+	free       func() (int64, error)
+	compact    func(context.Context) error
+	giveUp     func(ctx context.Context, n uint64) (uint64, error) // of expunged mail that is still kept
+	dropBefore func() bool                                         // the way back to the version before
+}
+
+// run makes need octets free, or as many as there are. First the disk gets what nobody wants back; only what is still missing is taken
+// of the kept mail, the oldest first. When that is not enough, the way back to the version before goes too. As long as
+// a backup or a check holds the segments nothing comes back, whatever is given up: then nothing is.
+func (r *relief) run(ctx context.Context, need int64) error {
+	before, err := r.free()
+	if err != nil {
+		return err
+	}
+	missing := func() int64 {
+		now, e := r.free()
+		if e != nil {
+			return 0
+		}
+		return need - (now - before)
+	}
+	err = r.compact(ctx)
+	if missing() <= 0 || errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+		return err
+	}
+	given, err := r.giveUp(ctx, uint64(missing())) // also when a full disk has no room for compaction: whole segments go without
+	if err == nil && given > 0 {
+		err = r.compact(ctx)
+	}
+	if missing() > 0 && ctx.Err() == nil {
+		r.dropBefore()
+	}
+	return err
+}
+
+// relieveDisk is relief for this house.
 func (d *Daemon) relieveDisk(ctx context.Context, need int64) {
-	before, err := d.disk()
-	if err == nil {
-		_, err = d.keepers.store.GiveUp(ctx, uint64(need))
+	r := relief{
+		free: func() (int64, error) {
+			disk, err := d.disk()
+			return disk.Free, err
+		},
+		compact: func(ctx context.Context) error {
+			// A backup or a check may hold the segments for hours; the guard has other things to do.
+			round, stop := context.WithTimeout(ctx, compactAtMost)
+			defer stop()
+			_, err := d.keepers.db.Compact(round, true)
+			return err
+		},
+		giveUp: d.keepers.store.GiveUp, dropBefore: d.keepers.db.DropBefore,
 	}
-	if err == nil {
-		// A backup or a check may hold the segments for hours; the guard has other things to do.
-		round, stop := context.WithTimeout(ctx, compactAtMost)
-		defer stop()
-		_, err = d.keepers.db.Compact(round, true)
-	}
-	if after, e := d.disk(); e == nil && after.Free < before.Free+need {
-		d.keepers.db.DropBefore()
-	}
-	if err != nil && ctx.Err() == nil {
+	if err := r.run(ctx, need); err != nil && ctx.Err() == nil {
 		d.log.ErrorContext(ctx, logx.DiskError, "error", err)
 	}
 }

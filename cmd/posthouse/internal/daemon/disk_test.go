@@ -149,3 +149,51 @@ func TestLines(t *testing.T) {
 		}
 	}
 }
+
+// Kept mail is given up only for room that nothing else makes, and only when the disk gets it.
+func TestRelief(t *testing.T) {
+	for _, c := range []struct {
+		name          string
+		dead, kept    int64 // what compaction frees; what GiveUp adds to it
+		held, noSpace bool  // segments are held; compaction has no room to copy
+		want          []string
+	}{
+		{"dead is enough", 500, 5000, false, false, []string{"compact"}},
+		{"some is missing", 60, 5000, false, false, []string{"compact", "give up 40", "compact"}},
+		{"nothing is kept", 60, 0, false, false, []string{"compact", "give up 40", "drop"}},
+		{"a backup holds all", 500, 5000, true, false, []string{"compact"}},
+		{"no room to copy", 0, 5000, false, true, []string{"compact", "give up 100", "compact", "drop"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var did []string
+			free, dead := int64(1000), c.dead
+			r := relief{
+				free: func() (int64, error) { return free, nil },
+				compact: func(context.Context) error {
+					did = append(did, "compact")
+					switch {
+					case c.held:
+						return fmt.Errorf("wait for the backup: %w", context.DeadlineExceeded)
+					case c.noSpace:
+						return errors.New("no space left on device")
+					}
+					free, dead = free+dead, 0
+					return nil
+				},
+				giveUp: func(_ context.Context, n uint64) (uint64, error) {
+					did = append(did, fmt.Sprint("give up ", n))
+					given := min(int64(n), c.kept)
+					dead += given
+					return uint64(given), nil
+				},
+				dropBefore: func() bool { did = append(did, "drop"); return true },
+			}
+			if err := r.run(t.Context(), 100); (err != nil) != (c.held || c.noSpace) {
+				t.Errorf("%v", err)
+			}
+			if !slices.Equal(did, c.want) {
+				t.Errorf("did %q; want %q", did, c.want)
+			}
+		})
+	}
+}
