@@ -178,6 +178,9 @@ func (c *compactor) round(ctx context.Context, full bool) (Compacted, error) {
 		r.below = compactFull
 	}
 	defer c.watch.switchOff(ctx, c.db)
+	if err := c.closeGap(ctx); err != nil {
+		return r.out, err
+	}
 	err := r.run(ctx)
 	if wait := r.out.Waiting; err == nil && (wait > 4*c.db.o.SegmentSize || full && wait > 0) {
 		if err = c.db.CopyDay(ctx); err == nil {
@@ -190,6 +193,18 @@ func (c *compactor) round(ctx context.Context, full bool) (Compacted, error) {
 			"moved", r.out.Moved, "copied", r.out.Copied, "took", time.Since(begin))
 	}
 	return r.out, err
+}
+
+// closeGap copies the tables when the journal may not say where the bodies are that earlier rounds have moved: a repair would look for
+// them in segments that this round removes. Where it cannot be done the disk's space goes before a repair that may never be.
+func (c *compactor) closeGap(ctx context.Context) error {
+	if !c.db.scribe.gap.Load() {
+		return nil
+	}
+	if err := c.db.CopyDay(ctx); err != nil {
+		c.db.o.Logger.WarnContext(ctx, logx.StoreDay, "error", err)
+	}
+	return ctx.Err()
 }
 
 // close ends the rounds.

@@ -39,7 +39,7 @@ func (s *scribe) untilDay() time.Duration {
 	if s.gap.Load() {
 		every = min(every, dayRetry)
 	}
-	return every - time.Since(s.at)
+	return max(every-time.Since(s.at), time.Until(s.notBefore))
 }
 
 // openDay looks at the copy that is there.
@@ -50,6 +50,10 @@ func (s *scribe) openDay() {
 		return
 	}
 	os.Remove(dayName(s.db.o.Dir) + ".new") // a copy that was cut short
+	if _, err := os.Stat(runningName(s.db.o.Dir)); err == nil {
+		s.gap.Store(true) // the last run did not end well: its last commits may not be in the journal
+		s.notBefore = now.Add(min(firstDay, s.db.o.DayEvery))
+	}
 	st, err := os.Stat(dayName(s.db.o.Dir))
 	if err != nil {
 		return
@@ -61,7 +65,7 @@ func (s *scribe) openDay() {
 	}
 	s.floor.Store(number(v))
 	if st.ModTime().Before(now) {
-		s.at = st.ModTime()
+		s.at = now.Add(st.ModTime().Sub(now)) // from here on the monotonic clock counts
 	}
 }
 
@@ -74,7 +78,7 @@ func (db *DB) CopyDay(ctx context.Context) error {
 	s := db.scribe
 	s.day.Lock()
 	defer s.day.Unlock()
-	s.at = time.Now().Add(dayRetry - db.o.DayEvery)
+	s.notBefore = time.Now().Add(min(dayRetry, db.o.DayEvery))
 	begin := time.Now()
 	path := dayName(db.o.Dir)
 	next := path + ".new"
@@ -97,12 +101,14 @@ func (db *DB) CopyDay(ctx context.Context) error {
 		err = vfs.OS{}.SyncDir(db.o.Dir)
 	}
 	if err != nil {
-		s.gap.Store(s.gap.Load() || gap)
+		if gap {
+			s.gap.Store(true)
+		}
 		os.Remove(next)
 		return fmt.Errorf("copy the tables to %s: %w", path, err)
 	}
 	s.floor.Store(uint64(applied))
-	s.at = time.Now()
+	s.at, s.notBefore = time.Now(), time.Time{}
 	s.made.Store(true)
 	db.o.Logger.Info(logx.StoreDay, "octets", size, "applied", applied.String(), "seconds", time.Since(begin).Seconds())
 	return nil

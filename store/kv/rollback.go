@@ -193,10 +193,14 @@ func (w *rollback) gather(ctx context.Context) error {
 			return nil // the older program replays it itself; or a body that an Update refers to, which is counted
 		}
 		keep, other := w.kept(r.Meta)
-		if other {
+		whole := len(keep) == 0 || readable(ctx, log, &r)
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if other || !whole {
 			w.r.Lost++
 		}
-		if len(keep) > 0 {
+		if len(keep) > 0 && whole {
 			w.r.Kept++
 			r.Meta = keep
 			w.since = append(w.since, r)
@@ -204,6 +208,28 @@ func (w *rollback) gather(ctx context.Context) error {
 		return nil
 	})
 	return err
+}
+
+// readable reads the body of a record. One that was given up and removed since, or that is damaged, must not keep all others here.
+func readable(ctx context.Context, log *blob.Log, r *blob.Record) bool {
+	if r.Place == 0 {
+		return true
+	}
+	body, err := log.OpenBody(r.Place)
+	if err != nil {
+		return false
+	}
+	defer body.Close()
+	if _, err := body.Head(); err != nil {
+		return false
+	}
+	buf := make([]byte, 64<<10)
+	for at := int64(0); at < body.Size() && ctx.Err() == nil; at += int64(len(buf)) {
+		if _, err := body.ReadAt(buf[:min(int64(len(buf)), body.Size()-at)], at); err != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // kept is what of a record's parts is logged again.
@@ -283,8 +309,15 @@ func (w *rollback) stage(ctx context.Context) error {
 		w.r.From = w.db.o.newest() // the tables of today cannot be read
 	}
 	w.r.Aside = w.path(fmt.Sprintf("after-%d", w.r.From))
-	if err := os.RemoveAll(w.r.Aside); err != nil {
-		return err
+	for n := 2; ; n++ { // that of an earlier rollback stays
+		names, err := os.ReadDir(w.r.Aside)
+		if len(names) == 0 && (err == nil || errors.Is(err, fs.ErrNotExist)) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		w.r.Aside = w.path(fmt.Sprintf("after-%d-%d", w.r.From, n))
 	}
 	mark, err := json.Marshal(w.r)
 	if err != nil {

@@ -52,8 +52,9 @@ type scribe struct {
 	gap   atomic.Bool   // journal records were lost: only a copy of the tables helps
 	floor atomic.Uint64 // applied in meta.db.day
 
-	day sync.Mutex // one copy at a time; guards at
-	at  time.Time  // of the last copy, or of the last try
+	day       sync.Mutex // one copy at a time; guards what follows
+	at        time.Time  // of the last copy
+	notBefore time.Time  // is it tried again after one that failed
 
 	turn         sync.Mutex // one directory record at a time; guards what follows
 	size, logged uint64     // of the last directory record: octets, and what the log had written then

@@ -1,0 +1,108 @@
+package kv
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// TestDayRetry: a copy that cannot be made is tried again after a while, and not at once, also when the journal has a gap that only a
+// copy closes: a full disk or a bad page would else make the house copy its tables without end.
+func TestDayRetry(t *testing.T) {
+	for _, gap := range []bool{false, true} {
+		db, err := startTest(Options{Dir: t.TempDir()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { db.Close() })
+		s := db.scribe
+		next := dayName(db.o.Dir) + ".new"
+		if err := os.MkdirAll(filepath.Join(next, "x"), 0o700); err != nil { // it cannot be made
+			t.Fatal(err)
+		}
+		s.gap.Store(gap)
+		if err := db.CopyDay(t.Context()); err == nil {
+			t.Fatal("copied")
+		}
+		if s.gap.Load() != gap {
+			t.Errorf("gap %v became %v", gap, !gap)
+		}
+		if d := s.untilDay(); d < dayRetry-time.Minute || d > dayRetry {
+			t.Errorf("gap %v: tried again after %v", gap, d)
+		}
+		if err := os.RemoveAll(next); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.CopyDay(t.Context()); err != nil || s.gap.Load() {
+			t.Fatal(err, s.gap.Load())
+		}
+		if d := s.untilDay(); d < 24*time.Hour-time.Minute || d > 24*time.Hour {
+			t.Errorf("gap %v: the next copy after %v", gap, d)
+		}
+		s.lost()
+		if d := s.untilDay(); d < dayRetry-time.Minute || d > dayRetry {
+			t.Errorf("a new gap is closed after %v", d)
+		}
+	}
+}
+
+// TestDayAtStart: the age of the copy that is there counts by the monotonic clock from the start on, and a copy from the future has
+// none. After a run that did not end well the journal may have a hole, which a copy closes soon.
+func TestDayAtStart(t *testing.T) {
+	dir := t.TempDir()
+	db, err := startTest(Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.CopyDay(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Update(context.Background(), func(tx *Tx) error { tx.Put("n", []byte("k"), nil); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	db.Close()
+	for _, c := range []struct {
+		age     time.Duration
+		running bool
+		want    time.Duration
+	}{
+		{10 * time.Hour, false, 14 * time.Hour},
+		{-10 * time.Hour, false, firstDay},
+		{10 * time.Minute, true, dayRetry - 10*time.Minute},
+		{10 * time.Hour, true, firstDay},
+	} {
+		at := time.Now().Add(-c.age)
+		if err := os.Chtimes(dayName(dir), at, at); err != nil {
+			t.Fatal(err)
+		}
+		if c.running {
+			if err := os.WriteFile(runningName(dir), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		db := newDB(Options{Dir: dir}.withDefaults())
+		db.scribe.openDay()
+		if d := db.scribe.untilDay(); d < c.want-time.Minute || d > c.want+time.Minute {
+			t.Errorf("%v: %v, want %v", c, d, c.want)
+		}
+	}
+}
+
+// TestCompactionClosesGap: rows that were moved stand in meta.db, and the journal of a run that was killed may not have them. The tables are
+// copied before the segments go that an older copy names.
+func TestCompactionClosesGap(t *testing.T) {
+	db, err := startTest(Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	db.scribe.lost()
+	if _, err := db.Compact(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(dayName(db.o.Dir)); err != nil || db.scribe.gap.Load() {
+		t.Error(err, db.scribe.gap.Load())
+	}
+}
