@@ -187,13 +187,14 @@ func (t *transfer) mapKeywords() error {
 
 // regain is mapKeywords for a bin, some of whose keywords may stand in table x.
 func (t *transfer) regain(here *keywords, bits *keywordMap, rows []row) error {
-	runs, err := keptRuns(t.m.tx, t.from)
-	if err != nil {
-		return err
-	}
+	from := keptFinder{tx: t.m.tx, bin: t.from}
 	for _, r := range rows {
 		f := bits.apply(r.flags())
-		if o := keptOf(runs, r.uid()); o != nil && len(o.lost) > 0 {
+		o, err := from.find(r.uid())
+		if err != nil {
+			return err
+		}
+		if o != nil && len(o.lost) > 0 {
 			more, err := here.learnAll(o.lostOf(r.uid()))
 			if err != nil {
 				return err

@@ -171,7 +171,37 @@ func keptOf(runs []kept, u UID) *kept {
 	return &runs[i]
 }
 
-// trimKept forgets the runs whose messages are all gone: those below the first uid that is left.
+// keptFinder finds the runs of single uids, best in ascending order: a bin may have a run for each message, and who takes one back must
+// not have all of them read in the committer.
+type keptFinder struct {
+	tx   *kv.Tx
+	bin  MailboxID
+	last *kept
+}
+
+// find is the run of a uid; nil: none.
+func (f *keptFinder) find(u UID) (*kept, error) {
+	if f.last != nil && f.last.first <= u && u <= f.last.last {
+		return f.last, nil
+	}
+	for k, v := range f.tx.ScanBack(tabKept, key32(uint32(f.bin)), key32x2(uint32(f.bin), u+1)) {
+		o, err := decodeKept(k, v)
+		if err != nil {
+			return nil, err
+		}
+		if o.last >= u {
+			f.last = &o
+			return f.last, nil
+		}
+		break
+	}
+	return nil, nil
+}
+
+const trimAtOnce = 20_000
+
+// trimKept forgets the runs whose messages are all gone: those below the first uid that is left. When they are very many, some wait
+// for the next time.
 func (m *mutation) trimKept(bin *box) {
 	first := bin.st.uidNext
 	bin.flush()
@@ -181,7 +211,7 @@ func (m *mutation) trimKept(bin *box) {
 	}
 	var keys [][]byte
 	for k, v := range m.tx.Scan(tabKept, key32(uint32(bin.id)), key32x2(uint32(bin.id), first)) {
-		if o, err := decodeKept(k, v); err == nil && o.last >= first {
+		if o, err := decodeKept(k, v); err == nil && o.last >= first || len(keys) == trimAtOnce {
 			break
 		}
 		keys = append(keys, slices.Clone(k))

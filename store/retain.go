@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/posthouse-mail/posthouse/internal/mail"
@@ -14,6 +15,18 @@ import (
 
 // BinName is what the bin of an account is called where people see it. Another mailbox may have the name; it goes before.
 const BinName = "Recently Deleted"
+
+// NotBinName is the name of a mailbox that comes from elsewhere: one that is called as the bin would hide it.
+func NotBinName(name string) string {
+	top, below, deep := strings.Cut(name, "/")
+	if top != BinName {
+		return name
+	}
+	if top += " (old)"; deep {
+		top += "/" + below
+	}
+	return top
+}
 
 // Gone is a message that was expunged and can still come back.
 type Gone struct {
@@ -213,16 +226,16 @@ func (u *undelete) run(m *mutation) error {
 
 // sort finds for each message the mailbox it goes to.
 func (u *undelete) sort(m *mutation, a *account, bin MailboxID, gone *removal) ([]*group, error) {
-	runs, err := keptRuns(m.tx, bin)
-	if err != nil {
-		return nil, err
-	}
+	from := keptFinder{tx: m.tx, bin: bin}
 	var groups []*group
 	last := kept{}
 	var g *group
 	for i := range gone.len() {
 		r := gone.row(i)
-		o := keptOf(runs, r.uid())
+		o, err := from.find(r.uid())
+		if err != nil {
+			return nil, err
+		}
 		if o == nil {
 			o = &kept{name: Inbox}
 		}
