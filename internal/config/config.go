@@ -63,7 +63,15 @@ type Certificate struct {
 type DNS struct {
 	Servers []netip.AddrPort `toml:"servers"`
 	Timeout Duration         `toml:"timeout"`
+	TrustAD string           `toml:"trust_ad"` // TrustAD*
 }
+
+// The values of DNS.TrustAD.
+const (
+	TrustADLoopback = "loopback"
+	TrustADAlways   = "always"
+	TrustADNever    = "never"
+)
 
 // Limits bound what one client and all of them together may use.
 type Limits struct {
@@ -104,11 +112,25 @@ type Queue struct {
 // Remote is how we speak to other hosts.
 type Remote struct {
 	Port          int         `toml:"port"`
+	IPv6          string      `toml:"ipv6"` // remote.IPv6*
 	IPv6First     bool        `toml:"ipv6_first"`
+	TLSMemory     string      `toml:"tls_memory"` // TLSMemory*
+	TLSReports    bool        `toml:"tls_reports"`
 	AllowPrivate  bool        `toml:"allow_private"`
 	AllowLoopback bool        `toml:"allow_loopback"`
 	SmartHosts    []SmartHost `toml:"smart_hosts"`
 }
+
+// The values of Remote.TLSMemory and Remote.IPv6.
+const (
+	TLSMemoryTell   = "tell"
+	TLSMemoryRefuse = "refuse"
+	TLSMemoryOff    = "off"
+
+	IPv6Checked = "checked"
+	IPv6Always  = "always"
+	IPv6Never   = "never"
+)
 
 // SmartHost is a host that takes our mail and carries it on.
 type SmartHost struct {
@@ -240,7 +262,7 @@ func Default() *Config {
 			IMAP:        []Address{{":143"}},
 			IMAPS:       []Address{{":993"}},
 		},
-		DNS: DNS{Timeout: Duration{5 * time.Second}},
+		DNS: DNS{Timeout: Duration{5 * time.Second}, TrustAD: TrustADLoopback},
 		Limits: Limits{
 			MessageSize:    50 << 20,
 			Recipients:     1000,
@@ -268,7 +290,7 @@ func Default() *Config {
 			SegmentSize: 64 << 20, CompactEvery: Duration{15 * time.Minute}, CompactBelow: 60, CompactShare: 10},
 		Backup:  Backup{At: "03:00", Recipients: []string{}, KeepDaily: 7, KeepWeekly: 4, KeepMonthly: 6, Share: 20},
 		Story:   Story{Keep: Duration{14 * 24 * time.Hour}, Size: 64 << 20},
-		Remote:  Remote{Port: 25},
+		Remote:  Remote{Port: 25, IPv6: IPv6Checked, TLSMemory: TLSMemoryTell, TLSReports: true},
 		IMAP:    IMAP{RecentlyDeleted: true},
 		Route:   Route{Across: AcrossDirect},
 		Auth:    Auth{Separator: "+"},

@@ -71,6 +71,7 @@ func houseFields() []Field {
 		{"tls.certificates[].key", "Its key, PEM", "Readable by the house's user only.", "Write the path of a PEM file.", `"/etc/letsencrypt/live/mail.example.org/privkey.pem"`},
 		{"dns.servers", "Resolvers to ask, address:port", "Empty: those of /etc/resolv.conf. A resolver on this machine is best: block lists refuse the big public ones.", `Write a list: ["127.0.0.1:53"].`, ""},
 		{"dns.timeout", "Wait for one answer", "Twice what the slowest resolver needs, short enough that a dead one is passed over.", `Write a duration: "5s".`, ""},
+		{"dns.trust_ad", "When the servers are believed that an answer is signed (DNSSEC), so that DANE counts: loopback (all of them are on this machine), always, never", "On the way from another machine anybody could say so. Run a validating resolver here: unbound.", `Write "loopback", "always" or "never".`, ""},
 	}
 }
 
@@ -122,7 +123,10 @@ func limitFields() []Field {
 func wayFields() []Field {
 	return []Field{
 		{"remote.port", "Port of other hosts", "SMTP's. Another only in demos and tests, on loopback.", "Write a port: 25.", ""},
-		{"remote.ipv6_first", "Try IPv6 addresses before IPv4 ones", "Large receivers refuse IPv6 hosts whose reverse name does not match.", "Write true or false.", ""},
+		{"remote.ipv6", "When mail goes to IPv6 addresses: checked (when the reverse name of our own address leads back to it, or there is no other way), always, never", "Large receivers refuse IPv6 hosts whose reverse name does not match.", `Write "checked", "always" or "never".`, ""},
+		{"remote.ipv6_first", "Try IPv6 addresses before IPv4 ones", "IPv4 addresses have the longer good name.", "Write true or false.", ""},
+		{"remote.tls_memory", "When a host that offered TLS with a good certificate for weeks offers none: tell (log, metric, the message's story), refuse (mail for it waits too), off", "Somebody may be in between; more often its owner changed something.", `Write "tell", "refuse" or "off".`, ""},
+		{"remote.tls_reports", "Send reports on TLS (RFC 8460) to domains that ask for them, once a day", "They learn of mistakes, and of attacks, that they cannot see themselves.", "Write true or false.", ""},
 		{"remote.allow_private", "Deliver to private addresses too (RFC 1918, RFC 4193)", "A domain of the world whose MX leads into our own network is a mistake or an attack. For a company's own mail hosts.", "Write true or false.", ""},
 		{"remote.allow_loopback", "Deliver to 127.0.0.1 and ::1 too", "A name that leads to ourselves is a loop. Only in demos and tests, on loopback.", "Write true or false.", ""},
 		{"remote.smart_hosts[].host", "Its name", "", `Write a host name: "relay.example.net".`, `"relay.example.net"`},

@@ -77,6 +77,18 @@ func (c *Client) Close() error {
 	return nil
 }
 
+// OnThisMachine reports whether every server is: the way to it is safe, and what it says of signatures can be believed. Without
+// servers those of /etc/resolv.conf are meant.
+func OnThisMachine(servers []netip.AddrPort) bool {
+	if len(servers) == 0 {
+		var err error
+		if servers, err = systemServers(resolvConf); err != nil {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(servers, func(s netip.AddrPort) bool { return !s.Addr().Unmap().IsLoopback() })
+}
+
 // systemServers reads the name servers of the machine; without the file it is
 // the one on loopback, as resolv.conf(5) has it.
 func systemServers(path string) ([]netip.AddrPort, error) {

@@ -100,7 +100,7 @@ const (
 	QueueBroken    = "queue entry unreadable"     // id, number or key, error
 	QueuePanic     = "delivery panicked"          // panic, stack
 	RemoteNameless = "remote dislikes our ipv6"   // host, address, reply: the reverse name of our address; IPv4 is used for an hour
-	RemoteFell     = "remote tls downgrade"       // host, address, domain, since, waits: it offered verified TLS for weeks, and offers none now
+	RemoteFell     = "remote tls downgrade"       // host, address, domain, until, waits: it offered verified TLS for weeks, and offers none now
 	TLSBookFailed  = "tls memory failed"          // key, error: side.db could not be read or written; mail goes on
 	RemoteNoTLS    = "remote tls failed"          // host, address, error: opportunistic, the message goes in clear
 	RemoteLogin    = "smart host login failed"    // host, user, error

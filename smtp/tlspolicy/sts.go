@@ -356,8 +356,12 @@ func (e *Engine) get(ctx context.Context, domain string) (string, error) {
 	return string(text), nil
 }
 
-// NewHTTP is a client for policies: our resolver, no redirects, no proxies, no private addresses, nothing kept open.
-func NewHTTP(r dns.Resolver) *http.Client {
+// NewHTTP is a client for policies: our resolver, no redirects, no proxies, nothing kept open. An address goes when allowed says so;
+// nil: public ones only.
+func NewHTTP(r dns.Resolver, allowed func(netip.Addr) bool) *http.Client {
+	if allowed == nil {
+		allowed = Public
+	}
 	dialer := &net.Dialer{Timeout: 20 * time.Second}
 	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
 		host, port, err := net.SplitHostPort(address)
@@ -370,7 +374,7 @@ func NewHTTP(r dns.Resolver) *http.Client {
 		}
 		err = fmt.Errorf("%s has no public address", host)
 		for _, a := range addrs {
-			if !public(a) {
+			if !allowed(a) {
 				continue
 			}
 			var c net.Conn
@@ -389,8 +393,8 @@ func NewHTTP(r dns.Resolver) *http.Client {
 	}
 }
 
-// public: a name in a stranger's DNS must not make us speak to machines behind our own wall.
-func public(a netip.Addr) bool {
+// Public tells addresses of the world: a name in a stranger's DNS must not make us speak to machines behind our own wall.
+func Public(a netip.Addr) bool {
 	a = a.Unmap()
 	return a.IsGlobalUnicast() && !a.IsPrivate() && !a.IsLoopback() && !a.IsLinkLocalUnicast()
 }

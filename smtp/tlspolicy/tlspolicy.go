@@ -77,7 +77,7 @@ func New(o Options) *Engine {
 		o.Now = time.Now
 	}
 	if o.HTTP == nil {
-		o.HTTP = NewHTTP(o.Resolver)
+		o.HTTP = NewHTTP(o.Resolver, nil)
 	}
 	if o.Cache == nil {
 		o.Cache = noCache{}

@@ -195,7 +195,7 @@ func newSite(t *testing.T, text string) *site {
 	t.Cleanup(srv.Close)
 	roots := x509.NewCertPool()
 	roots.AddCert(srv.Certificate())
-	client := NewHTTP(nil)
+	client := NewHTTP(nil, nil)
 	tr := client.Transport.(*http.Transport)
 	tr.TLSClientConfig = &tls.Config{RootCAs: roots, ServerName: "example.com"}
 	tr.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {

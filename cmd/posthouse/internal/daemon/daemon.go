@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/posthouse-mail/posthouse/imap"
 	"github.com/posthouse-mail/posthouse/internal/cert"
 	"github.com/posthouse-mail/posthouse/internal/config"
@@ -26,6 +28,8 @@ import (
 	"github.com/posthouse-mail/posthouse/smtp/local"
 	"github.com/posthouse-mail/posthouse/smtp/remote"
 	"github.com/posthouse-mail/posthouse/smtp/submission"
+	"github.com/posthouse-mail/posthouse/smtp/tlsbook"
+	"github.com/posthouse-mail/posthouse/smtp/tlspolicy"
 	"github.com/posthouse-mail/posthouse/store/backup"
 	"github.com/posthouse-mail/posthouse/web/admin"
 )
@@ -63,6 +67,9 @@ type Daemon struct {
 	resolver *dns.Client
 	local    *local.Carrier
 	remote   *remote.Carrier
+	policies *tlspolicy.Engine
+	tlsBook  *tlsbook.Book
+	fell     prometheus.Counter
 	desk     atomic.Pointer[submission.Desk] // of programs of this machine
 	house    *admin.House
 	backups  *backup.Metrics
@@ -139,6 +146,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 	running.Go(func() { d.runBackups(inner) })
 	running.Go(func() { d.watchQuotas(inner) })
 	running.Go(func() { d.settleKeys(inner) })
+	running.Go(func() { d.tlsBook.Run(inner) })
+	running.Go(func() { d.renewPolicies(inner) })
 	running.Go(func() { d.guard.run(inner) })
 	running.Go(func() { tidy(inner) })
 	d.web.start()

@@ -42,7 +42,7 @@ func (d *Daemon) emptyTemporary(context.Context) error {
 // openResolver makes the resolver of the whole house.
 func (d *Daemon) openResolver(context.Context) error {
 	c := d.o.Config.DNS
-	r, err := dns.New(dns.Options{Servers: c.Servers, Timeout: c.Timeout.Duration, Metrics: d.metrics})
+	r, err := dns.New(dns.Options{Servers: c.Servers, Timeout: c.Timeout.Duration, TrustAD: trustAD(c), Metrics: d.metrics})
 	if err != nil {
 		return fmt.Errorf("dns: %w", err)
 	}
@@ -62,7 +62,9 @@ func (d *Daemon) openCarriers(context.Context) error {
 	if err != nil {
 		return err
 	}
+	d.openTLS()
 	d.remote, err = remote.New(remote.Options{
+		Policy: d.policies.For, Seen: d.sawTLS, IPv6: c.Remote.IPv6,
 		Logger: d.log, Metrics: d.metrics, Resolver: d.resolver, Hostname: c.Hostname, Port: c.Remote.Port, IPv6First: c.Remote.IPv6First,
 		AllowLoopback: c.Remote.AllowLoopback, AllowPrivate: c.Remote.AllowPrivate, SmartHosts: smart, PerHost: c.Queue.PerHost,
 	})
