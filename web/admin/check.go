@@ -62,7 +62,7 @@ func (h *House) CheckStore(ctx context.Context, r CheckRequest) ([]Finding, erro
 	return append(out, waiting...), translate("check", errors.Join(err, qerr))
 }
 
-// checkQueue looks at the mail that waits. An entry may leave while it is looked at.
+// checkQueue looks at the mail that waits. An entry may leave, or its body move, while it is looked at.
 func (h *House) checkQueue(ctx context.Context, deep bool) (out []Finding, err error) {
 	items, err := h.o.Queue.List(ctx, queue.Filter{})
 	if err != nil {
@@ -72,7 +72,23 @@ func (h *House) checkQueue(ctx context.Context, deep bool) (out []Finding, err e
 		if ctx.Err() != nil {
 			return out, ctx.Err()
 		}
-		if err := h.readWaiting(ctx, it, deep); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		err := h.readWaiting(ctx, it, deep)
+		for errors.Is(err, fs.ErrNotExist) {
+			now, lerr := h.o.Queue.List(ctx, queue.Filter{Number: it.Number})
+			if lerr != nil {
+				return out, lerr
+			}
+			if len(now) == 0 {
+				err = nil
+				break
+			}
+			if now[0].Place == it.Place { // it is there, and its file is not
+				break
+			}
+			it = now[0]
+			err = h.readWaiting(ctx, it, deep)
+		}
+		if err != nil {
 			out = append(out, Finding{
 				Problem: fmt.Sprintf("queue entry %s from %s to %s cannot be read: %s", it.ID, it.Envelope.From, it.Domain, words(err.Error())),
 				File:    fmt.Sprintf("seg/%08x.seg", it.Place.Segment()), Offset: it.Place.Offset(),

@@ -2,12 +2,14 @@ package admin_test
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/posthouse-mail/posthouse/auth"
+	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/smtp/queue"
 	"github.com/posthouse-mail/posthouse/store"
 	"github.com/posthouse-mail/posthouse/store/kv"
@@ -70,5 +72,42 @@ func TestCheckNamesWhoIsHit(t *testing.T) {
 	}
 	if want := `anna@alpha.test, mailbox INBOX, uid 2 ("hit" from bob@beta.test): `; !strings.HasPrefix(f.String(), want) {
 		t.Fatal(f)
+	}
+}
+
+// TestCheckNamesWaitingMail: mail that waits and whose file is gone is told, also without a deep look.
+func TestCheckNamesWaitingMail(t *testing.T) {
+	dir := t.TempDir()
+	var q *queue.Queue
+	house := storetest.Start(t, storetest.Options{KV: kv.Options{Dir: dir}, Register: []func(*kv.DB, *store.Store){func(db *kv.DB, s *store.Store) {
+		var err error
+		if q, err = queue.New(db, s, queue.Options{Hostname: "mail.example.org"}); err != nil {
+			t.Fatal(err)
+		}
+	}}})
+	e := mail.Envelope{From: mail.Address{Local: "a", Domain: "alpha.test"}, Recipients: []mail.Recipient{{Address: mail.Address{Local: "b", Domain: "beta.test"}}}}
+	long := storetest.Arrival(t, house.Store, "Subject: long\r\n\r\n"+strings.Repeat("0123456789abcdef\r\n", 10_000)) // a file of its own
+	if _, err := house.Store.Deliver(t.Context(), long, nil, q.Part(q.NewID(), e)); err != nil {
+		t.Fatal(err)
+	}
+	house.Reopen() // no file is open
+	items, err := q.List(t.Context(), queue.Filter{})
+	if err != nil || len(items) != 1 {
+		t.Fatal(items, err)
+	}
+	h := admin.New(admin.Options{DB: house.DB, Directory: auth.New(house.DB, auth.Options{}), Store: house.Store, Queue: q})
+	path := filepath.Join(dir, "seg", fmt.Sprintf("%08x.seg", items[0].Place.Segment()))
+	if err := os.Rename(path, path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	found, err := h.CheckStore(t.Context(), admin.CheckRequest{})
+	if err != nil || len(found) != 1 || !strings.Contains(found[0].Problem, items[0].ID) {
+		t.Errorf("%+v, %v", found, err)
+	}
+	if err := os.Rename(path+".away", path); err != nil {
+		t.Fatal(err)
+	}
+	if found, err := h.CheckStore(t.Context(), admin.CheckRequest{Deep: true}); err != nil || len(found) > 0 {
+		t.Errorf("%+v, %v", found, err)
 	}
 }
