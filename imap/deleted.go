@@ -75,14 +75,12 @@ func (c *conn) mayChange(ctx context.Context, name, text string) error {
 	return nil // another mailbox of that name, or none: the command finds out
 }
 
-// addDeleted lists the mailbox of expunged mail with the others, also while it is empty: one that comes and goes confuses clients.
+// addDeleted lists the mailbox of expunged mail with the others, also while it is empty: one that comes and goes confuses clients. When
+// it cannot be had (to look at it may write, which a full disk refuses), the others are listed all the same.
 func (c *conn) addDeleted(ctx context.Context, all []store.Mailbox) ([]store.Mailbox, store.MailboxID, error) {
 	m, err := c.deleted(ctx)
-	if gone(err) {
-		return all, 0, nil
-	}
 	if err != nil {
-		return all, 0, err
+		return all, 0, ctx.Err()
 	}
 	for i := range all {
 		if all[i].Name == m.Name { // it is subscribed

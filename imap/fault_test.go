@@ -1,12 +1,15 @@
 package imap
 
 import (
+	"bytes"
+	"encoding/binary"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/posthouse-mail/posthouse/internal/vfs/vfstest"
 	"github.com/posthouse-mail/posthouse/store/kv"
+	"github.com/posthouse-mail/posthouse/store/storetest"
 )
 
 // TestFullDisk: an APPEND that cannot be written is refused and read to its end, small or large; what was there stays, can be
@@ -46,4 +49,45 @@ func TestFullDisk(t *testing.T) {
 	c.send("6 APPEND INBOX {14+}\r\nSubject: new\r\n\r\n")
 	c.expect("* 1 EXISTS")
 	c.expect("6 OK")
+}
+
+// TestDamagedBin: what is wrong with the mailbox of deleted mail does not hide the others.
+func TestDamagedBin(t *testing.T) {
+	h := newHouse(t, Options{RecentlyDeleted: true})
+	bin, err := h.Store.Bin(h.ctx, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := append(binary.BigEndian.AppendUint32(nil, uint32(bin.ID)), 0xff, 0xff, 0xff, 0xff)
+	var was []byte
+	put := func(v func() []byte) {
+		t.Helper()
+		err := h.DB.Update(h.ctx, func(tx *kv.Tx) error {
+			if was == nil {
+				was = bytes.Clone(tx.Get("m", key))
+			}
+			tx.Put("m", key, v())
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	storetest.Message(t, h.Store, 1, "Archive", "Subject: x\r\n\r\n")
+	put(func() []byte { return []byte("damaged") })
+	if err := h.Store.DeleteMailbox(h.ctx, 1, "Archive"); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := h.dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newClient(t, conn)
+	c.login()
+	c.send(`1 LIST "" INBOX`)
+	if got := c.expect("*"); !strings.HasSuffix(got, " INBOX") {
+		t.Errorf("got %q", got)
+	}
+	c.expect("1 OK")
+	put(func() []byte { return was })
 }

@@ -21,7 +21,11 @@ func (m *mutation) bin(id mail.AccountID) (*box, error) {
 		return nil, err
 	}
 	if a.holding.bin != 0 {
-		return m.anyBox(a.holding.bin)
+		b, err := m.anyBox(a.holding.bin)
+		if !errors.Is(err, ErrNoMailbox) {
+			return b, err
+		}
+		return m.findBin(id, a.holding.bin)
 	}
 	made, err := nextMailboxID(m.tx)
 	if err != nil {
@@ -31,6 +35,24 @@ func (m *mutation) bin(id mail.AccountID) (*box, error) {
 	m.tx.Put(tabMail, stateKey(made), st.encode())
 	a.holding.bin, a.dirty = made, true
 	return m.anyBox(made)
+}
+
+// findBin makes the row of a bin anew that was lost: without it nothing could be expunged any more.
+func (m *mutation) findBin(account mail.AccountID, id MailboxID) (*box, error) {
+	st := state{account: account, uidNext: 1, uidValidity: m.s.nextUIDValidity(m.tx), highest: m.modSeq(), bin: true}
+	st.tombFloor = st.highest - 1
+	for k, v := range m.tx.ScanBack(tabKept, key32(uint32(id)), after(uint32(id))) {
+		if o, err := decodeKept(k, v); err == nil {
+			st.uidNext = o.last + 1
+		}
+		break
+	}
+	m.tx.Put(tabMail, stateKey(id), st.encode())
+	dropRows(m.tx, tabGone, key32(uint32(id)), after(uint32(id)))
+	if _, _, err := m.s.recountBox(m.tx, id); err != nil {
+		return nil, err
+	}
+	return m.anyBox(id)
 }
 
 // source is a mailbox that loses messages.

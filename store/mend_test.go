@@ -79,3 +79,22 @@ func TestMendWhatIsLost(t *testing.T) {
 		})
 	}
 }
+
+// An account whose bin was lost goes on to expunge, into a new one.
+func TestLostBin(t *testing.T) {
+	h, _ := keeping(t)
+	s := h.Store
+	expungeOne(t, s, 1)
+	bin, err := s.Bin(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	update(t, h, "lose the row", func(tx *kv.Tx) error {
+		tx.Delete("m", append([]byte{0, 0, 0, byte(bin.ID)}, 0xff, 0xff, 0xff, 0xff))
+		return nil
+	})
+	expungeOne(t, s, 1)
+	if gone := goneOf(t, s, 1); len(gone) != 2 || gone[1].UID != 2 {
+		t.Errorf("kept %+v", gone)
+	}
+}
