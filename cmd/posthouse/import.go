@@ -278,6 +278,6 @@ type lines struct {
 
 func (l *lines) say(format string, values ...any) {
 	if l.err == nil {
-		_, l.err = fmt.Fprintf(l.w, format+"\n", values...)
+		_, l.err = fmt.Fprintf(l.w, format+"\n", printableValues(values)...)
 	}
 }

@@ -190,6 +190,9 @@ func (p *program) follow(ctx context.Context, v verbs, o *options, s admin.PullS
 			stopped = true
 			ctx = context.WithoutCancel(ctx)
 			if err := v.StopPull(ctx, s.ID); err != nil {
+				if ended, e := v.WatchPull(ctx, s.ID, -1); e == nil && ended.State != admin.PullRunning {
+					return ended, nil // in this very moment
+				}
 				return s, err
 			}
 		}
@@ -249,6 +252,8 @@ func (p *program) tellIMAP(r *imappull.Report) error {
 		}
 		uids := "kept"
 		switch {
+		case !f.KeptUIDs && f.There == 0:
+			uids = "-"
 		case !f.KeptUIDs:
 			uids = "new"
 		case f.NewUIDs > 0:
@@ -268,7 +273,7 @@ func (p *program) tellIMAP(r *imappull.Report) error {
 		if f.Matched > 0 {
 			w.say("%s: %d were found here", f.From, f.Matched)
 		}
-		if f.Note != "" {
+		if f.Note != "" && f.There > 0 {
 			w.say("%s: clients download what has new uids: %s", f.From, f.Note)
 		}
 		if f.Why != "" {

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -34,5 +35,26 @@ func seedOldMail(t *testing.T, dir string) {
 		if err := os.Chtimes(path, when, when); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestNamesAreNoOrders: the name of a file or what a server says reaches the terminal as text, never as an order to it.
+func TestNamesAreNoOrders(t *testing.T) {
+	dir := t.TempDir()
+	const odd = "1.a\x1b[2J\x9b1m\n! forged:2,"
+	for _, folder := range []string{"data", "m/cur", "m/new"} {
+		if err := os.MkdirAll(filepath.Join(dir, folder), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "m/cur", odd), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	typed(t, dir, "posthouse domain add one.test", "", false)
+	typed(t, dir, "posthouse account add a@one.test --password-stdin", "secret\n", false)
+	out := typed(t, dir, "posthouse import maildir $DIR/m --account a@one.test", "", false)
+	out += typed(t, dir, "posthouse import maildir $DIR/none\x1b[2J --account a@one.test", "", false)
+	if strings.ContainsAny(out, "\x1b\u009b") || strings.Contains(out, "\x9b") || strings.Contains(out, "\n! forged") || !strings.Contains(out, "1.a?[2J") {
+		t.Errorf("%q", out)
 	}
 }

@@ -49,7 +49,7 @@ func (p *program) run(ctx context.Context, argv []string) int {
 	if err == nil {
 		return exitOK
 	}
-	fmt.Fprintf(p.stderr, "posthouse: %v\n", err)
+	fmt.Fprintf(p.stderr, "posthouse: %s\n", printableLines(err.Error()))
 	var coded *codedError
 	if errors.As(err, &coded) {
 		return coded.code

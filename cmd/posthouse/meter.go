@@ -56,7 +56,7 @@ func (m *meter) line(at importer.Progress) string {
 		text += fmt.Sprintf(", %s left", left)
 	}
 	if at.Folder != "" {
-		text += ", " + at.Folder
+		text += ", " + printable(at.Folder)
 	}
 	return text
 }

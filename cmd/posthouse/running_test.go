@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/posthouse-mail/posthouse/cmd/posthouse/internal/daemon"
@@ -13,6 +15,12 @@ import (
 
 // startHouse runs a house on the folder until the test ends. Its DNS knows nobody.
 func startHouse(t *testing.T, folder string) {
+	t.Helper()
+	startHouseWith(t, folder, func(*config.Config) {})
+}
+
+// startHouseWith is startHouse with other settings; it gives the file of the authority that the house's certificate is from.
+func startHouseWith(t *testing.T, folder string, change func(*config.Config)) (authority string) {
 	t.Helper()
 	zone, err := dns.NewZone()
 	if err != nil {
@@ -27,8 +35,13 @@ func startHouse(t *testing.T, folder string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pair, err := ca.WritePair(t.TempDir(), "tls", "localhost")
+	dir := t.TempDir()
+	pair, err := ca.WritePair(dir, "tls", "localhost")
 	if err != nil {
+		t.Fatal(err)
+	}
+	authority = filepath.Join(dir, "ca.pem")
+	if err := os.WriteFile(authority, ca.PEM(), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	any := []config.Address{{HostPort: "127.0.0.1:0"}}
@@ -38,6 +51,7 @@ func startHouse(t *testing.T, folder string) {
 	c.Metrics.Listen = nil
 	c.DNS.Servers = []netip.AddrPort{names.Addr()}
 	c.TLS.Certificates = []config.Certificate{{Cert: pair.Certificate, Key: pair.Key}}
+	change(c)
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	d, err := daemon.New(ctx, daemon.Options{Config: c, Version: "v0"})
 	if err != nil {
@@ -54,4 +68,5 @@ func startHouse(t *testing.T, folder string) {
 			t.Error(err)
 		}
 	})
+	return authority
 }

@@ -21,6 +21,27 @@ func writeJSON(w io.Writer, v any) error {
 	return e.Encode(v)
 }
 
+// printableLines is printable for text of several lines.
+func printableLines(s string) string {
+	lines := strings.Split(s, "\n")
+	for i, l := range lines {
+		lines[i] = printable(l)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// printableValues makes the strings among them printable.
+func printableValues(values []any) []any {
+	out := make([]any, len(values))
+	for i, v := range values {
+		out[i] = v
+		if s, ok := v.(string); ok {
+			out[i] = printable(s)
+		}
+	}
+	return out
+}
+
 // table writes rows in columns; an empty table is one line that says so.
 func table(w io.Writer, empty string, head []string, rows [][]string) error {
 	if len(rows) == 0 {
@@ -30,7 +51,11 @@ func table(w io.Writer, empty string, head []string, rows [][]string) error {
 	var b bytes.Buffer
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	for _, r := range append([][]string{head}, rows...) {
-		fmt.Fprintln(t, strings.Join(r, "\t")) // into memory: it cannot fail before Flush
+		cells := make([]string, len(r))
+		for i, c := range r {
+			cells[i] = printable(c)
+		}
+		fmt.Fprintln(t, strings.Join(cells, "\t")) // into memory: it cannot fail before Flush
 	}
 	if err := t.Flush(); err != nil {
 		return err

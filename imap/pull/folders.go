@@ -62,6 +62,8 @@ func (p *puller) plan(ctx context.Context) error {
 			f.report.Why = "it belongs to somebody else; name it with --folders to bring it"
 		case l.use == store.UseAll && l.virtual && !gmail, l.virtual && l.use&(store.UseFlagged|store.UseImportant) != 0:
 			f.report.Why = "its messages are those of the other folders"
+		case l.name == store.BinName && len(p.o.Folders) == 0 && p.o.Map[l.name] == "":
+			f.report.Why = "it holds what was deleted there; name it with --folders to bring it"
 		default:
 			m.give(f)
 		}
@@ -307,7 +309,7 @@ func (m *mapping) give(f *folder) {
 	case name == "":
 		name = m.free(f.name)
 	}
-	name, err := store.CheckName(name)
+	name, err := store.CheckName(store.NotBinName(name))
 	if err != nil {
 		f.report.Why = err.Error() + "; give it another with --map"
 		return

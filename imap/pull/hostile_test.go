@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/posthouse-mail/posthouse/store"
 	"github.com/posthouse-mail/posthouse/store/storetest"
 )
 
@@ -215,4 +216,21 @@ func TestNewUIDValidityKeepsNoUIDs(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 	})
+}
+
+// TestRecentlyDeleted: what was deleted at another posthouse does not come back as mail, and no mailbox of ours hides Recently Deleted.
+func TestRecentlyDeleted(t *testing.T) {
+	for _, folders := range [][]string{nil, {"*"}} {
+		f := newFake(filled("INBOX", 7001, 2), filled(store.BinName, 7002, 3))
+		m := newMove(t, f)
+		m.o.Folders = folders
+		r := m.run()
+		x := of(t, r, store.BinName)
+		if folders == nil && (x.To != "" || x.Why == "" || r.Pulled != 2) || folders != nil && (x.To == store.BinName || x.Pulled != 3) {
+			t.Errorf("%v: %+v", folders, x)
+		}
+		if _, err := m.Store.Mailbox(t.Context(), 1, store.BinName); err == nil {
+			t.Errorf("%v: there is a mailbox %s now", folders, store.BinName)
+		}
+	}
 }

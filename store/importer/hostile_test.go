@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/posthouse-mail/posthouse/store"
 	"github.com/posthouse-mail/posthouse/store/importer"
 )
 
@@ -64,5 +65,17 @@ func TestOtherPeoplesMail(t *testing.T) {
 	sum := h.run(maildir(t, dir), importer.Options{Kind: "maildir", Name: "x"})
 	if sum.Taken.Messages != 1 || strings.Contains(h.show(true), "secret") || sum.Lost() != 1 {
 		t.Errorf("%+v\n%s", sum, h.show(true))
+	}
+}
+
+// TestRecentlyDeleted: no mailbox that is imported hides the one of mail that was deleted here.
+func TestRecentlyDeleted(t *testing.T) {
+	dir := write(t, t.TempDir(), map[string]string{"cur/": "", ".Recently Deleted/cur/1.a:2,": "Subject: a\n\n"})
+	h := newHouse(t)
+	if sum := h.run(maildir(t, dir), importer.Options{Kind: "maildir", Name: "x"}); sum.Taken.Messages != 1 {
+		t.Errorf("%+v", sum)
+	}
+	if _, err := h.Store.Mailbox(t.Context(), account, store.BinName); err == nil {
+		t.Errorf("there is a mailbox %s now", store.BinName)
 	}
 }

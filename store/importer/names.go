@@ -90,6 +90,7 @@ func (n *Names) mailbox(name string, top map[string]int) string {
 
 // cleanName makes a name that the store takes: odd characters become "_", levels are cut to their bound.
 func cleanName(name string) string {
+	name = store.NotBinName(name)
 	if ok, err := store.CheckName(name); err == nil {
 		return ok
 	}

@@ -246,10 +246,14 @@ func (h *House) StopPull(_ context.Context, id string) error {
 	h.pulls.mu.Lock()
 	defer h.pulls.mu.Unlock()
 	j, err := h.pulls.find(id)
-	if err == nil {
-		j.stop(errStopped)
+	switch {
+	case err != nil:
+		return err
+	case j.status.State != PullRunning:
+		return conflict("import " + id + " has ended already: " + j.status.State)
 	}
-	return err
+	j.stop(errStopped)
+	return nil
 }
 
 // Close ends what runs in the background, and waits for it; before the keepers are closed.
