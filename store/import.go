@@ -102,14 +102,30 @@ func (s *Store) missing(ctx context.Context, mailbox MailboxID, msgs []AppendMes
 		if err != nil {
 			return err
 		}
-		used := h.used.plus(s.pending.of(st.account)).plus(need)
-		out.Missing = Quota{Bytes: above(used.Bytes, h.limit.Bytes), Messages: above(used.Messages, h.limit.Messages)}
+		held := s.pending.all()
+		out.Missing = missingOf(h.limit, h.used.plus(held[st.account]).plus(need))
+		p, err := loadPool(tx, h.pool)
+		if err != nil {
+			return nil //nolint:nilerr // it shares no quota
+		}
+		used := p.used.plus(need)
+		for id, q := range held {
+			if other, err := loadHolding(tx, id); err == nil && other.pool == h.pool {
+				used = used.plus(q)
+			}
+		}
+		common := missingOf(p.limit, used)
+		out.Missing = Quota{Bytes: max(out.Missing.Bytes, common.Bytes), Messages: max(out.Missing.Messages, common.Messages)}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
 	return out
+}
+
+func missingOf(limit, used Quota) Quota {
+	return Quota{Bytes: above(used.Bytes, limit.Bytes), Messages: above(used.Messages, limit.Messages)}
 }
 
 // above is how much used is more than limit; 0 is no limit.

@@ -293,3 +293,15 @@ func TestUIDsNearTheEndAreNotKept(t *testing.T) {
 		t.Errorf("%d messages, the last is %d", len(rows), rows[len(rows)-1].UID)
 	}
 }
+
+// The common quota is named as the account's is.
+func TestImportOverCommonQuota(t *testing.T) {
+	i := newImporter(t)
+	update(t, i.House, "set the pool", func(tx *kv.Tx) error {
+		return i.Store.SetPool(tx, alpha, store.Quota{Messages: 1}, []mail.AccountID{1})
+	})
+	_, err := i.Store.Import(t.Context(), i.box.ID, []store.ImportMessage{i.message(1, 0), i.message(2, 0), i.message(3, 0)})
+	if over, ok := errors.AsType[*store.QuotaError](err); !ok || over.Missing.Messages != 2 {
+		t.Errorf("%v", err)
+	}
+}
