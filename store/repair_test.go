@@ -167,6 +167,9 @@ func TestRepairGivesBackEverything(t *testing.T) {
 			db.Close()
 			n := 0
 			for _, k := range slices.Sorted(maps.Keys(want)) {
+				if k == "s journal" && !report.Complete {
+					continue // one number is left out, so that a repair from an older copy finds a gap there
+				}
 				if got[k] != want[k] {
 					if n++; n < 5 {
 						t.Errorf("seed %d, from %s: %s is %.60s..., was %.60s...", seed, base, k, got[k], want[k])

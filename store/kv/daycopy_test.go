@@ -2,6 +2,10 @@ package kv
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
@@ -104,5 +108,74 @@ func TestCompactionClosesGap(t *testing.T) {
 	}
 	if _, err := os.Stat(dayName(db.o.Dir)); err != nil || db.scribe.gap.Load() {
 		t.Error(err, db.scribe.gap.Load())
+	}
+}
+
+// TestRepairAgainFromOldDay: what a repair mended stands in no journal, so that an older copy and the journal cannot give it again, and a
+// second repair says so.
+func TestRepairAgainFromOldDay(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 1))
+	o := repairTestOptions(t.TempDir())
+	db := openHouse(t, o)
+	live(t, db, r, "a", 20)
+	if err := db.CopyDay(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	live(t, db, r, "b", 20)
+	if err := db.SyncJournal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	o.Dir = copyFolder(t, o.Dir) // killed here
+	db.Close()
+	tables := filepath.Join(o.Dir, "meta.db")
+	for round := range 2 {
+		if err := os.Remove(tables); err != nil {
+			t.Fatal(err)
+		}
+		rep, err := OpenRepair(t.Context(), o, BaseDay)
+		if err != nil {
+			t.Fatal(err)
+		}
+		repairOwners(rep.DB)
+		if err := rep.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if rep.Report.Complete || round == 1 && len(rep.Report.Gaps) != 1 {
+			t.Errorf("round %d: %+v", round, rep.Report)
+		}
+		if err := rep.DB.Update(t.Context(), func(tx *Tx) error { tx.Put("n", []byte("mended"), nil); return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := rep.Finish(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		db := openHouse(t, o)
+		live(t, db, r, fmt.Sprint("c", round), 20)
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestRunThatMends: a run that changed nothing and copied the tables ends the doubt that one before it has left.
+func TestRunThatMends(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(runningName(dir), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, copied := range []bool{false, true} {
+		db, err := startTest(Options{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if copied {
+			if err := db.CopyDay(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		db.Close()
+		if _, err := os.Stat(runningName(dir)); errors.Is(err, fs.ErrNotExist) != copied {
+			t.Errorf("copied %v: %v", copied, err)
+		}
 	}
 }

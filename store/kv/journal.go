@@ -368,9 +368,9 @@ func (j *journal) mark(db *DB) {
 	_ = vfs.OS{}.SyncDir(db.o.Dir)
 }
 
-func (j *journal) unmark(dir string) {
-	if j.marked {
-		os.Remove(runningName(dir)) // if it stays, repair is more careful than it must be
+func (j *journal) unmark(db *DB) {
+	if j.marked || db.scribe.made.Load() { // a copy of the tables ends the doubts of the run before, too
+		os.Remove(runningName(db.o.Dir)) // if it stays, repair is more careful than it must be
 	}
 }
 

@@ -377,7 +377,7 @@ func (db *DB) Close() error {
 	if lost := db.log.Close(); lost != nil {
 		db.o.Logger.Warn(logx.StoreJournal, "error", lost) // what repair reads, and nothing else
 	} else if db.started.Load() && err == nil {
-		db.journal.unmark(db.o.Dir)
+		db.journal.unmark(db)
 	}
 	if b, ok := db.engine.(*bolt); ok && db.committer.isFailed() {
 		return errors.Join(err, b.abort(), db.lock.Close())

@@ -311,6 +311,10 @@ func (r *Repair) settleLog() error {
 			if err := p.put(tableSettings, []byte(keyEpochDue), []byte{1}); err != nil {
 				return err
 			}
+			// What was mended stands in no journal. A number that no commit has tells the next repair, should it begin with an older copy.
+			if err := p.put(tableSettings, []byte(keyJournal), binary.BigEndian.AppendUint64(nil, db.journal.seq+1)); err != nil {
+				return err
+			}
 		}
 		return p.put(tableSettings, []byte(keyApplied), lsnKey(begin))
 	})
