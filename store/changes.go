@@ -41,6 +41,13 @@ func (d *deltas) find(id MailboxID, since, highest ModSeq) *Changes {
 	return nil
 }
 
+// drop forgets the answer of a mailbox whose numbers were wrong.
+func (d *deltas) drop(id MailboxID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.last, id)
+}
+
 func (d *deltas) keep(id MailboxID, since ModSeq, c *Changes) {
 	if len(c.Messages)+len(c.Vanished) > maxDeltaLen {
 		return

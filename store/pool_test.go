@@ -199,7 +199,24 @@ func TestRecount(t *testing.T) {
 	if len(problems) < 5 {
 		t.Errorf("check says %q, %v", problems, err)
 	}
+	st, err := s.State(t.Context(), inbox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	numbers := func() uint32 { // as a session learns them
+		c, err := s.Changes(t.Context(), inbox, st.HighestModSeq-1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.State.Exists
+	}
+	if numbers() == 1 {
+		t.Error("the numbers are not wrong")
+	}
 	r, err := s.Recount(t.Context(), 1)
+	if n := numbers(); n != 1 {
+		t.Errorf("a session learns of %d messages", n)
+	}
 	if err != nil || r.Is.Messages != 1 || r.Was == r.Is || r.Mailboxes != 2 {
 		t.Errorf("recounted %+v, %v", r, err)
 	}

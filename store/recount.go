@@ -97,7 +97,10 @@ func (s *Store) recountBox(tx *kv.Tx, id MailboxID) (n Quota, wrong int, err err
 		return n, 0, nil // the hint of the first unseen message may be low
 	}
 	tx.Put(tabMail, stateKey(id), is.encode())
-	tx.OnCommit(func() { s.bells.ring([]MailboxID{id}, []mail.AccountID{st.account}) })
+	tx.OnCommit(func() {
+		s.deltas.drop(id)
+		s.bells.ring([]MailboxID{id}, []mail.AccountID{st.account})
+	})
 	return n, 1, nil
 }
 
