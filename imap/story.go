@@ -13,5 +13,5 @@ func (c *conn) reads(m *store.Message) {
 	if c.s.o.Story == nil {
 		return
 	}
-	c.s.o.Story.Read(blob.LSN(m.ID), m.Saved, story.Event{Who: c.who.Main.String(), Client: cmp.Or(c.program, "IMAP")})
+	c.s.o.Story.Read(blob.LSN(m.ID), m.Received, story.Event{Who: c.who.Main.String(), Client: cmp.Or(c.program, "IMAP")})
 }

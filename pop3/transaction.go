@@ -123,7 +123,7 @@ func (c *session) send(ctx context.Context, r *row, lines int) error {
 	}
 	defer body.Close()
 	if lines < 0 {
-		c.s.o.Story.Read(blob.LSN(m.ID), m.Saved, story.Event{Who: c.who.Main.String(), Client: "POP3"})
+		c.s.o.Story.Read(blob.LSN(m.ID), m.Received, story.Event{Who: c.who.Main.String(), Client: "POP3"})
 	}
 	buffer := c.s.buffers.Get().(*[copySize]byte)
 	defer c.s.buffers.Put(buffer)

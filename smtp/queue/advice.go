@@ -65,7 +65,7 @@ func listAdvice(microsoft, apple []string) []advised {
 			what: "The address of this host is on a list of Spamhaus: look it up at https://check.spamhaus.org/. On its PBL are addresses that providers give to homes: ask there to be taken out, or send over a smart host (remote.smart_hosts). On SBL or XBL it is because of junk that came from here: find and stop it first."},
 		{texts: []string{"(s3150)", "(s3140)", "(s775)", "part of their network is on our block list", "5.7.606", "5.7.607", "5.7.608", "5.7.609", "5.7.610", "5.7.511", "banned sending ip", "blocked using fblw"},
 			what: "Microsoft blocks the address of this host or its neighbourhood. Ask to be taken off the list with the address that the answer names: " + hotmailPages},
-		{who: microsoft, texts: []string{"block list", "blocklist", "access denied"}, what: "Microsoft blocks the address of this host. Ask to be taken off its list: " + hotmailPages},
+		{who: microsoft, texts: []string{"block list", "blocklist"}, what: "Microsoft blocks the address of this host. Ask to be taken off its list: " + hotmailPages},
 		{texts: []string{"barracudacentral", "b.barracuda"}, what: "The address of this host is on Barracuda's list: https://www.barracudacentral.org/lookups has the way out."},
 		{texts: []string{"spamcop"}, what: "The address of this host is on SpamCop's list: https://www.spamcop.net/bl.shtml. It goes by itself a day after the last junk came from here."},
 		{texts: []string{"proofpoint", "dynamic reputation", "ipcheck.proofpoint"}, what: "Proofpoint does not trust the address of this host: https://ipcheck.proofpoint.com/ has the form."},

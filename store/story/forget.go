@@ -12,7 +12,7 @@ import (
 
 const (
 	forgetEvery  = 10 * time.Minute
-	forgetAtOnce = 1000 // stories of one commit
+	forgetAtOnce = 1000 // chunks of one commit
 )
 
 // Run forgets old stories until ctx ends.
@@ -50,50 +50,22 @@ func (b *Book) Forget(ctx context.Context) error {
 }
 
 func (b *Book) forget(tx *kv.Tx, n *int) error {
-	oldest := timeKey(b.o.Now().Add(-b.o.Keep), "")
+	oldest := chunkKey(uint64(max(b.o.Now().Add(-b.o.Keep).UnixNano(), 0)))
 	left := int64(size(tx))
 	var gone [][]byte
-	for k, v := range tx.Scan(tabTime, nil, nil) {
+	for k, v := range tx.Scan(tabChunk, nil, nil) {
 		if slices.Compare(k, oldest) >= 0 && left <= b.o.Limit || len(gone) == forgetAtOnce {
 			break
 		}
 		gone = append(gone, slices.Clone(k))
-		if len(v) == 4 {
-			left -= int64(binary.BigEndian.Uint32(v))
-		}
+		left -= int64(len(v) + len(tx.Get(tabHash, k)))
 	}
 	for _, k := range gone {
-		if err := drop(tx, k); err != nil {
-			return err
-		}
+		tx.Delete(tabChunk, k)
+		tx.Delete(tabHash, k)
 	}
-	*n = len(gone)
-	if *n > 0 {
-		tx.Put(tabSize, sizeKey, binary.BigEndian.AppendUint64(nil, uint64(max(left, 0))))
+	if *n = len(gone); *n > 0 {
+		tx.Put(tabSize, sizeKey(), binary.BigEndian.AppendUint64(nil, uint64(max(left, 0))))
 	}
-	return nil
-}
-
-// drop removes one story, named by its key in the table of times.
-func drop(tx *kv.Tx, k []byte) error {
-	id := string(k[8:])
-	m, err := load(tx, id)
-	if err != nil {
-		return err
-	}
-	if m != nil {
-		for _, key := range m.keys() {
-			tx.Delete(tabIndex, key)
-		}
-	}
-	var rows [][]byte
-	for key := range tx.Scan(tabEvent, eventKey(id, 0), append(eventKey(id, 0xffffffff), 0)) {
-		rows = append(rows, slices.Clone(key))
-	}
-	for _, key := range rows {
-		tx.Delete(tabEvent, key)
-	}
-	tx.Delete(tabStory, []byte(id))
-	tx.Delete(tabTime, k)
 	return nil
 }

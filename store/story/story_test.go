@@ -90,7 +90,7 @@ func rows(t *testing.T, b *Book) int {
 	t.Helper()
 	n := 0
 	err := b.o.Side.View(t.Context(), func(tx *kv.Tx) error {
-		for _, tab := range []kv.Table{tabStory, tabEvent, tabTime, tabIndex} {
+		for _, tab := range []kv.Table{tabChunk, tabHash} {
 			for range tx.Scan(tab, nil, nil) {
 				n++
 			}
@@ -121,7 +121,7 @@ func TestForgetsByAge(t *testing.T) {
 	if err := b.Forget(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if n := rows(t, b); n != 3 { // story, time, one address
+	if n := rows(t, b); n != 2 { // entries and hashes
 		t.Errorf("%d rows are left", n)
 	}
 	if len(find(t, b, "q449")) != 0 || len(find(t, b, "new")) != 1 {
@@ -137,6 +137,7 @@ func TestForgetsBySize(t *testing.T) {
 		id := fmt.Sprintf("q%03d", i)
 		b.Begin(Message{ID: id, From: "a@b"})
 		b.Tell(id, Event{Step: Attempted, Text: strings.Repeat("x", 5000)})
+		find(t, b, id) // commits it
 	}
 	if err := b.Forget(t.Context()); err != nil {
 		t.Fatal(err)
@@ -165,4 +166,90 @@ func TestStoryIsBounded(t *testing.T) {
 	if len(s.Events) != maxEvents || len(s.To) != maxTo || s.Recipients != 5000 || len(s.From) > 330 || len(s.Subject) > 210 {
 		t.Errorf("%d events, %d of %d recipients, %d, %d", len(s.Events), len(s.To), s.Recipients, len(s.From), len(s.Subject))
 	}
+}
+
+// A story goes on over chunks and restarts; what is told twice as one is one.
+func TestGoesOn(t *testing.T) {
+	b, c := newBook(t, Options{})
+	b.Begin(Message{ID: "q1", From: "a@b", Places: []uint64{5}}, Event{Step: Received})
+	for i := range 2000 { // more than a chunk
+		b.Begin(Message{ID: fmt.Sprint("x", i), From: "c@d", Subject: strings.Repeat("s", 100)})
+	}
+	find(t, b, "q1")
+	b.Tell("q1", Event{Step: Delivered, Who: "x@y"})
+	b.Placed("q1", 6)
+	c.now = c.now.Add(48 * time.Hour)
+	again := New(b.o)
+	again.Read(6, c.now, Event{Who: "x@y", Client: "phone"})
+	again.Read(5, c.now, Event{Who: "x@y", Client: "phone"})
+	again.Read(7, c.now, Event{Who: "x@y", Client: "another's"})
+	again.Read(5, c.now.Add(-15*24*time.Hour), Event{Who: "x@y", Client: "too late"})
+	again.Tell("q1", Event{Step: Queued})
+	s := find(t, again, "q1")
+	var steps []string
+	for _, e := range s[0].Events {
+		steps = append(steps, string(e.Step)+" "+e.Client)
+	}
+	if got := strings.Join(steps, ","); got != "received ,delivered ,read phone,queued " {
+		t.Errorf("%s", got)
+	}
+	if s := find(t, again, "c@d"); len(s) != 100 || s[0].ID != "x1999" || s[99].ID != "x1900" {
+		t.Errorf("%d stories of an address", len(s))
+	}
+}
+
+// Programs that fetch everything do not push the stories out.
+func TestReadsAreBounded(t *testing.T) {
+	b, c := newBook(t, Options{})
+	for i := range 3 * maxReads {
+		b.Read(blob.LSN(i), c.now, Event{Who: "bob", Client: "greedy"})
+	}
+	find(t, b, "q1")
+	err := b.o.Side.View(t.Context(), func(tx *kv.Tx) error {
+		if n := size(tx); n > maxReads*60 {
+			t.Errorf("%d octets", n)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// FuzzEntries: a broken table is nobody's panic; what was written is read.
+func FuzzEntries(f *testing.F) {
+	c := &chunk{}
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	c.begin(&Message{ID: "q1", At: now, From: "a@b", To: []string{"c@d"}, Places: []uint64{7}})
+	c.tell("q1", []Event{{At: now, Step: Attempted, Text: "421 later", Next: &now}}, true)
+	c.placed("q1", 9)
+	c.read(9, &Event{At: now, Step: Opened, Who: "c@d"})
+	f.Add(c.w.b)
+	f.Add([]byte{3, 'm', 0, 0xff})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s := Story{}
+		for e := range entries(b) {
+			switch e.kind {
+			case kindBegin:
+				m := e.rest.message(string(e.id))
+				if e.rest.bad {
+					continue
+				}
+				x := &chunk{}
+				x.begin(m)
+				for again := range messages(x.w.b) {
+					if again.From != m.From || len(again.To) != len(m.To) || again.Subject != m.Subject {
+						t.Errorf("%+v became %+v", m, again)
+					}
+				}
+			case kindTell:
+				for range e.rest.count() {
+					s.add(e.rest.event(), &e.rest)
+				}
+			}
+		}
+		if len(s.Events) > maxEvents {
+			t.Error(len(s.Events))
+		}
+	})
 }
