@@ -32,7 +32,8 @@ func fill(t *testing.T, h *house) {
 	t.Helper()
 	ctx := t.Context()
 	rnd := rand.New(rand.NewPCG(1, 2))
-	names := []string{"INBOX", "A/B.c/D", "Grüße & Küsse", ".dot", "Work.mbox", "mbox", "Sent", "日本/x"}
+	names := []string{"INBOX", "A/B.c/D", "Grüße & Küsse", ".dot", "Work.mbox", "mbox", "Sent", "日本/x",
+		strings.Repeat("l", 250) + "/" + strings.Repeat("m", 250), strings.Repeat("я", 120)}
 	var keywords []string
 	for i := range 40 {
 		keywords = append(keywords, fmt.Sprintf("Key%d", i))
@@ -99,7 +100,7 @@ func TestRoundTrip(t *testing.T) {
 	fill(t, h)
 	want := h.show(true)
 	dir := t.TempDir()
-	all := int64(8 * len(oddTexts))
+	all := int64(10 * len(oddTexts))
 
 	e, err := importer.CreateMaildir(filepath.Join(dir, "maildir"))
 	if sum := h.export(e, err); sum.Messages != all {

@@ -75,7 +75,11 @@ func (m *Maildir) Path() string { return m.path }
 
 // Folders lists INBOX and all that stand below it.
 func (m *Maildir) Folders(ctx context.Context) ([]Folder, error) {
-	w := &maildirWalk{subscribed: m.subscriptions(), seen: map[string]bool{}}
+	w := &maildirWalk{seen: map[string]bool{}}
+	if m.raw {
+		w.long = readLongNames(m.path)
+	}
+	w.subscribed = m.subscriptions(w.long)
 	if err := w.walk(ctx, m.path, nil, 0); err != nil {
 		return nil, err
 	}
@@ -107,6 +111,7 @@ type maildirWalk struct {
 	out        []Folder
 	seen       map[string]bool // real paths, against links in a circle
 	subscribed map[string]bool
+	long       map[string]string // of our own export: the mailbox of a name on the disk
 }
 
 func (w *maildirWalk) walk(ctx context.Context, path string, levels []string, depth int) error {
@@ -141,8 +146,12 @@ func (w *maildirWalk) walk(ctx context.Context, path string, levels []string, de
 		switch {
 		case name == "cur" || name == "new" || name == "tmp" || !isDir(sub):
 		case strings.HasPrefix(name, "."):
+			own := splitLevels(name, ".")
+			if long := w.long[name[1:]]; long != "" {
+				own = strings.Split(long, "/")
+			}
 			if isDir(filepath.Join(sub, "cur")) {
-				err = w.walk(ctx, sub, append(slices.Clip(levels), splitLevels(name, ".")...), depth+1)
+				err = w.walk(ctx, sub, append(slices.Clip(levels), own...), depth+1)
 			}
 		case len(levels) > 0 || depth == 0:
 			err = w.walk(ctx, sub, append(slices.Clip(levels), fromUTF7(name)), depth+1)
@@ -180,7 +189,7 @@ func isDir(path string) bool {
 }
 
 // subscriptions reads Dovecot's file: names one to a line, or in version 2 their levels divided by tabs.
-func (m *Maildir) subscriptions() map[string]bool {
+func (m *Maildir) subscriptions(long map[string]string) map[string]bool {
 	out := map[string]bool{}
 	for _, name := range []string{"subscriptions", "courierimapsubscribed"} {
 		f, err := openFile(filepath.Join(m.path, name))
@@ -191,6 +200,10 @@ func (m *Maildir) subscriptions() map[string]bool {
 		for line := range listLines(io.LimitReader(f, maxSmallFile), &bad) {
 			if line == "V\t2" {
 				separator = "\t"
+				continue
+			}
+			if long[line] != "" {
+				out[long[line]] = true
 				continue
 			}
 			levels := splitLevels(strings.TrimPrefix(line, "INBOX."), separator)

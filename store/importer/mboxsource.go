@@ -23,6 +23,7 @@ type Mbox struct {
 	labels  Labels
 	notes   func(string)
 	ours    bool // the files were written by our export: names are in modified UTF-7
+	long    map[string]string
 }
 
 // MboxOptions of OpenMbox.
@@ -42,7 +43,7 @@ func OpenMbox(path string, o MboxOptions) (*Mbox, error) {
 		return nil, err
 	}
 	_, err = os.Stat(filepath.Join(abs, exportMark))
-	return &Mbox{path: abs, variant: o.Variant, labels: o.Labels, notes: o.Note, ours: err == nil}, nil
+	return &Mbox{path: abs, variant: o.Variant, labels: o.Labels, notes: o.Note, ours: err == nil, long: readLongNames(abs)}, nil
 }
 
 // Path is where it stands.
@@ -133,8 +134,10 @@ func (m *Mbox) add(path string, levels []string, out *[]Folder) error {
 	name := strings.TrimSuffix(filepath.Base(path), ".mbox")
 	full := append(slices.Clip(levels), name)
 	switch {
-	case m.ours && name == exportMark:
+	case m.ours && (name == exportMark || name == longNames):
 		return nil
+	case m.ours && len(levels) == 0 && m.long[name] != "":
+		full = strings.Split(m.long[name], "/")
 	case m.ours:
 		full[len(levels)] = fromUTF7(name)
 	case name == "mbox" && len(levels) > 0:

@@ -56,8 +56,15 @@ func (w *MaildirWriter) Folder(f *FolderFrame) error {
 	for _, l := range strings.Split(f.Name, "/") {
 		levels = append(levels, toUTF7(l, "./"))
 	}
+	name := strings.Join(levels, ".")
+	if len(name) > maxOnDisk {
+		var err error
+		if name, err = shortName(w.path, f.Name); err != nil {
+			return err
+		}
+	}
 	if f.Name != store.Inbox {
-		path = filepath.Join(w.path, "."+strings.Join(levels, "."))
+		path = filepath.Join(w.path, "."+name)
 		if err := os.Mkdir(path, 0o700); err != nil {
 			return err
 		}
@@ -66,7 +73,7 @@ func (w *MaildirWriter) Folder(f *FolderFrame) error {
 		}
 	}
 	if f.Subscribed {
-		w.subscribed = append(w.subscribed, strings.Join(levels, "."))
+		w.subscribed = append(w.subscribed, name)
 	}
 	for _, sub := range []string{"cur", "new", "tmp"} {
 		if err := os.Mkdir(filepath.Join(path, sub), 0o700); err != nil {

@@ -43,9 +43,17 @@ func (m *MboxWriter) Folder(f *FolderFrame) error {
 	if err := m.endFolder(); err != nil {
 		return err
 	}
-	path := m.path
+	path, long := m.path, false
 	for _, l := range strings.Split(f.Name, "/") {
-		path = filepath.Join(path, mboxLevel(l))
+		level := mboxLevel(l)
+		path, long = filepath.Join(path, level), long || len(level) > maxOnDisk
+	}
+	if long {
+		name, err := shortName(m.path, f.Name)
+		if err != nil {
+			return err
+		}
+		path = filepath.Join(m.path, name)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
