@@ -10,8 +10,6 @@ import (
 	"github.com/posthouse-mail/posthouse/store/storetest"
 )
 
-const day = 24 * time.Hour
-
 // expungeOne delivers a message and expunges it.
 func expungeOne(t *testing.T, s *store.Store, id mail.AccountID) {
 	t.Helper()
