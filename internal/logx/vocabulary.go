@@ -87,23 +87,25 @@ const (
 
 // The queue and its carriers.
 const (
-	MailTaken      = "mail taken"                 // id, from, mailboxes, leaving, size
-	MailUnproven   = "mail not proven"            // connection, author, from, action, reason
-	KeysUnsettled  = "DKIM keys not looked after" // error
-	MailUnsigned   = "mail not signed"            // id, domain, error
-	QueueDone      = "delivered"                  // id, number, from, to, status, text, remote, detail, attempt
-	QueueLater     = "delivery deferred"          // the same, due
-	QueueNever     = "delivery failed"            // the same, reported: the sender is told
-	QueueReport    = "delivery report sent"       // id, number, report, to, kind
-	QueueCancelled = "queue entry cancelled"      // number, bounce
-	QueueUnsettled = "queue result not stored"    // id, number, error: it is tried again
-	QueueBroken    = "queue entry unreadable"     // id, number or key, error
-	QueuePanic     = "delivery panicked"          // panic, stack
-	RemoteNameless = "remote dislikes our ipv6"   // host, address, reply: the reverse name of our address; IPv4 is used for an hour
-	RemoteFell     = "remote tls downgrade"       // host, address, domain, until, waits: it offered verified TLS for weeks, and offers none now
-	TLSBookFailed  = "tls memory failed"          // key, error: side.db could not be read or written; mail goes on
-	RemoteNoTLS    = "remote tls failed"          // host, address, error: opportunistic, the message goes in clear
-	RemoteLogin    = "smart host login failed"    // host, user, error
+	MailTaken       = "mail taken"                 // id, from, mailboxes, leaving, size
+	MailUnproven    = "mail not proven"            // connection, author, from, action, reason
+	KeysUnsettled   = "DKIM keys not looked after" // error
+	MailUnsigned    = "mail not signed"            // id, domain, error
+	QueueDone       = "delivered"                  // id, number, from, to, status, text, remote, detail, attempt
+	QueueLater      = "delivery deferred"          // the same, due
+	QueueNever      = "delivery failed"            // the same, reported: the sender is told
+	QueueReport     = "delivery report sent"       // id, number, report, to, kind
+	QueueCancelled  = "queue entry cancelled"      // number, bounce
+	QueueUnsettled  = "queue result not stored"    // id, number, error: it is tried again
+	QueueBroken     = "queue entry unreadable"     // id, number or key, error
+	QueuePanic      = "delivery panicked"          // panic, stack
+	RemoteNameless  = "remote dislikes our ipv6"   // host, address, reply: the reverse name of our address; IPv4 is used for an hour
+	RemoteFell      = "remote tls downgrade"       // host, address, domain, until, waits: it offered verified TLS for weeks, and offers none now
+	TLSReportSent   = "tls report sent"            // domain, to
+	TLSReportFailed = "tls report failed"          // domain, error: it is tried again for three days
+	TLSBookFailed   = "tls memory failed"          // key, error: side.db could not be read or written; mail goes on
+	RemoteNoTLS     = "remote tls failed"          // host, address, error: opportunistic, the message goes in clear
+	RemoteLogin     = "smart host login failed"    // host, user, error
 )
 
 // Connections.

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"net/netip"
 	"time"
@@ -8,7 +9,10 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/config"
 	"github.com/posthouse-mail/posthouse/internal/dns"
 	"github.com/posthouse-mail/posthouse/internal/logx"
+	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/smtp/remote"
+	"github.com/posthouse-mail/posthouse/smtp/report"
+	"github.com/posthouse-mail/posthouse/smtp/submission"
 	"github.com/posthouse-mail/posthouse/smtp/tlsbook"
 	"github.com/posthouse-mail/posthouse/smtp/tlspolicy"
 )
@@ -55,6 +59,28 @@ func (d *Daemon) renewPolicies(ctx context.Context) {
 		}
 		d.policies.Renew(ctx, domains)
 	}
+}
+
+// sendTLSReports sends once a day what was seen of the TLS of domains that want to know (RFC 8460).
+func (d *Daemon) sendTLSReports(ctx context.Context) {
+	c := d.o.Config
+	domain := c.Auth.DefaultDomain.Domain
+	if domain == "" {
+		domain, _ = mail.ParseDomain(c.Hostname) // the settings were checked
+	}
+	if !c.Remote.TLSReports || domain == "" {
+		return
+	}
+	report.NewTLSSender(report.TLSOptions{
+		Book: d.tlsBook, Resolver: d.resolver, HTTP: tlspolicy.NewHTTP(d.resolver, allowedBy(c)), Organization: c.Hostname,
+		From: mail.Address{Local: "tls-reports", Domain: domain}, Logger: d.log, Now: d.o.Now, Submit: d.submitReport,
+	}).Run(ctx)
+}
+
+// submitReport sends a report signed; nobody waits for a bounce of it.
+func (d *Daemon) submitReport(ctx context.Context, from mail.Address, to []mail.Address, text []byte) error {
+	_, err := d.desk.Load().Local(ctx, submission.LocalMessage{From: from, Null: true, Recipients: to, User: "posthouse"}, bytes.NewReader(text))
+	return err
 }
 
 // sawTLS counts for TLS reports and compares with what the host showed before.

@@ -18,17 +18,8 @@ import (
 // serveHouse runs `posthouse serve` with a settings file, a DNS and accounts of the test; gamma.test is a host at remotePort.
 func serveHouse(t *testing.T, data, remotePort string) *house {
 	t.Helper()
-	h := &house{data: t.TempDir(), offset: freeOffset(t), log: &buffer{}}
 	authority, err := cert.NewAuthority("interop", time.Now)
 	if err != nil {
-		t.Fatal(err)
-	}
-	pair, err := authority.WritePair(h.data, "mx", "localhost", "mx.alpha.test")
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.ca = filepath.Join(h.data, "demo-ca.pem")
-	if err := os.WriteFile(h.ca, authority.PEM(), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	zone, err := dns.NewZone("gamma.test. MX 10 mx.gamma.test.", "mx.gamma.test. A 127.0.0.1", "alpha.test. MX 10 mx.alpha.test.", "mx.alpha.test. A 127.0.0.1")
@@ -40,14 +31,30 @@ func serveHouse(t *testing.T, data, remotePort string) *house {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { names.Close() })
+	return serveWith(t, data, remotePort, names.Addr().String(), authority)
+}
+
+// serveWith is serveHouse with a DNS and an authority of the caller, whom the house trusts.
+func serveWith(t *testing.T, data, remotePort, names string, authority *cert.Authority) *house {
+	t.Helper()
+	h := &house{data: t.TempDir(), offset: freeOffset(t), log: &buffer{}}
+	pair, err := authority.WritePair(h.data, "mx", "localhost", "mx.alpha.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.ca = filepath.Join(h.data, "demo-ca.pem")
+	if err := os.WriteFile(h.ca, authority.PEM(), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	settings := write(t, h.data, "posthouse.toml", fmt.Sprintf("hostname = \"mx.alpha.test\"\ndata = %q\n[listen]\nsmtp = [%q]\nsubmission = [%q]\nsubmissions = [%q]\npop3 = []\npop3s = []\nimap = []\nimaps = [%q]\n"+
 		"[[tls.certificates]]\ncert = %q\nkey = %q\n[dns]\nservers = [%q]\n[remote]\nport = %s\nallow_loopback = true\n[metrics]\nlisten = [%q]\n",
-		data, h.addr(1025), h.addr(1587), h.addr(1465), h.addr(1993), pair.Certificate, pair.Key, names.Addr(), remotePort, h.addr(1090)))
+		data, h.addr(1025), h.addr(1587), h.addr(1465), h.addr(1993), pair.Certificate, pair.Key, names, remotePort, h.addr(1090)))
 	run(t, h.data, "", binary, "domain", "add", "alpha.test", "--config", settings)
 	for _, a := range []string{alice, bob} {
 		run(t, h.data, password+"\n", binary, "account", "add", a, "--password-stdin", "--config", settings)
 	}
 	h.cmd = exec.Command(binary, "serve", "--config", settings)
+	h.cmd.Env = append(os.Environ(), "SSL_CERT_FILE="+h.ca)
 	h.cmd.Stdout, h.cmd.Stderr = h.log, h.log
 	if err := h.cmd.Start(); err != nil {
 		t.Fatal(err)
