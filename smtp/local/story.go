@@ -131,6 +131,11 @@ func (c *Carrier) taken(m *Message, size int64, boxes []store.Delivery, leaving 
 	if len(boxes) > 0 {
 		s.Places = append(s.Places, uint64(at))
 	}
+	for _, e := range s.Events { // it is found by those it was not taken for, too
+		if e.Step == story.Refused && e.Who != "" {
+			s.To = append(s.To, e.Who)
+		}
+	}
 	c.o.Story.Begin(s.Message, s.Events...)
 }
 
