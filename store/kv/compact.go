@@ -226,7 +226,11 @@ func (c *compactor) work(ctx context.Context, piece func() error) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if !c.db.committer.laden() {
+		laden, err := c.db.committer.laden()
+		if err != nil {
+			return err
+		}
+		if !laden {
 			break
 		}
 		if err := sleep(ctx, 50*time.Millisecond); err != nil {
@@ -255,9 +259,16 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// laden: the tables are behind the log by more than half of what they may be.
-func (c *committer) laden() bool {
+// laden: the tables are behind the log by more than half of what they may be. The error is why they cannot catch up: then nobody knows
+// how long they will be.
+func (c *committer) laden() (bool, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.lag.backlog > c.db.o.Backlog/2
+	if c.lag.backlog <= c.db.o.Backlog/2 {
+		return false, nil
+	}
+	if c.failed != nil {
+		return true, c.failed
+	}
+	return true, c.stalled
 }
