@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"go.etcd.io/bbolt"
@@ -81,12 +83,13 @@ func TestWalkFindsDamage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	pages := pagesInUse(t, path) // where bbolt puts things differs from run to run
 	r := rand.New(rand.NewPCG(3, 4))
 	found := 0
 	const rounds = 120
 	for range rounds {
 		b := bytes.Clone(whole)
-		switch page := 2 + r.IntN(len(b)/pageSize-2); r.IntN(3) {
+		switch page := pages[r.IntN(len(pages))]; r.IntN(3) {
 		case 0: // the head of a page and its first entries, which all meaning depends on
 			b[page*pageSize+r.IntN(48)] ^= 1 << r.IntN(8)
 		case 1:
@@ -114,9 +117,29 @@ func TestWalkFindsDamage(t *testing.T) {
 		}
 		db.Close()
 	}
-	if found < rounds/3 {
-		t.Errorf("found %d damages of %d; free pages are not that many", found, rounds)
+	if found < rounds/2 { // what is cleared or cut off is found always, one bit not
+		t.Errorf("found %d damages of %d", found, rounds)
 	}
+}
+
+// pagesInUse are the pages that the walk comes to.
+func pagesInUse(t *testing.T, path string) []int {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	w := &walker{file: f, pages: math.MaxInt32, seen: map[uint64]bool{}}
+	if err := w.run(); err != nil {
+		t.Fatal(err)
+	}
+	var pages []int
+	for n := range w.seen {
+		pages = append(pages, int(n))
+	}
+	slices.Sort(pages)
+	return pages
 }
 
 func FuzzWalkTables(f *testing.F) {
