@@ -73,7 +73,7 @@ func (d *Daemon) runBackups(ctx context.Context) {
 		}
 		t.Reset(min(backupLookout, retry))
 		now, b := d.o.Now(), d.settings.Load().Backup
-		if b.To == "" || now.Before(nextBackup(b, last)) || failures > 0 && now.Sub(failed) < retry {
+		if b.To == "" || !backupDue(b, last, now) || failures > 0 && now.Sub(failed) < retry {
 			continue
 		}
 		rep, err := d.house.Backup(ctx, admin.BackupRequest{})
@@ -116,6 +116,11 @@ func (d *Daemon) lastBackup() (last time.Time) {
 		}
 	}
 	return last
+}
+
+// backupDue says whether it is time. A last one from the future was taken under a clock that ran ahead, perhaps by years: it says nothing.
+func backupDue(b config.Backup, last, now time.Time) bool {
+	return last.After(now) || !now.Before(nextBackup(b, last))
 }
 
 // nextBackup is when the one after last is due.

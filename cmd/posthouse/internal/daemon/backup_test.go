@@ -33,3 +33,15 @@ func TestNextBackup(t *testing.T) {
 		}
 	}
 }
+
+// TestBackupDue: a backup that a clock which ran ahead has dated into the future puts off none.
+func TestBackupDue(t *testing.T) {
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.Local)
+	for _, b := range []config.Backup{{At: "03:00"}, {Every: config.Duration{Duration: time.Hour}}} {
+		for age, want := range map[time.Duration]bool{-10 * 365 * 24 * time.Hour: true, 0: false, time.Minute: false, 48 * time.Hour: true} {
+			if got := backupDue(b, now.Add(-age), now); got != want {
+				t.Errorf("%+v, %v ago: %v", b, age, got)
+			}
+		}
+	}
+}
