@@ -92,7 +92,7 @@ func (db *DB) CopyDay(ctx context.Context) error {
 	gap := s.gap.Swap(false)
 	applied, err := db.Snapshot(ctx, next)
 	if err == nil {
-		err = WalkTables(next)
+		err = walkTables(next, ctx.Done()) // a house that stops does not wait for gigabytes
 	}
 	if err == nil {
 		err = os.Rename(next, path)

@@ -2,6 +2,7 @@ package kv
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"hash/fnv"
@@ -13,7 +14,10 @@ import (
 // is what its parent says, stands once, and has its keys in order and inside of it. bbolt looks at the pages on a goroutine of its
 // own when it opens a file that was not closed well, and a broken one ends the process there; so this comes first.
 // The error is ErrDamaged with table and page.
-func WalkTables(path string) error {
+func WalkTables(path string) error { return walkTables(path, nil) }
+
+// walkTables ends early, with context.Canceled, when end is closed.
+func walkTables(path string, end <-chan struct{}) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -23,7 +27,7 @@ func WalkTables(path string) error {
 	if err != nil {
 		return err
 	}
-	w := &walker{file: f, pages: uint64(st.Size()) / pageSize, seen: map[uint64]bool{}}
+	w := &walker{file: f, pages: uint64(st.Size()) / pageSize, seen: map[uint64]bool{}, end: end}
 	return w.run()
 }
 
@@ -43,6 +47,7 @@ type walker struct {
 	file  *os.File
 	pages uint64
 	seen  map[uint64]bool
+	end   <-chan struct{}
 	table string // that is being read
 }
 
@@ -90,6 +95,11 @@ func (w *walker) root() (uint64, error) {
 
 // page verifies a page and those below it; its keys are from low on and before high (nil: no bound).
 func (w *walker) page(id uint64, depth int, low, high []byte) error {
+	select {
+	case <-w.end:
+		return context.Canceled
+	default:
+	}
 	switch {
 	case id < 2 || id >= w.pages:
 		return w.bad(id, "there is no such page in a file of %d", w.pages)

@@ -2,6 +2,7 @@ package kv
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"math"
@@ -73,6 +74,15 @@ func TestWalkTables(t *testing.T) {
 		if err := WalkTables(tablesFile(t, keys)); err != nil {
 			t.Errorf("%d keys: %v", keys, err)
 		}
+	}
+}
+
+// A walk that nobody waits for any more ends, and calls nothing damaged.
+func TestWalkEnds(t *testing.T) {
+	end := make(chan struct{})
+	close(end)
+	if err := walkTables(tablesFile(t, 30), end); !errors.Is(err, context.Canceled) || errors.Is(err, ErrDamaged) {
+		t.Error(err)
 	}
 }
 
