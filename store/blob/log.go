@@ -120,7 +120,7 @@ func (l *Log) Start() error {
 	if err != nil {
 		return err
 	}
-	l.spares.ready = made
+	l.spares.ready, l.spares.live = made, true
 	l.wg.Go(l.run)
 	l.wg.Go(func() { l.spares.fill(l.done) })
 	return nil
@@ -156,7 +156,10 @@ func (l *Log) Close() error {
 func (l *Log) Segments() ([]uint32, error) { return l.segments.list() }
 
 // Drop removes a segment that nothing refers to any more; who reads it reads on.
-func (l *Log) Drop(number uint32) error { return l.segments.drop(number) }
+func (l *Log) Drop(number uint32) error {
+	l.spares.outlive(number)
+	return l.segments.drop(number)
+}
 
 // Counts is what the log has done since Open.
 type Counts struct {

@@ -34,6 +34,10 @@ func setVersion(o Options, number uint32, version uint16) error {
 	if err != nil {
 		return err
 	}
+	size, err := f.Size()
+	if err != nil || size == 0 { // made ahead
+		return errors.Join(err, f.Close())
+	}
 	p := make([]byte, segmentHeader)
 	if _, err = f.ReadAt(p, 0); err == nil {
 		seed := secrets{o.Key}.segment(number)

@@ -210,6 +210,20 @@ func (l *Log) RemoveStray(known func(number uint32) bool) (removed int, err erro
 		if err != nil && !errors.Is(err, ErrDamaged) {
 			return removed, err
 		}
+		if n == numbers[len(numbers)-1] { // the highest number stays known
+			size, err := l.FileSize(n)
+			if err != nil {
+				return removed, err
+			}
+			if size == 0 {
+				continue
+			}
+			made, err := l.spares.create(1)
+			if err != nil {
+				return removed, err
+			}
+			made[0].file.Close()
+		}
 		if err := l.segments.drop(n); err != nil {
 			return removed, err
 		}

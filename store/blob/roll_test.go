@@ -102,3 +102,52 @@ func TestAhead(t *testing.T) {
 		t.Fatalf("%d records", len(seen))
 	}
 }
+
+// TestNumbersOnce: the number of a body segment that was removed is never given again: a backup knows a segment by number and size, and an
+// older copy of the tables may still name it.
+func TestNumbersOnce(t *testing.T) {
+	for _, how := range []string{"closed", "killed", "killed at the start"} {
+		fs := memFS(t)
+		last := uint32(0)
+		for round := range 5 {
+			l, err := Open(t.Context(), testOptions(fs))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := l.Replay(t.Context(), 0, func(Record) error { return nil }); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := l.RemoveStray(func(uint32) bool { return false }); err != nil {
+				t.Fatal(err)
+			}
+			if how == "killed at the start" && round%2 == 1 {
+				fs = fs.Kill()
+				l.Close()
+				continue
+			}
+			if err := l.Start(); err != nil {
+				t.Fatal(err)
+			}
+			if round == 0 {
+				appendBody(t, l, "a", nil, []byte("text"))
+			}
+			for range 3 {
+				large := appendBody(t, l, "c", nil, make([]byte, memoryBody+1)).Place.Segment()
+				if large <= last {
+					t.Fatalf("%s, round %d: segment %d after %d", how, round, large, last)
+				}
+				last = large
+				if err := l.Drop(large); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if how == "closed" {
+				l.Close()
+			}
+			fs = fs.Kill()
+			if how != "closed" {
+				l.Close()
+			}
+		}
+	}
+}

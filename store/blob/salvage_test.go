@@ -190,6 +190,16 @@ func damagedFolder(t *testing.T) (o Options, keys map[string]LSN) {
 			t.Fatal(err)
 		}
 	}
+	numbers, err := List(o.FS, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range numbers {
+		path := filepath.Join(dir, segmentName(n))
+		if st, err := os.Stat(path); err == nil && st.Size() == 0 { // a spare
+			os.Remove(path)
+		}
+	}
 	return o, keys
 }
 

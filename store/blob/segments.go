@@ -152,7 +152,8 @@ func (s *segments) list() ([]uint32, error) {
 }
 
 // spares are empty segment files with durable directory entries, made ahead, so that neither a roll nor a large
-// body waits for the directory. Numbers only grow.
+// body waits for the directory. Numbers only grow, over restarts too: before a segment with the highest number goes, a
+// spare is made that stays in the folder and remembers it, whatever is removed below it. Backups know a segment by its number, and older tables may name it.
 type spares struct {
 	segments *segments
 	wake     chan struct{} // cap 1: fewer than spareFloor are left
@@ -161,6 +162,7 @@ type spares struct {
 	next  uint32
 	floor uint32 // spares below it are not used any more
 	ready []spare
+	live  bool // the log was started
 }
 
 type spare struct {
@@ -262,9 +264,39 @@ func (s *spares) remove(list []spare) {
 	}
 }
 
-func (s *spares) close() {
+// outlive makes a spare if number is the highest one.
+func (s *spares) outlive(number uint32) {
+	s.mu.Lock()
+	highest := s.live && number == s.next-1
+	s.mu.Unlock()
+	if !highest {
+		return
+	}
+	made, _ := s.create(1) // on a disk that takes nothing the number may be forgotten
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.remove(s.ready)
-	s.ready = nil
+	s.ready = append(s.ready, made...)
+}
+
+// close leaves the spare with the highest number.
+func (s *spares) close() {
+	s.mu.Lock()
+	list, live, last := s.ready, s.live, s.next-1
+	s.ready, s.live = nil, false
+	s.mu.Unlock()
+	if !live {
+		return
+	}
+	if !slices.ContainsFunc(list, func(p spare) bool { return p.number == last }) {
+		made, _ := s.create(1) // on a disk that takes nothing the number may be forgotten
+		list = append(list, made...)
+	}
+	for i, p := range list {
+		if p.number >= last {
+			p.file.Close()
+			list = slices.Delete(list, i, i+1)
+			break
+		}
+	}
+	s.remove(list)
 }

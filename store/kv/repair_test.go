@@ -350,7 +350,7 @@ func TestRepairRandomDamage(t *testing.T) {
 		dir := copyFolder(t, dir)
 		os.Remove(filepath.Join(dir, "meta.db"))
 		segments, _ := filepath.Glob(filepath.Join(dir, "seg", "*.seg"))
-		path := segments[r.IntN(len(segments))]
+		path := segments[r.IntN(len(segments)-1)] // the last one is a spare
 		file, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
