@@ -198,8 +198,12 @@ func (c *compactor) round(ctx context.Context, full bool) (Compacted, error) {
 // closeGap copies the tables when the journal may not say where the bodies are that earlier rounds have moved: a repair would look for
 // them in segments that this round removes. Where it cannot be done the disk's space goes before a repair that may never be.
 func (c *compactor) closeGap(ctx context.Context) error {
-	if !c.db.scribe.gap.Load() {
-		return nil
+	s := c.db.scribe
+	s.day.Lock() // a copy that is under way has taken the gap on itself, and may fail
+	gap := s.gap.Load()
+	s.day.Unlock()
+	if !gap {
+		return ctx.Err()
 	}
 	if err := c.db.CopyDay(ctx); err != nil {
 		c.db.o.Logger.WarnContext(ctx, logx.StoreDay, "error", err)

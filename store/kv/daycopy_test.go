@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 )
@@ -108,6 +109,36 @@ func TestCompactionClosesGap(t *testing.T) {
 	}
 	if _, err := os.Stat(dayName(db.o.Dir)); err != nil || db.scribe.gap.Load() {
 		t.Error(err, db.scribe.gap.Load())
+	}
+}
+
+// TestCompactionWaitsForCopy: a copy that is under way may fail, and the gap that it was to close is there again.
+func TestCompactionWaitsForCopy(t *testing.T) {
+	db, err := startTest(Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	s := db.scribe
+	s.day.Lock() // a copy begins
+	done := make(chan error, 1)
+	go func() {
+		_, err := db.Compact(context.Background(), false)
+		done <- err
+	}()
+	for len(db.compactor.turn) == 0 {
+		runtime.Gosched()
+	}
+	for range 1000 { // time for a round that does not wait
+		runtime.Gosched()
+	}
+	s.gap.Store(true) // it has failed
+	s.day.Unlock()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(dayName(db.o.Dir)); err != nil || s.gap.Load() {
+		t.Error(err, s.gap.Load())
 	}
 }
 

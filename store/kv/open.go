@@ -365,6 +365,7 @@ func (db *DB) Close() error {
 	if was {
 		return ErrClosed
 	}
+	db.scribe.end() // a round of compaction may wait for its copy of the tables
 	db.compactor.close()
 	db.forgetBefore()
 	db.log.Stop()

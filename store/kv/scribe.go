@@ -85,10 +85,10 @@ func (s *scribe) poke() {
 
 func (s *scribe) start() { s.wg.Go(s.run) }
 
-func (s *scribe) close() {
-	close(s.stop)
-	s.wg.Wait()
-}
+// end lets run and the copy that it makes come to their end; close waits for them.
+func (s *scribe) end() { close(s.stop) }
+
+func (s *scribe) close() { s.wg.Wait() }
 
 func (s *scribe) run() {
 	ctx, cancel := context.WithCancel(context.Background())
