@@ -50,6 +50,7 @@ type verbs interface {
 	Pulls(context.Context) ([]admin.PullStatus, error)
 	StopPull(ctx context.Context, id string) error
 	dkimVerbs
+	recordVerbs
 	importer.Target
 	Export(ctx context.Context, account, mailbox string, w io.Writer) error
 }

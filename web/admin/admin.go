@@ -36,6 +36,7 @@ type Options struct {
 	Story     *story.Book  // nil: none is kept
 	Quota     store.Quota  // of new accounts
 	Resolver  dns.Resolver // to see what is published; nil: nobody looks
+	Site      Site
 }
 
 // House is what the verbs work on.

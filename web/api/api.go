@@ -60,6 +60,7 @@ func New(o Options) *Server {
 	s.queue()
 	s.trace()
 	s.dkim()
+	s.records()
 	s.house()
 	s.deleted()
 	s.backups()

@@ -154,7 +154,7 @@ func (d *Daemon) tellDamage(ctx context.Context) error {
 func (k *keepers) house(c *config.Config, logger *slog.Logger, r dns.Resolver) *admin.House {
 	return admin.New(admin.Options{
 		Logger: logger, DB: k.db, Directory: k.directory, Store: k.store, Queue: k.queue, Story: k.story,
-		Quota: defaultQuota(c), Resolver: r,
+		Quota: defaultQuota(c), Resolver: r, Site: site(c),
 	})
 }
 
