@@ -76,9 +76,17 @@ type placing struct {
 
 // find resolves one recipient and reserves its mailboxes' room.
 func (c *Carrier) find(ctx context.Context, p *placing, r mail.Recipient) queue.Result {
-	route, err := c.o.Directory.Resolve(ctx, r.Address)
+	var route auth.Route
+	var back bool
+	var err error
+	if p.item.Envelope.From.IsNull() { // our own report on mail that we forwarded, for its sender
+		route, back, err = c.Report(ctx, r.Address)
+	}
+	if !back && err == nil {
+		route, err = c.o.Directory.Resolve(ctx, r.Address)
+	}
 	switch {
-	case errors.Is(err, auth.ErrNoAddress), errors.Is(err, auth.ErrNotLocal):
+	case errors.Is(err, auth.ErrNoAddress), errors.Is(err, auth.ErrNotLocal), errors.Is(err, ErrForwarding):
 		return queue.Result{Verdict: queue.Never, Code: 550, Status: "5.1.1", Text: "no such address here"}
 	case err != nil:
 		return queue.Result{Verdict: queue.Later, Code: 451, Status: "4.3.0", Text: "the directory cannot be read at the moment"}
