@@ -61,7 +61,7 @@ func (b *bench) backup() (err error) {
 		before, _ := rate(quiet)
 		during, err := rate(func() error {
 			rep, err := backup.Run(context.Background(), backup.Options{
-				To: filepath.Join(o.dir, fmt.Sprint("to", i)), DB: o.db, Store: o.s, Share: backupShare, Temp: o.dir,
+				To: filepath.Join(b.dir, fmt.Sprint("to", i)), DB: o.db, Store: o.s, Share: backupShare, Temp: o.dir,
 			})
 			if err == nil && rep.Verified == nil {
 				err = fmt.Errorf("the backup is not verified: %q", rep.Problems)

@@ -74,7 +74,7 @@ func (b *bench) compact() error {
 		}
 		msgs = append(msgs, mailgen.Fixed(3, i, size))
 	}
-	o, err := b.open("compact", kv.Options{SegmentSize: 2 << 20}) // as many segments as a large store has
+	o, err := b.open("compact", kv.Options{SegmentSize: 256 << 10}) // about 50 of them hold what lives, as 64 MB ones in a store of 3 GB
 	if err != nil {
 		return err
 	}
