@@ -83,8 +83,8 @@ func (db *DB) CopyDay(ctx context.Context) error {
 	path := dayName(db.o.Dir)
 	next := path + ".new"
 	size := fileSize(filepath.Join(db.o.Dir, "meta.db"))
-	if free, err := (vfs.OS{}).Free(db.o.Dir); err == nil && free < size+size/2+16*max(db.o.Reserve, 0) {
-		return fmt.Errorf("the daily copy of the tables needs %d octets, the disk has %d left: %w", size, free, ErrFull)
+	if err := db.roomForDay(ctx, size); err != nil {
+		return err
 	}
 	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -112,6 +112,29 @@ func (db *DB) CopyDay(ctx context.Context) error {
 	s.made.Store(true)
 	db.o.Logger.Info(logx.StoreDay, "octets", size, "applied", applied.String(), "seconds", time.Since(begin).Seconds())
 	return nil
+}
+
+// roomForDay makes sure that a copy fits beside the mail that comes meanwhile. On a disk that has no room for two copies the one that is
+// there goes first, once every page of the tables has been read and is sound: without a copy now and then no log segment could be
+// removed, and a full disk would stay full.
+func (db *DB) roomForDay(ctx context.Context, size int64) error {
+	free, err := db.DiskFree()
+	spare := 16 * max(db.o.Reserve, 0)
+	if err != nil || free >= size+size/2+spare {
+		return nil
+	}
+	old := fileSize(dayName(db.o.Dir))
+	if old == 0 || free+old < size+spare/2 {
+		return fmt.Errorf("the daily copy of the tables needs %d octets, the disk has %d left: %w", size, free, ErrFull)
+	}
+	if err := db.CheckPages(ctx); err != nil {
+		return fmt.Errorf("the daily copy stays, since the tables cannot all be read: %w", err)
+	}
+	if err := os.Remove(dayName(db.o.Dir)); err != nil {
+		return fmt.Errorf("make room for the next daily copy: %w", err)
+	}
+	db.scribe.gap.Store(true) // until there is one again
+	return vfs.OS{}.SyncDir(db.o.Dir)
 }
 
 // settingOf reads one key of table s of a tables' file that nobody has open.

@@ -9,8 +9,11 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/posthouse-mail/posthouse/internal/vfs"
 )
 
 // TestDayRetry: a copy that cannot be made is tried again after a while, and not at once, also when the journal has a gap that only a
@@ -208,5 +211,53 @@ func TestRunThatMends(t *testing.T) {
 		if _, err := os.Stat(runningName(dir)); errors.Is(err, fs.ErrNotExist) != copied {
 			t.Errorf("copied %v: %v", copied, err)
 		}
+	}
+}
+
+// tightFS is a disk with so much room left.
+type tightFS struct {
+	vfs.OS
+	free *atomic.Int64
+}
+
+func (f tightFS) Free(string) (int64, error) { return f.free.Load(), nil }
+
+// TestDayOnTightDisk: where two copies have no room the old one makes way, but only for tables that are sound, and never when even one
+// has none.
+func TestDayOnTightDisk(t *testing.T) {
+	free := new(atomic.Int64)
+	free.Store(1 << 40)
+	dir := t.TempDir()
+	db, err := startTest(Options{Dir: dir, FS: tightFS{free: free}, Reserve: 1 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if err := db.CopyDay(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	before := db.journalFloor()
+	if err := db.Update(t.Context(), func(tx *Tx) error { tx.Put("m", []byte("k"), []byte("v")); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	size := fileSize(filepath.Join(dir, "meta.db"))
+	old := fileSize(dayName(dir))
+	free.Store(size - old)
+	if err := db.CopyDay(t.Context()); !errors.Is(err, ErrFull) || fileSize(dayName(dir)) != old {
+		t.Fatalf("no room for one: %v, the copy has %d octets of %d", err, fileSize(dayName(dir)), old)
+	}
+	free.Store(size)
+	if err := db.CopyDay(t.Context()); err != nil {
+		t.Fatalf("room for one in the place of the other: %v", err)
+	}
+	if db.journalFloor() < before {
+		t.Error("the floor went back")
+	}
+	v, err := settingOf(dayName(dir), keyJournal)
+	if err != nil || number(v) == 0 {
+		t.Errorf("the copy is not that of now: %x %v", v, err)
+	}
+	if err := WalkTables(dayName(dir)); err != nil {
+		t.Error(err)
 	}
 }
