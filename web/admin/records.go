@@ -37,6 +37,8 @@ type Records struct {
 	// Policy is the MTA-STS policy, to be served as PolicyURL; the record of _mta-sts is published only when it is there.
 	Policy    string `json:"policy"`
 	PolicyURL string `json:"policy_url"`
+	// Missing says which records could not be made, and why: those of certificates that are not there yet.
+	Missing []string `json:"missing,omitempty"`
 }
 
 // DomainRecords makes the records that a domain needs, and those of this host.
@@ -72,19 +74,20 @@ func (h *House) DomainRecords(ctx context.Context, name string) (Records, error)
 		Record{"_mta-sts." + at, "TXT", "v=STSv1; id=" + hex.EncodeToString(sum[:8]), "others insist on TLS as the policy below says (MTA-STS)"},
 		Record{"_smtp._tls." + at, "TXT", "v=TLSRPTv1; rua=" + postmaster, "others report how TLS went"},
 	)
-	tlsa, err := h.tlsa(host)
-	r.Records = append(r.Records, tlsa...)
-	return r, err
+	tlsa, missing := h.tlsa(host)
+	r.Records, r.Missing = append(r.Records, tlsa...), missing
+	return r, nil
 }
 
 // tlsa makes the DANE records of our certificates (RFC 7672 section 3.1.1: the key of the host's own, so that a renewal with the same key
 // changes nothing).
-func (h *House) tlsa(host string) (all []Record, err error) {
+func (h *House) tlsa(host string) (all []Record, missing []string) {
 	seen := map[string]bool{}
 	for _, file := range h.o.Site.Certificates {
 		text, err := os.ReadFile(file)
 		if err != nil {
-			return nil, fmt.Errorf("certificate: %w", err)
+			missing = append(missing, "no TLSA record of a certificate that cannot be read: "+err.Error())
+			continue
 		}
 		block, _ := pem.Decode(text)
 		if block == nil {
@@ -100,7 +103,7 @@ func (h *House) tlsa(host string) (all []Record, err error) {
 			all = append(all, Record{"_25._tcp." + host + ".", "TLSA", value, "this host's key, where its zone is signed with DNSSEC (DANE)"})
 		}
 	}
-	return all, nil
+	return all, missing
 }
 
 // Zone is the records in the form of a zone file, what each is for above it.
@@ -112,6 +115,9 @@ func (r Records) Zone() string {
 			value = quoted(value)
 		}
 		fmt.Fprintf(&b, "; %s\n%s IN %s %s\n", x.For, x.Name, x.Type, value)
+	}
+	for _, m := range r.Missing {
+		fmt.Fprintf(&b, "; %s\n", strings.ReplaceAll(m, "\n", " "))
 	}
 	return b.String()
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -70,5 +71,11 @@ func TestDomainRecords(t *testing.T) {
 	}
 	if r.PolicyURL != "https://mta-sts.alpha.test/.well-known/mta-sts.txt" {
 		t.Error(r.PolicyURL)
+	}
+	// Who has no certificate yet needs the records first of all.
+	site.Certificates = append(site.Certificates, filepath.Join(dir, "not there.pem"))
+	early := admin.New(admin.Options{DB: h.db, Directory: h.directory, Store: h.store, Queue: h.queue, Site: site})
+	if r, err = early.DomainRecords(t.Context(), "alpha.test"); err != nil || len(r.Records) != 7 || len(r.Missing) != 1 || !strings.Contains(r.Zone(), "; no TLSA record of a certificate that cannot be read: ") {
+		t.Errorf("%v\n%s", err, r.Zone())
 	}
 }
