@@ -82,19 +82,10 @@ func (p *program) showKeys(o *options, keys []admin.DKIMKey, err error) error {
 	err = table(p.stdout, "no keys: posthouse domain dkim rotate DOMAIN --now", []string{"SELECTOR", "ALGORITHM", "STATE", "SINCE", "PUBLISHED"}, rows)
 	for _, k := range keys {
 		if err == nil {
-			err = p.say("\n%s. TXT %s", k.Name, quotedStrings(k.Record))
+			err = p.say("\n%s. TXT %s", k.Name, admin.QuotedText(k.Record))
 		}
 	}
 	return err
-}
-
-// quotedStrings writes a text record as a zone file has it: in strings of at most 255 octets (RFC 1035 section 3.3.14).
-func quotedStrings(text string) string {
-	out := ""
-	for ; len(text) > 255; text = text[255:] {
-		out += `"` + text[:255] + `" `
-	}
-	return out + `"` + text + `"`
 }
 
 // dkimVerbs is what these commands need of a house.

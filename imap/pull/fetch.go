@@ -54,7 +54,7 @@ type fetcher struct {
 	f       *folder
 	listed  map[uint32]*listedMessage
 	waiting map[uint32]bool // asked for or to be asked for
-	todo    [][]uint32
+	wanted  [][]uint32
 	asked   []request
 	absent  []uint32 // asked for, and the answer was OK without them
 
@@ -109,7 +109,7 @@ func (x *fetcher) plan(list []listedMessage) {
 	var part []uint32
 	cut := func() {
 		if len(part) > 0 {
-			x.todo = append(x.todo, part)
+			x.wanted = append(x.wanted, part)
 		}
 		part = nil
 	}
@@ -143,11 +143,11 @@ func (x *fetcher) leaveOut(uid uint32, reason string) {
 // run keeps the commands going, so that the server always has something to do.
 func (x *fetcher) run(ctx context.Context) error {
 	for {
-		for len(x.asked) < ahead && len(x.todo) > 0 {
-			if err := x.ask(x.todo[0]); err != nil {
+		for len(x.asked) < ahead && len(x.wanted) > 0 {
+			if err := x.ask(x.wanted[0]); err != nil {
 				return err
 			}
-			x.todo = x.todo[1:]
+			x.wanted = x.wanted[1:]
 		}
 		if len(x.asked) == 0 {
 			return nil
@@ -196,9 +196,9 @@ func (x *fetcher) refused(r request, no *refusal) {
 	case n == 1 && len(r.uids) == 1:
 		x.leaveOut(left[0], no.Error())
 	case n == 1:
-		x.todo = slices.Insert(x.todo, 0, left)
+		x.wanted = slices.Insert(x.wanted, 0, left)
 	case n > 1:
-		x.todo = slices.Insert(x.todo, 0, left[:n/2], left[n/2:])
+		x.wanted = slices.Insert(x.wanted, 0, left[:n/2], left[n/2:])
 	}
 }
 

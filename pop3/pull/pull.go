@@ -324,7 +324,7 @@ func (p *puller) session(ctx context.Context) error {
 			return err
 		}
 	}
-	var todo []listed
+	var missing []listed
 	for _, l := range list {
 		switch {
 		case p.brought[l.key]:
@@ -333,10 +333,10 @@ func (p *puller) session(ctx context.Context) error {
 		case p.failures[l.key] >= brokenIn:
 			p.skip(l, "the connection breaks each time in the middle of it")
 		default:
-			todo = append(todo, l)
+			missing = append(missing, l)
 		}
 	}
-	if err := p.retrieve(ctx, c, todo); err != nil {
+	if err := p.retrieve(ctx, c, missing); err != nil {
 		return err
 	}
 	if p.o.Delete {
@@ -367,9 +367,9 @@ type batch struct {
 }
 
 // retrieve brings messages, with as many RETRs on their way as the server takes.
-func (p *puller) retrieve(ctx context.Context, c *client, todo []listed) error {
+func (p *puller) retrieve(ctx context.Context, c *client, missing []listed) error {
 	b := &batch{p: p}
-	err := p.receive(ctx, c, todo, b)
+	err := p.receive(ctx, c, missing, b)
 	if ctx.Err() != nil {
 		for _, m := range b.msgs {
 			m.Arrival.Discard()
@@ -379,15 +379,15 @@ func (p *puller) retrieve(ctx context.Context, c *client, todo []listed) error {
 	return errors.Join(b.flush(ctx), err) // what came before the connection broke has come
 }
 
-func (p *puller) receive(ctx context.Context, c *client, todo []listed, b *batch) error {
+func (p *puller) receive(ctx context.Context, c *client, missing []listed, b *batch) error {
 	depth := 1
 	if c.capable("PIPELINING") {
 		depth = ahead
 	}
 	sent := 0
-	for i, l := range todo {
-		for ; sent < len(todo) && sent < i+depth; sent++ {
-			if err := c.send(fmt.Sprintf("RETR %d", todo[sent].number)); err != nil {
+	for i, l := range missing {
+		for ; sent < len(missing) && sent < i+depth; sent++ {
+			if err := c.send(fmt.Sprintf("RETR %d", missing[sent].number)); err != nil {
 				return err
 			}
 		}

@@ -77,7 +77,7 @@ func (s *TLSSender) Run(ctx context.Context) {
 	}
 }
 
-// Day sends the reports of a day. What fails for now stays owed; a domain that wants none is done.
+// Day sends the reports of a day. What fails stays owed and is tried again; a domain that wants none is done.
 func (s *TLSSender) Day(ctx context.Context, day time.Time) (sent int, err error) {
 	after := ""
 	for {

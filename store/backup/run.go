@@ -228,7 +228,7 @@ func (r *run) copySegments(ctx context.Context, segments string, numbers []uint3
 		size   int64
 		name   string
 	}
-	var todo []source
+	var wanted []source
 	var total, done int64
 	for _, n := range numbers {
 		s := source{number: n, path: filepath.Join(segments, fmt.Sprintf("%08x.seg", n))}
@@ -246,13 +246,13 @@ func (r *run) copySegments(ctx context.Context, segments string, numbers []uint3
 			r.gen.Manifest.Segments = append(r.gen.Manifest.Segments, f)
 			continue
 		}
-		todo, total = append(todo, s), total+s.size
+		wanted, total = append(wanted, s), total+s.size
 	}
 	r.w.tell = func(n int) {
 		done += int64(n)
 		r.o.Progress(Progress{Stage: "copy", Done: done, Total: total})
 	}
-	for _, s := range todo {
+	for _, s := range wanted {
 		f, err := r.copySegment(ctx, s.number, s.path, s.name, s.size)
 		if errors.Is(err, errSource) && ctx.Err() == nil {
 			// One bad sector must not keep everything else out of the backup.

@@ -112,7 +112,7 @@ func (r Records) Zone() string {
 	for _, x := range r.Records {
 		value := x.Value
 		if x.Type == "TXT" {
-			value = quoted(value)
+			value = QuotedText(value)
 		}
 		fmt.Fprintf(&b, "; %s\n%s IN %s %s\n", x.For, x.Name, x.Type, value)
 	}
@@ -122,8 +122,8 @@ func (r Records) Zone() string {
 	return b.String()
 }
 
-// quoted writes a text in strings of at most 255 octets (RFC 1035 section 3.3.14).
-func quoted(text string) string {
+// QuotedText writes a text as a zone file has it, in strings of at most 255 octets (RFC 1035 section 3.3.14).
+func QuotedText(text string) string {
 	out := ""
 	for ; len(text) > 255; text = text[255:] {
 		out += `"` + text[:255] + `" `
