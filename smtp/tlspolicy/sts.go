@@ -223,6 +223,12 @@ func (e *Engine) policy(ctx context.Context, domain string) (Entry, *Policy) {
 		return kept, p
 	}
 	defer e.done(domain)
+	// Somebody may have asked between our look into the cache and our turn: what he got is ours too.
+	if again, ok := e.o.Cache.Find(domain); ok && again.ID == id && again.Fetched.After(kept.Fetched) {
+		if q, err := ParsePolicy(again.Policy); err == nil {
+			return again, q
+		}
+	}
 	kept, q := e.take(ctx, domain, id, kept)
 	if q == nil {
 		q = p // what was kept goes on to hold (RFC 8461 section 5.1)
