@@ -79,7 +79,7 @@ func Open(ctx context.Context, o Options) (*Log, error) {
 	if len(numbers) > 0 {
 		next = numbers[len(numbers)-1] + 1
 	}
-	l.spares = &spares{segments: l.segments, wake: make(chan struct{}, 1), next: next}
+	l.spares = &spares{segments: l.segments, wake: make(chan struct{}, 1), next: next, durable: next - 1}
 	return l, ctx.Err()
 }
 

@@ -73,7 +73,6 @@ func (s *spares) ahead(n, above uint32) (last uint32, err error) {
 	}
 	s.next = next + n
 	s.floor = s.next
-	s.remove(s.ready)
-	s.ready = nil
+	s.stale, s.ready = append(s.stale, s.ready...), nil
 	return s.next - 1, nil
 }

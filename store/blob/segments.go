@@ -158,11 +158,13 @@ type spares struct {
 	segments *segments
 	wake     chan struct{} // cap 1: fewer than spareFloor are left
 
-	mu    sync.Mutex
-	next  uint32
-	floor uint32 // spares below it are not used any more
-	ready []spare
-	live  bool // the log was started
+	mu      sync.Mutex
+	next    uint32
+	durable uint32 // the highest number whose file the folder keeps through a crash
+	floor   uint32 // spares below it are not used any more
+	ready   []spare
+	stale   []spare // below floor; removed when a number above it is durable
+	live    bool    // the log was started
 }
 
 type spare struct {
@@ -221,12 +223,24 @@ func (s *spares) create(n int) ([]spare, error) {
 	}
 	if err == nil {
 		if err = s.segments.fs.SyncDir(s.segments.dir); err == nil {
+			s.kept(made)
 			return made, nil
 		}
 		err = fmt.Errorf("sync the segment folder: %w", err)
 	}
 	s.remove(made)
 	return nil, err
+}
+
+// kept notes that the files of made outlive a crash, at least one.
+func (s *spares) kept(made []spare) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.durable = max(s.durable, made[len(made)-1].number)
+	if s.durable >= s.floor {
+		s.remove(s.stale)
+		s.stale = nil
+	}
 }
 
 // fill makes spares until done is closed.
@@ -249,8 +263,7 @@ func (s *spares) fill(done <-chan struct{}) {
 		}
 		s.mu.Lock()
 		if made[0].number < s.floor {
-			s.remove(made)
-			made = nil
+			s.stale, made = append(s.stale, made...), nil
 		}
 		s.ready = append(s.ready, made...)
 		s.mu.Unlock()
@@ -264,10 +277,10 @@ func (s *spares) remove(list []spare) {
 	}
 }
 
-// outlive makes a spare if number is the highest one.
+// outlive makes a spare if number is the highest one that a crash leaves: one that is being made beside may not be there after it.
 func (s *spares) outlive(number uint32) {
 	s.mu.Lock()
-	highest := s.live && number == s.next-1
+	highest := s.live && number >= s.durable
 	s.mu.Unlock()
 	if !highest {
 		return
@@ -281,8 +294,8 @@ func (s *spares) outlive(number uint32) {
 // close leaves the spare with the highest number.
 func (s *spares) close() {
 	s.mu.Lock()
-	list, live, last := s.ready, s.live, s.next-1
-	s.ready, s.live = nil, false
+	list, live, last := append(s.stale, s.ready...), s.live, s.next-1
+	s.ready, s.stale, s.live = nil, nil, false
 	s.mu.Unlock()
 	if !live {
 		return
