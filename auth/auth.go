@@ -73,6 +73,7 @@ type Account struct {
 	Doors     Door
 	Disabled  bool // no door opens; mail still arrives
 	Created   time.Time
+	Settings  AccountSettings
 }
 
 // Domain is one of ours. AliasOf: every address of it stands for the same local part there.
@@ -80,6 +81,7 @@ type Domain struct {
 	Name     mail.Domain
 	AliasOf  mail.Domain
 	CatchAll mail.Address // zero: none
+	Settings DomainSettings
 }
 
 // Alias delivers to its members; with SendAs they may also send as it.

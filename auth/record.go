@@ -3,6 +3,7 @@ package auth
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,7 +46,8 @@ type record struct {
 
 func (r *record) clone() Account {
 	a := r.Account
-	a.Addresses = append([]mail.Address(nil), a.Addresses...)
+	a.Addresses = slices.Clone(a.Addresses)
+	a.Settings.Forward = slices.Clone(a.Settings.Forward)
 	return a
 }
 
@@ -63,13 +65,15 @@ func (r *record) encode() []byte {
 	b = appendAddresses(b, r.Addresses)
 	b = appendText(b, r.phc)
 	if r.scram == nil {
-		return append(b, 0)
+		b = append(b, 0)
+	} else {
+		b = append(b, 1)
+		b = binary.AppendUvarint(b, uint64(r.scram.Iterations))
+		b = appendText(b, string(r.scram.Salt))
+		b = appendText(b, string(r.scram.StoredKey))
+		b = appendText(b, string(r.scram.ServerKey))
 	}
-	b = append(b, 1)
-	b = binary.AppendUvarint(b, uint64(r.scram.Iterations))
-	b = appendText(b, string(r.scram.Salt))
-	b = appendText(b, string(r.scram.StoredKey))
-	return appendText(b, string(r.scram.ServerKey))
+	return appendFields(b, r.Settings.fields(), r.Settings.unknown)
 }
 
 func decodeAccount(id mail.AccountID, value []byte) (*record, error) {
@@ -83,6 +87,9 @@ func decodeAccount(id mail.AccountID, value []byte) (*record, error) {
 	r.phc = in.text()
 	if in.octet() == 1 {
 		r.scram = &sasl.Credentials{Iterations: int(in.count()), Salt: []byte(in.text()), StoredKey: []byte(in.text()), ServerKey: []byte(in.text())}
+	}
+	if len(in.rest) > 0 {
+		r.Settings.unknown = in.fields(r.Settings.fields())
 	}
 	if in.bad || len(r.Addresses) == 0 {
 		return nil, fmt.Errorf("%w: account %d", ErrBadRecord, id)
@@ -109,7 +116,8 @@ func (a Alias) encode() []byte {
 func (d Domain) encode() []byte {
 	b := []byte{recordVersion, rowDomain}
 	b = appendText(b, string(d.AliasOf))
-	return appendAddresses(b, []mail.Address{d.CatchAll})
+	b = appendAddresses(b, []mail.Address{d.CatchAll})
+	return appendFields(b, d.Settings.fields(), d.Settings.unknown)
 }
 
 // row is a decoded value of l; kind tells which field holds.
@@ -138,6 +146,9 @@ func decodeRow(key, value []byte) (row, error) {
 		out.domain.AliasOf = mail.Domain(in.text())
 		if catchAll := in.addresses(); len(catchAll) == 1 {
 			out.domain.CatchAll = catchAll[0]
+		}
+		if len(in.rest) > 0 {
+			out.domain.Settings.unknown = in.fields(out.domain.Settings.fields())
 		}
 	default:
 		in.bad = true

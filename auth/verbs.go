@@ -22,7 +22,7 @@ const (
 // The verbs; web/admin calls them inside one Update with the store's. Each looks
 // at what the transaction itself has changed before.
 
-// PutDomain makes or changes a domain.
+// PutDomain makes or changes a domain. The settings of one that is there stay as they are.
 func (d *Directory) PutDomain(tx *kv.Tx, dom Domain) error {
 	if dom.Name == "" || strings.HasPrefix(string(dom.Name), "[") {
 		return fmt.Errorf("%w: %q is no domain name", ErrInvalid, dom.Name)
@@ -36,6 +36,9 @@ func (d *Directory) PutDomain(tx *kv.Tx, dom Domain) error {
 		if err := d.checkMember(tx, dom.CatchAll); err != nil {
 			return fmt.Errorf("catch-all of %s: %w", dom.Name, err)
 		}
+	}
+	if before, err := findRow(tx, domainKey(dom.Name)); err == nil && before.kind == rowDomain {
+		dom.Settings = before.domain.Settings
 	}
 	tx.Put(tableNames, domainKey(dom.Name), dom.encode())
 	tx.OnCommit(d.view.changed)
@@ -126,7 +129,7 @@ func (d *Directory) CreateAccount(tx *kv.Tx, a Account, secret Secret) (mail.Acc
 	return a.ID, nil
 }
 
-// UpdateAccount changes everything but the password. Addresses that are not given any more are free for others.
+// UpdateAccount changes everything but the password and the settings. Addresses that are not given any more are free for others.
 func (d *Directory) UpdateAccount(tx *kv.Tx, a Account) error {
 	r, err := findRecord(tx, a.ID)
 	if err != nil {
@@ -138,6 +141,7 @@ func (d *Directory) UpdateAccount(tx *kv.Tx, a Account) error {
 	if err := d.claim(tx, a, r); err != nil {
 		return err
 	}
+	a.Settings = r.Settings
 	d.putRecord(tx, &record{Account: a, Secret: r.Secret})
 	return nil
 }
