@@ -8,6 +8,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/internal/message"
 	"github.com/posthouse-mail/posthouse/smtp"
+	"github.com/posthouse-mail/posthouse/smtp/local"
 	"github.com/posthouse-mail/posthouse/smtp/mailauth"
 	"github.com/posthouse-mail/posthouse/store"
 )
@@ -118,7 +119,7 @@ func (s *session) obey(r *mailauth.Report) error {
 		return smtp.Refuse(550, gosmtp.EnhancedCode{5, 7, 1}, d.Domain+" asks to refuse mail that is not proven to be its own (DMARC): "+d.Reason)
 	case d.Disposition == mailauth.PolicyReject, d.Disposition == mailauth.PolicyQuarantine:
 		log("junk")
-		s.Junk = true
+		s.FileAll(local.Filing{Junk: true})
 	}
 	return nil
 }

@@ -35,7 +35,9 @@ type Options struct {
 	Story     *story.Book // nil: nothing is told
 	// Forwarding rewrites the senders of strangers' mail that goes on to somebody outside; nil: they stay.
 	Forwarding *Forwarding
-	Across     bool // mail between two domains of ours is left to the MX lookup, like a stranger's
+	// Junked hears of each message that was put into an account's mailbox for junk: the id that store.Message has of it. It must not wait.
+	Junked func(account mail.AccountID, id uint64)
+	Across bool // mail between two domains of ours is left to the MX lookup, like a stranger's
 }
 
 // Carrier puts messages into mailboxes.
@@ -69,8 +71,8 @@ type Message struct {
 	Envelope mail.Envelope // without its recipients
 	To       []Recipient
 	Arrival  *store.Arrival
-	Junk     bool // into the mailbox for junk
-	Tale     Tale // what the desk knows of it
+	Filed    map[mail.AccountID]Filing // accounts whose copy is not simply for INBOX
+	Tale     Tale                      // what the desk knows of it
 }
 
 // Deliver logs the message once, for all mailboxes and all entries of the queue, and returns after the one fdatasync: the 250 may
@@ -84,10 +86,7 @@ func (c *Carrier) Deliver(ctx context.Context, m Message) (blob.LSN, error) {
 		for _, d := range to.Route.Local {
 			if !slices.ContainsFunc(boxes, func(b store.Delivery) bool { return b.Account == d.Account }) {
 				box := store.Delivery{Account: d.Account, Mailbox: inbox, Received: now}
-				if m.Junk {
-					box.Mailbox, box.Flags = c.junk(ctx, d.Account), store.Junk
-				}
-				boxes = append(boxes, box)
+				boxes = append(boxes, c.filed(ctx, &m, box))
 			}
 		}
 		if h := handoff(to.Route); h != queue.Passed {
@@ -122,6 +121,7 @@ func (c *Carrier) Deliver(ctx context.Context, m Message) (blob.LSN, error) {
 		return 0, err
 	}
 	c.log.InfoContext(ctx, logx.MailTaken, "id", m.ID, "from", m.Envelope.From.String(), "mailboxes", len(boxes), "leaving", len(out.Recipients), "size", size)
+	c.tellFiled(&m, boxes, uint64(lsn))
 	c.taken(&m, size, boxes, out.Recipients, lsn)
 	return lsn, nil
 }

@@ -22,7 +22,7 @@ type Transaction struct {
 	Envelope mail.Envelope // without recipients
 	Size     int64         // as announced; 0: not
 	To       []Recipient
-	Junk     bool // the desk found that it belongs there
+	Filed    map[mail.AccountID]Filing // what the desk found for an account (File)
 
 	// For the message's story: who brings it, which way it goes (both set once by the desk), and what the desk has learned of it.
 	Peer smtp.Peer
@@ -64,7 +64,7 @@ func (t *Transaction) Reset() {
 	}
 	t.leave()
 	t.held, t.To = t.held[:0], t.To[:0]
-	t.Envelope, t.Size, t.Junk, t.Tale = mail.Envelope{}, 0, false, Tale{}
+	t.Envelope, t.Size, t.Filed, t.Tale = mail.Envelope{}, 0, nil, Tale{}
 }
 
 // Logout ends the session.
@@ -178,7 +178,7 @@ func (t *Transaction) Deliver(ctx context.Context, id string, a *store.Arrival) 
 		a.Discard()
 		return err
 	}
-	if _, err := t.carrier.Deliver(ctx, Message{ID: id, Envelope: t.Envelope, To: t.To, Arrival: a, Junk: t.Junk, Tale: t.Tale}); err != nil {
+	if _, err := t.carrier.Deliver(ctx, Message{ID: id, Envelope: t.Envelope, To: t.To, Arrival: a, Filed: t.Filed, Tale: t.Tale}); err != nil {
 		return FullDisk(err)
 	}
 	t.Tale = Tale{}
