@@ -47,8 +47,8 @@ func (s *session) receive(r io.Reader) (*store.Arrival, error) {
 		}
 		return w.Finish()
 	}
-	s.spool.reset(s.d.o.Temp)
-	defer s.spool.close()
+	s.spool.Reset(s.d.o.Temp)
+	defer s.spool.Close()
 	scan := message.NewScanner()
 	if err := s.pass(io.MultiWriter(&s.spool, scan), r); err != nil {
 		return nil, err
@@ -95,7 +95,7 @@ func (s *session) pass(w io.Writer, r io.Reader) error {
 func (s *session) convert(w io.Writer, sum *message.Summary) error {
 	if !sum.Has8Bit && !sum.LongLine {
 		s.Envelope.Body = mail.Body7Bit
-		return s.spool.copyTo(w)
+		return s.spool.CopyTo(w)
 	}
 	done, err := message.Downgrade(w, &s.spool, sum.Root)
 	if errors.Is(err, message.ErrHeaderSize) {

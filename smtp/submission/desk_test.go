@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"os"
 	"strings"
@@ -130,27 +129,6 @@ func hex(b []byte) []byte {
 		out = append(out, digits[c>>4], digits[c&15])
 	}
 	return out
-}
-
-func TestSpool(t *testing.T) {
-	var p spool
-	for _, size := range []int{0, 10, spoolMemory, spoolMemory + 1, 3 * spoolMemory} {
-		p.reset(t.TempDir())
-		want := make([]byte, size)
-		rand.Read(want)
-		if _, err := io.Copy(&p, struct{ io.Reader }{bytes.NewReader(want)}); err != nil {
-			t.Fatal(err)
-		}
-		var got bytes.Buffer
-		if err := p.copyTo(&got); err != nil || !bytes.Equal(got.Bytes(), want) {
-			t.Errorf("%d octets: copy differs (%v)", size, err)
-		}
-		all, err := io.ReadAll(io.NewSectionReader(&p, 0, p.size))
-		if err != nil || !bytes.Equal(all, want) {
-			t.Errorf("%d octets: ReadAt differs (%v)", size, err)
-		}
-		p.close()
-	}
 }
 
 // TestManyAuthors: an address behind as many as the parser keeps is not let through unchecked.

@@ -134,7 +134,7 @@ type session struct {
 	peer     smtp.Peer
 	who      sender
 	head     smtp.Head
-	spool    spool
+	spool    smtp.Spool
 	message  draft
 	rcptFrom bool // recipients come from the header (sendmail -t)
 	fullName string

@@ -1,4 +1,4 @@
-package submission
+package smtp
 
 import (
 	"errors"
@@ -9,22 +9,22 @@ import (
 // spoolMemory is how much of a message is kept in memory before a file takes it.
 const spoolMemory = 256 << 10
 
-// spool keeps a message until it is known whole.
-type spool struct {
+// Spool keeps a message until it is known whole. The zero value is ready; Close gives the disk back.
+type Spool struct {
 	dir  string
 	mem  []byte
 	file *os.File // the octets behind mem
 	size int64
 }
 
-func (p *spool) reset(dir string) {
-	p.dir, p.size, p.mem = dir, 0, p.mem[:0]
-	if cap(p.mem) > 32<<10 {
-		p.mem = nil
-	}
+// Reset forgets the message; large ones go to files in dir, the folder of the system when it is empty.
+func (p *Spool) Reset(dir string) {
+	p.Close()
+	p.dir = dir
 }
 
-func (p *spool) Write(b []byte) (int, error) {
+// Write takes the next octets.
+func (p *Spool) Write(b []byte) (int, error) {
 	if p.file == nil && len(p.mem)+len(b) <= spoolMemory {
 		p.mem = append(p.mem, b...)
 		p.size += int64(len(b))
@@ -46,7 +46,7 @@ func (p *spool) Write(b []byte) (int, error) {
 }
 
 // ReadAt reads what was written.
-func (p *spool) ReadAt(b []byte, off int64) (int, error) {
+func (p *Spool) ReadAt(b []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, errors.New("spool: negative offset")
 	}
@@ -64,8 +64,8 @@ func (p *spool) ReadAt(b []byte, off int64) (int, error) {
 	return n + m, err
 }
 
-// copyTo writes all of it to w.
-func (p *spool) copyTo(w io.Writer) error {
+// CopyTo writes all of it to w.
+func (p *Spool) CopyTo(w io.Writer) error {
 	if _, err := w.Write(p.mem); err != nil || p.file == nil {
 		return err
 	}
@@ -73,9 +73,17 @@ func (p *spool) copyTo(w io.Writer) error {
 	return err
 }
 
-func (p *spool) close() {
+// Size is how many octets were written.
+func (p *Spool) Size() int64 { return p.size }
+
+// Close forgets the message.
+func (p *Spool) Close() {
 	if p.file != nil {
-		p.file.Close() // read only from here on: nothing can be lost
+		p.file.Close() // nothing in it is wanted any more
 		p.file = nil
+	}
+	p.size, p.mem = 0, p.mem[:0]
+	if cap(p.mem) > 32<<10 { // a connection that waits keeps little
+		p.mem = nil
 	}
 }
