@@ -21,24 +21,44 @@ type AccountSettings struct {
 	Forward []mail.Address
 	Keep    bool
 
+	// SendOff says why the account may send nothing; empty: it may. SendOffSince is since when, in Unix seconds.
+	SendOff      string
+	SendOffSince int64
+	Limits       SendLimits
+
 	unknown []byte // fields of a newer program, as they stand
 }
 
 func (s *AccountSettings) fields() []field {
-	return []field{
+	return append([]field{
 		addresses(1, &s.Forward),
 		flag(2, &s.Keep),
+		text(30, &s.SendOff),
+		amount(31, &s.SendOffSince),
+	}, s.Limits.fields()...)
+}
+
+// SendLimits is how much may be sent. Each: 0 is as the house has it, below 0 no limit.
+type SendLimits struct {
+	MessagesHour, MessagesDay     int64
+	RecipientsHour, RecipientsDay int64
+	NewDay                        int64 // recipients outside to whom the account has never written
+}
+
+func (l *SendLimits) fields() []field {
+	return []field{
+		amount(32, &l.MessagesHour), amount(33, &l.MessagesDay), amount(34, &l.RecipientsHour), amount(35, &l.RecipientsDay), amount(36, &l.NewDay),
 	}
 }
 
 // DomainSettings is what is set for one domain, like AccountSettings.
 type DomainSettings struct {
+	Limits SendLimits // of all its accounts together
+
 	unknown []byte
 }
 
-func (s *DomainSettings) fields() []field {
-	return []field{}
-}
+func (s *DomainSettings) fields() []field { return s.Limits.fields() }
 
 // Settings is what is set for an account; shared, not to be changed. It costs no transaction.
 func (d *Directory) Settings(ctx context.Context, id mail.AccountID) (AccountSettings, error) {

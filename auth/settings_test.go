@@ -12,10 +12,12 @@ func TestSettings(t *testing.T) {
 	base := Account{ID: 1, Addresses: []mail.Address{{Local: "a", Domain: "b.test"}}}
 	base.Created = base.Created.UTC()
 	for name, s := range map[string]AccountSettings{
-		"none":    {},
-		"forward": {Forward: []mail.Address{{Local: "x", Domain: "away.test"}}},
-		"keep":    {Keep: true},
-		"unknown": {Keep: true, unknown: []byte{0x80, 0x7f, 2, 'h', 'i', 99, 0}},
+		"none":     {},
+		"forward":  {Forward: []mail.Address{{Local: "x", Domain: "away.test"}}},
+		"keep":     {Keep: true},
+		"send off": {SendOff: "stolen", SendOffSince: 1_700_000_000},
+		"limits":   {Limits: SendLimits{MessagesHour: 1, MessagesDay: 2, RecipientsHour: 3, RecipientsDay: -1, NewDay: 5}},
+		"unknown":  {Keep: true, unknown: []byte{0x80, 0x7f, 2, 'h', 'i', 99, 0}},
 	} {
 		r := &record{Account: base}
 		r.Settings = s
