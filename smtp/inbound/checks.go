@@ -88,6 +88,7 @@ func (s *session) results(in *intake) ([]byte, error) {
 	r := in.check.Finish()
 	s.d.count.report(&r)
 	s.learned(&r)
+	s.tellReports(&r)
 	if err := s.obey(&r); err != nil {
 		return nil, err
 	}
@@ -99,29 +100,48 @@ func (s *session) results(in *intake) ([]byte, error) {
 	return append(fields, set...), err
 }
 
-// obey does what the author's domain asks for mail that is not proven (RFC 7489 section 6.7). What a trusted list or forwarder has
-// found proven before it changed the message is let through (RFC 8617 section 7.2.1), and a postmaster hears everything.
+// obey does what the author's domain asks for mail that is not proven (RFC 7489 section 6.7).
 func (s *session) obey(r *mailauth.Report) error {
 	d := r.DMARC
-	if s.d.o.Policy == Note || s.d.o.Checks.Vouched(*r) {
-		return nil
-	}
-	log := func(action string) {
+	action := s.action(r)
+	if action != "" {
 		s.d.o.Logger.InfoContext(s.ctx, logx.MailUnproven, "connection", s.peer.ID, "author", d.Domain, "from", s.Envelope.From.String(), "action", action, "reason", d.Reason)
+	}
+	switch action {
+	case actionLater:
+		return smtp.Refuse(451, gosmtp.EnhancedCode{4, 7, 5}, "Cannot find out now whether this mail is from "+d.Domain+" ("+d.Reason+"), try again later")
+	case actionRefuse:
+		return smtp.Refuse(550, gosmtp.EnhancedCode{5, 7, 1}, d.Domain+" asks to refuse mail that is not proven to be its own (DMARC): "+d.Reason)
+	case actionJunk:
+		s.FileAll(local.Filing{Junk: true})
+	}
+	return nil
+}
+
+// What obey does; the log has the words.
+const (
+	actionLater  = "later"
+	actionRefuse = "refused"
+	actionJunk   = "junk"
+)
+
+// action is what obey does; empty: nothing. What a trusted list or forwarder has found proven before it changed the message is let
+// through (RFC 8617 section 7.2.1), and a postmaster hears everything.
+func (s *session) action(r *mailauth.Report) string {
+	d := r.DMARC
+	if s.d.o.Policy == Note || s.d.o.Checks.Vouched(*r) {
+		return ""
 	}
 	enforced := s.d.o.Policy == Enforce && !s.forPostmaster()
 	switch {
 	case d.Result == mailauth.TempError && d.Policy != "" && d.Policy != mailauth.PolicyNone && enforced:
-		log("later")
-		return smtp.Refuse(451, gosmtp.EnhancedCode{4, 7, 5}, "Cannot find out now whether this mail is from "+d.Domain+" ("+d.Reason+"), try again later")
+		return actionLater
 	case d.Disposition == mailauth.PolicyReject && enforced:
-		log("refused")
-		return smtp.Refuse(550, gosmtp.EnhancedCode{5, 7, 1}, d.Domain+" asks to refuse mail that is not proven to be its own (DMARC): "+d.Reason)
+		return actionRefuse
 	case d.Disposition == mailauth.PolicyReject, d.Disposition == mailauth.PolicyQuarantine:
-		log("junk")
-		s.FileAll(local.Filing{Junk: true})
+		return actionJunk
 	}
-	return nil
+	return ""
 }
 
 // forPostmaster: only those are addressed who must hear of everything (RFC 5321 section 4.5.1, RFC 2142).

@@ -62,6 +62,7 @@ func (s *session) begin(in *intake, id string, header []byte) error {
 	if err := s.loop(header); err != nil {
 		return err
 	}
+	s.lookForReport(header)
 	if in.check != nil {
 		in.check.Header(bytes.Clone(header))
 		header = s.withoutForged(header)

@@ -36,6 +36,7 @@ type Options struct {
 	Checks    *mailauth.Checker // where mail comes from; nil: nobody asks
 	// SealKey is what seals mail that goes on from an alias of the domain (ARC); nil: nothing is sealed.
 	SealKey func(ctx context.Context, domain mail.Domain) ([]mailauth.SigningKey, error)
+	Reports Reports
 	Policy  Policy // what becomes of mail that is not proven; Enforce when empty
 	MaxSize int64  // reserved for a message whose size was not announced; as in smtp.Options
 	MaxHops int    // Received fields before a message is a loop; 100 (RFC 5321 section 6.3)
@@ -81,6 +82,8 @@ type session struct {
 	ctx  context.Context
 	peer smtp.Peer
 	head smtp.Head // its memory is used again
+
+	carriesReport bool // the message of now looks like it
 }
 
 // Mail begins a transaction.

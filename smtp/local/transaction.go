@@ -12,6 +12,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/smtp"
 	"github.com/posthouse-mail/posthouse/store"
+	"github.com/posthouse-mail/posthouse/store/blob"
 	"github.com/posthouse-mail/posthouse/store/kv"
 	"github.com/posthouse-mail/posthouse/store/story"
 )
@@ -28,6 +29,9 @@ type Transaction struct {
 	Peer smtp.Peer
 	Way  story.Direction
 	Tale Tale
+
+	// Taken is called once the message is in the log, with its place; nil: nobody cares. Reset forgets it.
+	Taken func(id string, at blob.LSN)
 
 	carrier *Carrier
 	max     int64
@@ -63,7 +67,7 @@ func (t *Transaction) Reset() {
 		h.quota.Release()
 	}
 	t.leave()
-	t.held, t.To = t.held[:0], t.To[:0]
+	t.held, t.To, t.Taken = t.held[:0], t.To[:0], nil
 	t.Envelope, t.Size, t.Filed, t.Tale = mail.Envelope{}, 0, nil, Tale{}
 }
 
@@ -178,8 +182,12 @@ func (t *Transaction) Deliver(ctx context.Context, id string, a *store.Arrival) 
 		a.Discard()
 		return err
 	}
-	if _, err := t.carrier.Deliver(ctx, Message{ID: id, Envelope: t.Envelope, To: t.To, Arrival: a, Filed: t.Filed, Tale: t.Tale}); err != nil {
+	at, err := t.carrier.Deliver(ctx, Message{ID: id, Envelope: t.Envelope, To: t.To, Arrival: a, Filed: t.Filed, Tale: t.Tale})
+	if err != nil {
 		return FullDisk(err)
+	}
+	if t.Taken != nil {
+		t.Taken(id, at)
 	}
 	t.Tale = Tale{}
 	t.receipt = "queued as " + id

@@ -2,6 +2,7 @@ package mailauth
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -143,7 +144,7 @@ func TestAuthor(t *testing.T) {
 func TestParsePolicy(t *testing.T) {
 	r, err := ParsePolicy("v=DMARC1 ; p=Quarantine; rua=mailto:a@example.org!10m, https://x, mailto:b@example.org;ruf=mailto:c@example.org; pct=200; ri=3600; fo=1:d; ;")
 	if err != nil || r.Policy != PolicyQuarantine || r.Percent != 100 || r.ReportInterval != 3600 || r.FailureOptions != "1:d" ||
-		strings.Join(r.Aggregate, " ") != "a@example.org b@example.org" || strings.Join(r.Failure, " ") != "c@example.org" {
+		fmt.Sprint(r.Aggregate) != "[{a@example.org 10485760} {b@example.org 0}]" || fmt.Sprint(r.Failure) != "[{c@example.org 0}]" {
 		t.Errorf("%+v %v", r, err)
 	}
 	for _, text := range []string{"", "v=spf1", "p=none; v=DMARC1", "v=DMARC2; p=none", "v=dmarc1; p=none"} {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,17 +21,17 @@ const (
 
 // PolicyRecord is a DMARC record (RFC 7489 section 6.3 and its successor).
 type PolicyRecord struct {
-	Domain         string // where it stands
-	Policy         string // p
-	Subdomains     string // sp; empty: p
-	NonExistent    string // np; empty: sp
-	StrictDKIM     bool   // adkim=s
-	StrictSPF      bool   // aspf=s
-	Testing        bool   // t=y, and what it replaces, pct=0
-	Percent        int    // pct; 100
-	PublicSuffix   string // psd: "y", "n" or "u"
-	Aggregate      []string
-	Failure        []string
+	Domain         string          // where it stands
+	Policy         string          // p
+	Subdomains     string          // sp; empty: p
+	NonExistent    string          // np; empty: sp
+	StrictDKIM     bool            // adkim=s
+	StrictSPF      bool            // aspf=s
+	Testing        bool            // t=y, and what it replaces, pct=0
+	Percent        int             // pct; 100
+	PublicSuffix   string          // psd: "y", "n" or "u"
+	Aggregate      []ReportAddress // where aggregate reports go
+	Failure        []ReportAddress
 	FailureOptions string
 	ReportInterval int // ri in seconds; 86400
 }
@@ -86,17 +87,50 @@ func knownPolicy(p string) bool {
 	return p == PolicyNone || p == PolicyQuarantine || p == PolicyReject
 }
 
-// addresses reads the mail addresses out of a list of URIs; a size limit behind "!" is dropped (RFC 7489 section 6.2).
-func addresses(list string) []string {
-	var out []string
+// ReportAddress is where reports go.
+type ReportAddress struct {
+	Address string
+	Most    uint64 // octets that a report may have there; 0: any number
+}
+
+// addresses reads the mail addresses out of a list of URIs, each with its size limit behind "!" (RFC 7489 section 6.2).
+func addresses(list string) []ReportAddress {
+	var out []ReportAddress
 	for uri := range strings.SplitSeq(list, ",") {
 		scheme, addr, _ := strings.Cut(strings.TrimSpace(uri), ":")
-		addr, _, _ = strings.Cut(addr, "!")
-		if strings.EqualFold(scheme, "mailto") && strings.Contains(addr, "@") && len(out) < 10 {
-			out = append(out, addr)
+		addr, limit, limited := strings.Cut(addr, "!")
+		addr, _, _ = strings.Cut(addr, "?")
+		addr, err := url.PathUnescape(strings.TrimSpace(addr))
+		if err != nil || !strings.EqualFold(scheme, "mailto") || !strings.Contains(addr, "@") || len(out) == maxReportAddresses {
+			continue
 		}
+		a := ReportAddress{Address: addr}
+		if limited {
+			var ok bool
+			if a.Most, ok = octets(strings.TrimSpace(limit)); !ok {
+				continue // sending more than it takes would be worse than sending nothing
+			}
+		}
+		out = append(out, a)
 	}
 	return out
+}
+
+const maxReportAddresses = 10
+
+// octets reads a size with its unit.
+func octets(s string) (uint64, bool) {
+	unit := uint64(1)
+	if n := len(s); n > 0 {
+		if shift := strings.IndexByte("kmgt", s[n-1]|0x20); shift >= 0 {
+			unit, s = 1<<(10*(shift+1)), s[:n-1]
+		}
+	}
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil || n == 0 || n > 1<<62/unit {
+		return 0, false
+	}
+	return n * unit, true
 }
 
 // For is the policy for mail of a domain below the one where the record stands, or of that one.
