@@ -26,6 +26,10 @@ type AccountSettings struct {
 	SendOffSince int64
 	Limits       SendLimits
 
+	// JunkOff: nobody judges its mail. JunkLine is the score from which it is junk, in tenths.
+	JunkOff  bool
+	JunkLine int32
+
 	unknown []byte // fields of a newer program, as they stand
 }
 
@@ -33,6 +37,8 @@ func (s *AccountSettings) fields() []field {
 	return append([]field{
 		addresses(1, &s.Forward),
 		flag(2, &s.Keep),
+		flag(10, &s.JunkOff),
+		amount(11, &s.JunkLine),
 		text(30, &s.SendOff),
 		amount(31, &s.SendOffSince),
 	}, s.Limits.fields()...)
