@@ -52,4 +52,5 @@ type Envelope struct {
 	Return     Return // RET
 	EnvelopeID string // ENVID, xtext decoded
 	RequireTLS bool   // REQUIRETLS (RFC 8689)
+	Unproven   bool   // a stranger's mail, and nothing shows that it came from From: no report goes there (backscatter)
 }

@@ -8,6 +8,7 @@ import (
 type counters struct {
 	results *prometheus.CounterVec
 	reports *prometheus.CounterVec
+	silent  prometheus.Counter
 }
 
 func newCounters(q *Queue) counters {
@@ -46,6 +47,7 @@ func newCounters(q *Queue) counters {
 	return counters{
 		results: m.Counters("queue_results_total", "Results of delivery attempts, by recipient: done, later or never.", "result"),
 		reports: m.Counters("queue_reports_total", "Delivery status notifications sent, by their gravest action.", "action"),
+		silent:  m.Counter("queue_unproven_total", "Messages given up whose sender was not told, because nothing proves that it sent them."),
 	}
 }
 

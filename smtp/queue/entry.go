@@ -50,6 +50,7 @@ type entry struct {
 	told       bool // the delay notice went out
 	orphan     bool // the sender is to be read from the message's Return-Path
 	requireTLS bool // REQUIRETLS (RFC 8689)
+	unproven   bool // nothing shows that from sent it: it hears nothing
 	ret        mail.Return
 	envid      string
 	place      blob.LSN
@@ -67,7 +68,10 @@ const (
 	flagOwed // nobody waits for an attempt any more, only for a report
 )
 
-const flag2RequireTLS byte = 1
+const (
+	flag2RequireTLS byte = 1 << iota
+	flag2Unproven
+)
 
 func bit(on bool, b byte) byte {
 	if on {
@@ -112,7 +116,7 @@ func appendAddress(b []byte, a mail.Address) []byte {
 
 // appendEntry appends the stored form of e.
 func appendEntry(b []byte, e *entry) []byte {
-	if more := bit(e.requireTLS, flag2RequireTLS); more != 0 {
+	if more := bit(e.requireTLS, flag2RequireTLS) | bit(e.unproven, flag2Unproven); more != 0 {
 		b = append(b, entryFlags2, e.flags(), more)
 	} else {
 		b = append(b, entryVersion, e.flags())
@@ -250,7 +254,7 @@ func (r *reader) head() (flags, more byte, err error) {
 	if v == entryFlags2 {
 		more = r.byte()
 	}
-	if more&^flag2RequireTLS != 0 {
+	if more&^(flag2RequireTLS|flag2Unproven) != 0 {
 		return 0, 0, fmt.Errorf("%w: flags %x", errCorrupt, more)
 	}
 	return flags, more, nil
@@ -264,7 +268,7 @@ func parseEntry(b []byte) (*entry, error) {
 		return nil, err
 	}
 	e := &entry{utf8: flags&flagUTF8 != 0, held: flags&flagHeld != 0, told: flags&flagTold != 0, orphan: flags&flagOrphan != 0,
-		requireTLS: more&flag2RequireTLS != 0}
+		requireTLS: more&flag2RequireTLS != 0, unproven: more&flag2Unproven != 0}
 	e.body, e.ret = mail.BodyType(r.byte()), mail.Return(r.byte())
 	e.id = r.string()
 	e.domain = mail.Domain(r.string())

@@ -49,7 +49,7 @@ func TestEntryStoredForm(t *testing.T) {
 			t.Errorf("the first %d of %d octets are an entry", i, len(b))
 		}
 	}
-	e.requireTLS = true
+	e.requireTLS, e.unproven = true, true
 	c := appendEntry(nil, e)
 	got, err = parseEntry(c)
 	if err != nil || !reflect.DeepEqual(got, e) || b[0] != 1 || c[0] != 2 { // rows of before read on, and are written as before
@@ -58,7 +58,7 @@ func TestEntryStoredForm(t *testing.T) {
 	if g, err := peek(c); err != nil || string(g.to) != "beta.test" || g.attempts != 3 {
 		t.Fatalf("with REQUIRETLS peek gave %+v, %v", g, err)
 	}
-	c[2] |= 2
+	c[2] |= 0x80
 	if _, err := parseEntry(c); err == nil {
 		t.Error("an unknown flag was taken")
 	}

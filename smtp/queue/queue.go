@@ -68,6 +68,8 @@ type Queue struct {
 	log   *slog.Logger
 	count counters
 
+	unproven postmaster // what he was told of mail whose sender is not
+
 	ids  atomic.Uint64 // low bits of the next id
 	wake chan struct{} // room for one: the schedule has changed
 
@@ -134,7 +136,7 @@ func (q *Queue) SuccessPart(id string, e mail.Envelope, h Handoff) (part kv.Part
 			asked = append(asked, r)
 		}
 	}
-	if len(asked) == 0 || e.From.IsNull() {
+	if len(asked) == 0 || e.From.IsNull() || e.Unproven {
 		return kv.Part{}, false
 	}
 	e.Recipients = asked
@@ -155,7 +157,7 @@ func (q *Queue) part(id string, e mail.Envelope, make func(mail.Recipient) recip
 		x := byDomain[r.Address.Domain]
 		if x == nil {
 			x = &entry{id: id, domain: r.Address.Domain, from: e.From, body: e.Body, utf8: e.UTF8, ret: e.Return, envid: e.EnvelopeID,
-				requireTLS: e.RequireTLS, created: q.o.Now().UnixMilli()}
+				requireTLS: e.RequireTLS, unproven: e.Unproven, created: q.o.Now().UnixMilli()}
 			byDomain[r.Address.Domain] = x
 			entries = append(entries, x)
 		}

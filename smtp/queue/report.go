@@ -36,9 +36,10 @@ type reported struct {
 
 // report is a delivery status notification (RFC 3464) before it is written.
 type report struct {
-	id         string // queue id of the report
-	of         string // of the message it is about
-	kind       string // the gravest action in it
+	id         string       // queue id of the report
+	of         string       // of the message it is about
+	unproven   mail.Address // the sender who is not told; zero: to is the sender
+	kind       string       // the gravest action in it
 	hostname   string
 	to         mail.Address
 	recipients []reported
@@ -63,6 +64,7 @@ type original struct {
 // written is a report in the store, ready for its record.
 type written struct {
 	id, kind string
+	unproven bool // it is for the postmaster
 	size     int64
 	envelope mail.Envelope
 	arrival  *store.Arrival
@@ -91,9 +93,16 @@ func (q *Queue) compose(ctx context.Context, a *attempt) (*written, error) {
 		return nil, nil
 	}
 	r.gather(a)
+	if e.unproven || e.orphan && r.forged() {
+		if !q.unproven.allow(r.recipients, r.date) {
+			a.unreported = true
+			return nil, nil
+		}
+		r.unproven, r.to = r.to, mail.Address{Local: "postmaster"}
+	}
 	r.utf8 = !r.to.IsASCII()
 	r.original.global = e.utf8
-	r.original.full = r.kind == actionFailed && e.ret == mail.ReturnFull && !e.requireTLS && e.body != mail.BodyBinaryMIME && r.original.content != nil &&
+	r.original.full = r.kind == actionFailed && (e.ret == mail.ReturnFull || !r.unproven.IsNull()) && !e.requireTLS && e.body != mail.BodyBinaryMIME && r.original.content != nil &&
 		r.original.content.Size() <= q.o.ReturnMax
 	arrival, body8, err := q.writeReport(ctx, r)
 	if errors.Is(err, errNoOriginal) { // it is damaged: the sender hears of the failure all the same
@@ -109,7 +118,7 @@ func (q *Queue) compose(ctx context.Context, a *attempt) (*written, error) {
 	if body8 {
 		env.Body = mail.Body8BitMIME
 	}
-	return &written{size: arrival.Size(), id: r.id, kind: r.kind, envelope: env, arrival: arrival}, nil
+	return &written{unproven: !r.unproven.IsNull(), size: arrival.Size(), id: r.id, kind: r.kind, envelope: env, arrival: arrival}, nil
 }
 
 // writeReport writes the report into the store. A panic, over whatever strangers wrote into header or answer, is an error:
@@ -225,7 +234,7 @@ func (r *report) writeHeader(m *lines, boundary string) {
 	m.line("Return-Path: <>") // for the mailbox here; it stays behind when the report leaves the house (RFC 5321 section 4.4)
 	m.line("Date: " + r.date.Format(time.RFC1123Z))
 	m.line(`From: "Mail Delivery System" <MAILER-DAEMON@` + r.hostname + ">")
-	m.line("To: <" + r.to.String() + ">")
+	m.line("To: <" + r.named() + ">")
 	m.line("Subject: " + r.subject())
 	m.line("Message-ID: <" + r.id + "@" + r.hostname + ">")
 	if id := r.original.field("Message-ID"); plainID(id) {
@@ -250,6 +259,9 @@ func plainID(id string) bool {
 func (r *report) subject() string {
 	switch r.kind {
 	case actionFailed:
+		if !r.unproven.IsNull() {
+			return "Undelivered, and its sender not told: a message from outside"
+		}
 		return "Undelivered: your message could not be delivered"
 	case actionDelayed:
 		return "Your message is delayed"

@@ -254,6 +254,7 @@ func (e *entry) item(number uint64, due int64) Item {
 	}
 	it.Envelope.From, it.Envelope.Body, it.Envelope.UTF8 = e.from, e.body, e.utf8
 	it.Envelope.Return, it.Envelope.EnvelopeID, it.Envelope.RequireTLS = e.ret, e.envid, e.requireTLS
+	it.Envelope.Unproven = e.unproven
 	for i := range e.recipients {
 		if r := &e.recipients[i]; r.state == waiting {
 			it.Envelope.Recipients = append(it.Envelope.Recipients, r.Recipient)

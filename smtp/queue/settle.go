@@ -27,6 +27,8 @@ type attempt struct {
 	lines   []func(*slog.Logger)  // said once it is settled
 	events  []story.Event         // told once it is settled
 	verdict map[Verdict]int
+
+	unreported bool // the sender is not proven, and the postmaster has heard enough
 }
 
 // settle makes the outcome durable. Nothing is lost or doubled by a crash at any point:
@@ -161,7 +163,7 @@ func (q *Queue) judge(a *attempt) {
 			a.note(r, due)
 			a.tell(q, r, due)
 		}
-		if r.state = stateAfter(e.from, r); r.state != gone {
+		if r.state = stateAfter(e, r); r.state != gone {
 			kept = append(kept, r)
 		}
 	}
@@ -178,13 +180,17 @@ const gone uint8 = 255
 
 // stateAfter tells what is still to do for a recipient (RFC 3461 sections 5.2.2 to 5.2.6). Mail from <> is never reported on
 // (RFC 5321 section 4.5.5).
-func stateAfter(from mail.Address, r recipient) uint8 {
+func stateAfter(e *entry, r recipient) uint8 {
 	switch {
 	case r.state != waiting:
 		return r.state
 	case r.result.Verdict == Later:
 		return waiting
-	case from.IsNull():
+	case e.from.IsNull():
+		return gone
+	case e.unproven && r.result.Verdict == Never:
+		return owedFailure // to the postmaster (unproven.go)
+	case e.unproven:
 		return gone
 	case r.result.Verdict == Done && r.Notify&mail.NotifySuccess != 0 && r.result.Handoff != Passed:
 		return owedSuccess
@@ -213,7 +219,7 @@ func (q *Queue) delay(a *attempt, now int64) {
 		return
 	}
 	e.told = true
-	if e.from.IsNull() {
+	if e.from.IsNull() || e.unproven {
 		return
 	}
 	for i, r := range e.recipients {
@@ -236,7 +242,7 @@ func (a *attempt) note(r recipient, due int64) {
 		case Later:
 			log.Info(logx.QueueLater, append(attrs, "due", time.UnixMilli(due))...)
 		case Never:
-			log.Warn(logx.QueueNever, append(attrs, "reported", stateAfter(e.from, r) == owedFailure)...)
+			log.Warn(logx.QueueNever, append(attrs, "reported", stateAfter(e, r) == owedFailure && !e.unproven)...)
 		}
 	})
 }
@@ -301,6 +307,9 @@ func (q *Queue) settleReport(ctx context.Context, a *attempt) error {
 		return fmt.Errorf("compose the report on %s: %w", a.before.id, err)
 	}
 	if rep == nil { // nobody to send it to after all
+		if a.unreported {
+			q.tellUnreported(ctx, a)
+		}
 		return q.db.Update(ctx, func(tx *kv.Tx) error { return q.replace(tx, a.number, a.due, after) })
 	}
 	defer rep.arrival.Discard()

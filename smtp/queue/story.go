@@ -43,18 +43,24 @@ func detail(s string) (address, tls string) {
 
 // told tells that the sender has been written to, and begins the story of that report.
 func (q *Queue) told(a *attempt, rep *written) {
+	if rep.unproven {
+		q.count.silent.Inc()
+	}
 	if q.o.Story == nil {
 		return
 	}
 	now, to := q.o.Now(), rep.envelope.Recipients[0].Address.String()
-	step := story.Reported
+	step, text := story.Reported, "report "+rep.id
 	switch rep.kind {
 	case actionFailed:
 		step = story.Bounced
+		if rep.unproven {
+			step, text = story.Unreported, "nothing proves that the mail came from its sender; the postmaster was told: report "+rep.id
+		}
 	case actionDelayed:
 		step = story.Delayed
 	}
-	q.o.Story.Tell(a.before.id, story.Event{At: now, Step: step, Who: to, Text: "report " + rep.id})
+	q.o.Story.Tell(a.before.id, story.Event{At: now, Step: step, Who: to, Text: text})
 	q.o.Story.Begin(story.Message{
 		ID: rep.id, At: now, Direction: story.Out, To: []string{to}, Author: "MAILER-DAEMON@" + q.o.Hostname, Size: rep.size,
 		MessageID: "<" + rep.id + "@" + q.o.Hostname + ">", Subject: (&report{kind: rep.kind}).subject(), Client: "this house, about " + a.before.id,

@@ -136,7 +136,7 @@ func (q *Queue) Cancel(ctx context.Context, f Filter, bounce bool) (int, error) 
 		e.held = false
 		e.recipients = slices.DeleteFunc(e.recipients, func(x recipient) bool {
 			x.result = r
-			return x.state == waiting && stateAfter(e.from, x) == gone
+			return x.state == waiting && stateAfter(e, x) == gone
 		})
 		for i := range e.recipients {
 			if x := &e.recipients[i]; x.state == waiting {

@@ -55,6 +55,9 @@ func (r *report) words(b *bytes.Buffer) {
 func (r *report) opening(action string) string {
 	switch action {
 	case actionFailed:
+		if !r.unproven.IsNull() {
+			return r.unprovenOpening()
+		}
 		return "Your message could not be delivered to:"
 	case actionDelayed:
 		return "Your message has not been delivered yet to the addresses below. You need not send\nit again: delivery is tried until " +

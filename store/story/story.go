@@ -45,24 +45,25 @@ type Message struct {
 type Step string
 
 const (
-	Received  Step = "received"
-	Checked   Step = "checked" // SPF, DKIM, DMARC, ARC, iprev
-	Scored    Step = "scored"  // junk, with reasons
-	Signed    Step = "signed"
-	Refused   Step = "refused"
-	Delivered Step = "delivered" // into a mailbox here
-	Queued    Step = "queued"
-	Attempted Step = "attempted" // another host was tried
-	Relayed   Step = "relayed"   // another host took it
-	Expanded  Step = "expanded"  // an alias led to others
-	Failed    Step = "failed"    // given up
-	Delayed   Step = "delayed"   // the sender was told
-	Bounced   Step = "bounced"   // the sender was told that it was given up
-	Reported  Step = "reported"  // the sender was told of success
-	Held      Step = "held"      // kept back by the operator
-	Released  Step = "released"
-	Cancelled Step = "cancelled"
-	Opened    Step = "read"
+	Received   Step = "received"
+	Checked    Step = "checked" // SPF, DKIM, DMARC, ARC, iprev
+	Scored     Step = "scored"  // junk, with reasons
+	Signed     Step = "signed"
+	Refused    Step = "refused"
+	Delivered  Step = "delivered" // into a mailbox here
+	Queued     Step = "queued"
+	Attempted  Step = "attempted"  // another host was tried
+	Relayed    Step = "relayed"    // another host took it
+	Expanded   Step = "expanded"   // an alias led to others
+	Failed     Step = "failed"     // given up
+	Delayed    Step = "delayed"    // the sender was told
+	Bounced    Step = "bounced"    // the sender was told that it was given up
+	Reported   Step = "reported"   // the sender was told of success
+	Unreported Step = "unreported" // the sender was not told: nothing proves that it sent the message
+	Held       Step = "held"       // kept back by the operator
+	Released   Step = "released"
+	Cancelled  Step = "cancelled"
+	Opened     Step = "read"
 )
 
 // Event is one line of a story.
