@@ -94,6 +94,7 @@ const (
 	QueueDone       = "delivered"                  // id, number, from, to, status, text, remote, detail, attempt
 	QueueLater      = "delivery deferred"          // the same, due
 	QueueNever      = "delivery failed"            // the same, reported: the sender is told
+	QueueUnreported = "sender not told"            // id, number, from: nothing proves that it sent the message
 	QueueReport     = "delivery report sent"       // id, number, report, to, kind
 	QueueCancelled  = "queue entry cancelled"      // number, bounce
 	QueueUnsettled  = "queue result not stored"    // id, number, error: it is tried again
@@ -104,8 +105,17 @@ const (
 	TLSReportSent   = "tls report sent"            // domain, to
 	TLSReportFailed = "tls report failed"          // domain, error: it is tried again for three days
 	TLSBookFailed   = "tls memory failed"          // key, error: side.db could not be read or written; mail goes on
-	RemoteNoTLS     = "remote tls failed"          // host, address, error: opportunistic, the message goes in clear
-	RemoteLogin     = "smart host login failed"    // host, user, error
+
+	DMARCReportSent   = "dmarc report sent"       // domain, to, messages
+	DMARCReportFailed = "dmarc report failed"     // domain, error: it is tried again for four days
+	DMARCReportLeft   = "dmarc report left"       // domain, address, reason: it does not go there
+	DMARCBookFailed   = "report tables failed"    // what, error: side.db could not be read or written; mail goes on
+	ReportKept        = "report kept"             // id, kind, domain, from, report
+	ReportRefused     = "report refused"          // id, sender, reason: the mail is in its mailbox, nothing was counted of it
+	LetterFailed      = "letter failed"           // error: it is tried again
+	ReportsForgotten  = "reports forgotten"       // reports: they were too old, or too many
+	RemoteNoTLS       = "remote tls failed"       // host, address, error: opportunistic, the message goes in clear
+	RemoteLogin       = "smart host login failed" // host, user, error
 )
 
 // Connections.
@@ -123,6 +133,11 @@ const (
 	SMTPTLS       = "smtp tls refused"       // remote, error
 	MailRefused   = "mail refused"           // from, remote, code, reason
 	RcptRefused   = "recipient refused"      // from, to, remote, code, reason
+	SendLimited   = "sending limited"        // who, limit, used, most, opens
+	SendSuspended = "sending suspended"      // account, recipients, network: it looks as if somebody else had the password
+	LimitsFailed  = "limits failed"          // error: side.db could not be read; mail goes on
+	Suppressed    = "address suppressed"     // address, status, text, until
+	Unsuppressed  = "address usable again"   // address, reason
 	MailSubmitted = "mail submitted"         // id, account, from, recipients, size
 	MailReceived  = "mail received"          // id, from, recipients, size
 )
