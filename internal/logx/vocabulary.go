@@ -89,6 +89,7 @@ const (
 const (
 	MailTaken       = "mail taken"                 // id, from, mailboxes, leaving, size
 	MailUnproven    = "mail not proven"            // connection, author, from, action, reason
+	MailJunk        = "mail not taken as junk"     // connection, from, author, action
 	KeysUnsettled   = "DKIM keys not looked after" // error
 	MailUnsigned    = "mail not signed"            // id, domain, error
 	QueueDone       = "delivered"                  // id, number, from, to, status, text, remote, detail, attempt
@@ -105,17 +106,8 @@ const (
 	TLSReportSent   = "tls report sent"            // domain, to
 	TLSReportFailed = "tls report failed"          // domain, error: it is tried again for three days
 	TLSBookFailed   = "tls memory failed"          // key, error: side.db could not be read or written; mail goes on
-
-	DMARCReportSent   = "dmarc report sent"       // domain, to, messages
-	DMARCReportFailed = "dmarc report failed"     // domain, error: it is tried again for four days
-	DMARCReportLeft   = "dmarc report left"       // domain, address, reason: it does not go there
-	DMARCBookFailed   = "report tables failed"    // what, error: side.db could not be read or written; mail goes on
-	ReportKept        = "report kept"             // id, kind, domain, from, report
-	ReportRefused     = "report refused"          // id, sender, reason: the mail is in its mailbox, nothing was counted of it
-	LetterFailed      = "letter failed"           // error: it is tried again
-	ReportsForgotten  = "reports forgotten"       // reports: they were too old, or too many
-	RemoteNoTLS       = "remote tls failed"       // host, address, error: opportunistic, the message goes in clear
-	RemoteLogin       = "smart host login failed" // host, user, error
+	RemoteNoTLS     = "remote tls failed"          // host, address, error: opportunistic, the message goes in clear
+	RemoteLogin     = "smart host login failed"    // host, user, error
 )
 
 // Connections.
@@ -155,4 +147,16 @@ const (
 // Mail that is brought from another server.
 const (
 	PullWaits = "import waits" // account, server, wait, error: it goes on by itself
+)
+
+// Reports on mail, sent and received.
+const (
+	DMARCReportSent   = "dmarc report sent"    // domain, to, messages
+	DMARCReportFailed = "dmarc report failed"  // domain, error: it is tried again for four days
+	DMARCReportLeft   = "dmarc report left"    // domain, address, reason: it does not go there
+	DMARCBookFailed   = "report tables failed" // what, error: side.db could not be read or written; mail goes on
+	ReportKept        = "report kept"          // id, kind, domain, from, report
+	ReportRefused     = "report refused"       // id, sender, reason: the mail is in its mailbox, nothing was counted of it
+	LetterFailed      = "letter failed"        // error: it is tried again
+	ReportsForgotten  = "reports forgotten"    // reports: they were too old, or too many
 )

@@ -114,6 +114,9 @@ type Facts struct {
 type Recipient struct {
 	Account mail.AccountID
 	Address mail.Address // as it was addressed; zero: unknown
+	LetIn   string       // address or domain by which the account lets this sender in
+	KeptOut string       // by which it shuts him out
+	Line    float64      // the account's own Lines.Junk; the others move along. 0: as for all
 }
 
 // Verdict is what one account thinks of a message. Signals are sorted, those that count most first.
