@@ -10,6 +10,7 @@ import (
 	"github.com/posthouse-mail/posthouse/smtp"
 	"github.com/posthouse-mail/posthouse/smtp/local"
 	"github.com/posthouse-mail/posthouse/smtp/mailauth"
+	"github.com/posthouse-mail/posthouse/smtp/spam"
 	"github.com/posthouse-mail/posthouse/store"
 )
 
@@ -25,9 +26,11 @@ const (
 // intake is where a message goes: into the store, and its body through the checks.
 type intake struct {
 	*store.Writer
-	check *mailauth.Check  // nil: nobody checks
-	seal  *mailauth.Sealer // nil: it goes to nobody outside
-	body  bool
+	check   *mailauth.Check  // nil: nobody checks
+	seal    *mailauth.Sealer // nil: it goes to nobody outside
+	sight   *spam.Sight      // nil: nobody judges
+	signals []spam.Signal    // what others found (scanners)
+	body    bool
 }
 
 func (w *intake) Write(p []byte) (int, error) {
@@ -36,6 +39,9 @@ func (w *intake) Write(p []byte) (int, error) {
 	}
 	if w.body && w.seal != nil {
 		w.seal.Write(p)
+	}
+	if w.body && w.sight != nil {
+		w.sight.Write(p)
 	}
 	return w.Writer.Write(p)
 }
@@ -48,11 +54,11 @@ func (s *session) check() *mailauth.Check {
 	return s.d.o.Checks.Begin(s.ctx, mailauth.Session{Remote: s.peer.Remote.Addr(), Hello: s.peer.Hello, From: s.Envelope.From})
 }
 
-// withoutForged drops results that claim to be ours (RFC 8601 section 5).
+// withoutForged drops results that claim to be ours (RFC 8601 section 5), and verdicts, where we say them ourselves.
 func (s *session) withoutForged(header []byte) []byte {
 	kept := make([]byte, 0, len(header))
 	for f := range message.Fields(header) {
-		if !mailauth.Ours(f, s.d.o.Hostname) {
+		if !mailauth.Ours(f, s.d.o.Hostname) && (s.d.o.Judge == nil || !forgedVerdict(f)) {
 			kept = append(kept, f.Raw...)
 		}
 	}
@@ -83,7 +89,7 @@ func (s *session) seal(in *intake, header []byte) {
 // results ends the checks: the fields that tell of them, and whether the message is taken, and where to.
 func (s *session) results(in *intake) ([]byte, error) {
 	if in.check == nil {
-		return nil, nil
+		return s.judge(in, &mailauth.Report{}, false)
 	}
 	r := in.check.Finish()
 	s.d.count.report(&r)
@@ -92,7 +98,11 @@ func (s *session) results(in *intake) ([]byte, error) {
 	if err := s.obey(&r); err != nil {
 		return nil, err
 	}
-	fields := r.Field(s.d.o.Hostname)
+	verdict, err := s.judge(in, &r, s.action(&r) == actionJunk)
+	if err != nil {
+		return nil, err
+	}
+	fields := append(verdict, r.Field(s.d.o.Hostname)...)
 	if in.seal == nil {
 		return fields, nil
 	}

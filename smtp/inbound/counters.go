@@ -9,12 +9,16 @@ import (
 
 // counters are the desk's metrics.
 type counters struct {
-	checks *prometheus.CounterVec
+	verdicts *prometheus.CounterVec // copies, by class
+	turned   *prometheus.CounterVec // messages, by what their senders were told
+	checks   *prometheus.CounterVec
 }
 
 func newCounters(m *metrics.Set) counters {
 	return counters{
-		checks: m.Counters("smtp_checks_total", "Checks of messages from outside, by method (spf, dkim, arc, dmarc, iprev) and result; of several signatures the best counts.", "method", "result"),
+		verdicts: m.Counters("junk_verdicts_total", "Copies of messages from outside that were filed, by what they were taken for (good, doubtful, junk, refuse).", "class"),
+		turned:   m.Counters("junk_turned_away_total", "Messages from outside that were refused as junk (refused) or have to come again (later).", "answer"),
+		checks:   m.Counters("smtp_checks_total", "Checks of messages from outside, by method (spf, dkim, arc, dmarc, iprev) and result; of several signatures the best counts.", "method", "result"),
 	}
 }
 

@@ -25,6 +25,9 @@ func (s *session) Data(r io.Reader) error {
 	} else {
 		err = s.Deliver(s.ctx, id, arrival)
 	}
+	if err == nil {
+		s.delivered()
+	}
 	s.Refused(err)
 	return err
 }
@@ -34,9 +37,12 @@ func (s *session) receive(r io.Reader, id string) (*store.Arrival, error) {
 	if err != nil {
 		return nil, err
 	}
-	in := &intake{Writer: w, check: s.check()}
+	in := &intake{Writer: w, check: s.check(), sight: s.sight()}
 	if in.check != nil {
 		defer in.check.Discard()
+	}
+	if in.sight != nil {
+		defer in.sight.Discard()
 	}
 	s.head.Reset(in, func(header []byte) error { return s.begin(in, id, header) })
 	if _, err = io.Copy(&s.head, r); err == nil {
@@ -65,6 +71,12 @@ func (s *session) begin(in *intake, id string, header []byte) error {
 	s.lookForReport(header)
 	if in.check != nil {
 		in.check.Header(bytes.Clone(header))
+	}
+	if in.sight != nil {
+		in.sight.Write(header)
+		in.sight.Write([]byte("\r\n"))
+	}
+	if in.check != nil || in.sight != nil {
 		header = s.withoutForged(header)
 	}
 	t := smtp.Trace{Peer: s.peer, Hostname: s.d.o.Hostname, ID: id, UTF8: s.Envelope.UTF8, Time: s.d.o.Now()}

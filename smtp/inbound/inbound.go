@@ -2,7 +2,7 @@
 // domains of this house, and for no other under any spelling.
 //
 // Desk makes a session for each EHLO; recipients are judged in rcpt.go, messages in data.go,
-// where they come from in checks.go.
+// where they come from in checks.go, whether they are junk in judge.go.
 package inbound
 
 import (
@@ -19,6 +19,7 @@ import (
 	"github.com/posthouse-mail/posthouse/smtp/local"
 	"github.com/posthouse-mail/posthouse/smtp/mailauth"
 	"github.com/posthouse-mail/posthouse/smtp/queue"
+	"github.com/posthouse-mail/posthouse/smtp/spam"
 	"github.com/posthouse-mail/posthouse/store"
 	"github.com/posthouse-mail/posthouse/store/story"
 )
@@ -37,9 +38,11 @@ type Options struct {
 	// SealKey is what seals mail that goes on from an alias of the domain (ARC); nil: nothing is sealed.
 	SealKey func(ctx context.Context, domain mail.Domain) ([]mailauth.SigningKey, error)
 	Reports Reports
-	Policy  Policy // what becomes of mail that is not proven; Enforce when empty
-	MaxSize int64  // reserved for a message whose size was not announced; as in smtp.Options
-	MaxHops int    // Received fields before a message is a loop; 100 (RFC 5321 section 6.3)
+	Judge   *spam.Judge // whether it is junk; nil: nobody asks
+	Wishes  Wishes      // of the accounts, for the judge
+	Policy  Policy      // what becomes of mail that is not proven; Enforce when empty
+	MaxSize int64       // reserved for a message whose size was not announced; as in smtp.Options
+	MaxHops int         // Received fields before a message is a loop; 100 (RFC 5321 section 6.3)
 }
 
 // Desk is a smtp.Desk.
@@ -82,6 +85,8 @@ type session struct {
 	ctx  context.Context
 	peer smtp.Peer
 	head smtp.Head // its memory is used again
+
+	hearing *hearing // of the message in hand, once it is to be taken
 
 	carriesReport bool // the message of now looks like it
 }

@@ -1,0 +1,41 @@
+package inbound
+
+import (
+	"context"
+
+	"github.com/posthouse-mail/posthouse/auth"
+	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/smtp/junkbook"
+	"github.com/posthouse-mail/posthouse/smtp/spam"
+)
+
+// Wishes knows what each account wants of the judge: whom it lets in and shuts out, its line, and whether it wants to be judged at all.
+type Wishes struct {
+	Book      *junkbook.Book
+	Directory *auth.Directory
+}
+
+// Of makes what the judge is told of an account for mail of the senders. judged is false when its mail is to be left alone. What cannot
+// be read now is as if nothing were said.
+func (w Wishes) Of(ctx context.Context, account mail.AccountID, address mail.Address, senders ...mail.Address) (r spam.Recipient, judged bool) {
+	r = spam.Recipient{Account: account, Address: address}
+	if account == 0 || w.Directory == nil {
+		return r, true
+	}
+	set, err := w.Directory.Settings(ctx, account)
+	if err == nil {
+		r.Line = float64(set.JunkLine) / 10
+	}
+	if w.Book == nil {
+		return r, !set.JunkOff
+	}
+	e, ok, err := w.Book.Find(ctx, account, senders...)
+	switch {
+	case err != nil || !ok:
+	case e.Block:
+		r.KeptOut = e.Sender
+	default:
+		r.LetIn = e.Sender
+	}
+	return r, !set.JunkOff
+}
