@@ -95,6 +95,7 @@ func (s *session) results(in *intake) ([]byte, error) {
 	s.d.count.report(&r)
 	s.learned(&r)
 	s.tellReports(&r)
+	s.Envelope.Unproven = !r.ProvesPath(s.Envelope.From.Domain)
 	if err := s.obey(&r); err != nil {
 		return nil, err
 	}

@@ -49,6 +49,8 @@ func (s *session) rcpt(to string, o *gosmtp.RcptOptions) error {
 func (s *session) report(to mail.Address) (auth.Route, bool, error) {
 	route, ok, err := s.d.o.Local.Report(s.ctx, to)
 	switch {
+	case errors.Is(err, local.ErrUnproven):
+		return route, ok, smtp.Refuse(550, gosmtp.EnhancedCode{5, 7, 1}, "Nothing proved that the forwarded mail came from its sender, so that no report goes there: "+to.String())
 	case errors.Is(err, local.ErrForwarding):
 		return route, ok, smtp.Refuse(550, gosmtp.EnhancedCode{5, 1, 1}, "This address is for reports on forwarded mail, and is too old or was changed: "+to.String())
 	case ok && err == nil && !s.Envelope.From.IsNull():

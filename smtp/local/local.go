@@ -102,7 +102,7 @@ func (c *Carrier) Deliver(ctx context.Context, m Message) (blob.LSN, error) {
 	var err error
 	if len(out.Recipients) > 0 {
 		out.Recipients = once(out.Recipients)
-		if out.From, err = c.forwardedFrom(ctx, m.Envelope.From, aliasOf(m.To)); err != nil {
+		if out.From, err = c.forwardedFrom(ctx, &m.Envelope, aliasOf(m.To)); err != nil {
 			m.Arrival.Discard()
 			return 0, err
 		}
@@ -137,13 +137,17 @@ func aliasOf(to []Recipient) mail.Domain {
 }
 
 // forwardedFrom is the envelope sender of mail that goes on from an alias of ours. That of our own people stays: we may use it.
-func (c *Carrier) forwardedFrom(ctx context.Context, from mail.Address, alias mail.Domain) (mail.Address, error) {
+func (c *Carrier) forwardedFrom(ctx context.Context, e *mail.Envelope, alias mail.Domain) (mail.Address, error) {
+	from := e.From
 	if c.o.Forwarding == nil || alias == "" || from.IsNull() {
 		return from, nil
 	}
 	ours, err := c.o.Directory.IsLocal(ctx, from.Domain)
 	if err != nil || ours {
 		return from, err
+	}
+	if e.Unproven {
+		return c.o.Forwarding.UnprovenSender(from, alias), nil
 	}
 	return c.o.Forwarding.Sender(from, alias), nil
 }

@@ -38,12 +38,28 @@ const (
 	srsSet  = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 )
 
-// ErrForwarding: the address is none that we made, or it is too old.
-var ErrForwarding = errors.New("local: not an address of our forwarding")
+var (
+	// ErrForwarding: the address is none that we made, or it is too old.
+	ErrForwarding = errors.New("local: not an address of our forwarding")
+	// ErrUnproven: we made the address for mail whose sender is not proven: reports on it go to nobody.
+	ErrUnproven = errors.New("local: the sender of the forwarded mail is not proven")
+)
+
+// unprovenMark goes into the hash of such an address; no domain and no day begins with it.
+const unprovenMark = "?"
 
 // Sender is the envelope sender under which mail from an address goes on from domain. <> and addresses of the domain itself stay; so
 // does one that would become too long (RFC 5321 section 4.5.3.1.1 allows 64 octets): SPF may fail then, a wrong address always does.
 func (f *Forwarding) Sender(from mail.Address, domain mail.Domain) mail.Address {
+	return f.sender(from, domain, "")
+}
+
+// UnprovenSender is Sender for mail that may be forged: it has an address of ours too, and reports to it are not sent on.
+func (f *Forwarding) UnprovenSender(from mail.Address, domain mail.Domain) mail.Address {
+	return f.sender(from, domain, unprovenMark)
+}
+
+func (f *Forwarding) sender(from mail.Address, domain mail.Domain, mark string) mail.Address {
 	if from.IsNull() || from.Domain == "" || from.Domain == domain || domain == "" {
 		return from
 	}
@@ -51,19 +67,23 @@ func (f *Forwarding) Sender(from mail.Address, domain mail.Domain) mail.Address 
 	switch rest, tag := cutSRS(from.Local); tag {
 	case "SRS0": // its forwarder knows the way on
 		body := string(from.Domain) + "=" + rest
-		local = "SRS1=" + f.hash(body) + "=" + body
+		local = "SRS1=" + f.hash(mark+body) + "=" + body
 	case "SRS1": // the forwarder before the last stays, the last one is ours now
 		_, body, ok := strings.Cut(rest[1:], "=")
 		if !ok {
 			return from
 		}
-		local = "SRS1=" + f.hash(body) + "=" + body
+		local = "SRS1=" + f.hash(mark+body) + "=" + body
 	default:
 		body := f.day(f.now()) + "=" + string(from.Domain) + "=" + from.QuotedLocal()
-		local = "SRS0=" + f.hash(body) + "=" + body
+		local = "SRS0=" + f.hash(mark+body) + "=" + body
 	}
 	if len(local) > mail.MaxLocal {
-		return from
+		if mark == "" {
+			return from
+		}
+		body := f.day(f.now()) + "=invalid=unproven" // nobody is asked for the way back
+		local = "SRS0=" + f.hash(mark+body) + "=" + body
 	}
 	return mail.Address{Local: local, Domain: domain}
 }
@@ -87,7 +107,11 @@ func (f *Forwarding) Original(to mail.Address) (from mail.Address, ok bool, err 
 		return mail.Address{}, false, nil
 	}
 	hash, body, found := strings.Cut(rest[1:], "=")
-	if !found || !hmac.Equal([]byte(strings.ToUpper(hash)), []byte(f.hash(body))) {
+	is := func(mark string) bool { return hmac.Equal([]byte(strings.ToUpper(hash)), []byte(f.hash(mark+body))) }
+	switch {
+	case found && is(unprovenMark):
+		return mail.Address{}, true, ErrUnproven
+	case !found || !is(""):
 		return mail.Address{}, true, ErrForwarding
 	}
 	if tag == "SRS1" {

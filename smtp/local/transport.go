@@ -55,7 +55,7 @@ func (c transport) Deliver(ctx context.Context, _ queue.Route, a queue.Attempt) 
 	if len(p.boxes) == 0 && len(p.out) == 0 {
 		return queue.Outcome{Results: results}
 	}
-	from, err := c.forwardedFrom(ctx, a.Envelope.From, p.alias)
+	from, err := c.forwardedFrom(ctx, &a.Envelope, p.alias)
 	if err != nil {
 		return queue.Fail(len(results), queue.Result{Verdict: queue.Later, Code: 451, Status: "4.3.0", Text: "the directory cannot be read at the moment"})
 	}
@@ -86,7 +86,7 @@ func (c *Carrier) find(ctx context.Context, p *placing, r mail.Recipient) queue.
 		route, err = c.o.Directory.Resolve(ctx, r.Address)
 	}
 	switch {
-	case errors.Is(err, auth.ErrNoAddress), errors.Is(err, auth.ErrNotLocal), errors.Is(err, ErrForwarding):
+	case errors.Is(err, auth.ErrNoAddress), errors.Is(err, auth.ErrNotLocal), errors.Is(err, ErrForwarding), errors.Is(err, ErrUnproven):
 		return queue.Result{Verdict: queue.Never, Code: 550, Status: "5.1.1", Text: "no such address here"}
 	case err != nil:
 		return queue.Result{Verdict: queue.Later, Code: 451, Status: "4.3.0", Text: "the directory cannot be read at the moment"}
@@ -102,6 +102,9 @@ func (c *Carrier) find(ctx context.Context, p *placing, r mail.Recipient) queue.
 		}
 		held, err := c.o.Store.Reserve(ctx, d.Account, p.item.Size)
 		switch {
+		case errors.Is(err, store.ErrOverQuota) && p.item.Envelope.Unproven && !p.now.Before(c.o.Queue.Expires(p.item)):
+			// Its life is over, and nobody may be told: it is filed, past the quota, rather than lost.
+			taken++
 		case errors.Is(err, store.ErrOverQuota):
 			// It is tried again: the owner may make room. At the end of its life it is given up. The others whom an alias leads
 			// to are not made to wait for it: with them its copy overshoots, as on port 25.
