@@ -7,7 +7,7 @@ var floors = [][]string{
 	/* ground */ {"internal/wire", "internal/dns", "internal/logx", "store/blob"},
 	/* shell */ {"internal/serve", "internal/cert", "internal/config", "imap/internal/syntax"},
 	/* words */ {"internal/message", "smtp/tlspolicy", "auth/sasl", "store/kv"},
-	/* checks */ {"smtp/mailauth"},
+	/* checks */ {"smtp/mailauth", "smtp/scan"},
 	/* keepers */ {"store", "auth", "store/story", "smtp/tlsbook", "smtp/dmarcbook", "smtp/junkbook", "smtp/spam"},
 	/* doors */ {"smtp", "imap", "pop3"},
 	/* queue */ {"smtp/queue"},

@@ -91,6 +91,9 @@ const (
 	MailUnproven    = "mail not proven"            // connection, author, from, action, reason
 	MailJunk        = "mail not taken as junk"     // connection, from, author, action
 	KeysUnsettled   = "DKIM keys not looked after" // error
+	ScanFailed      = "helper gave no answer"      // helper, id, error, on_failure
+	ScanDown        = "helper is down"             // helper, address, error, on_failure: it is asked again now and then
+	ScanBack        = "helper is back"             // helper
 	MailUnsigned    = "mail not signed"            // id, domain, error
 	QueueDone       = "delivered"                  // id, number, from, to, status, text, remote, detail, attempt
 	QueueLater      = "delivery deferred"          // the same, due
