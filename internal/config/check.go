@@ -31,6 +31,7 @@ func (k *checker) check() {
 	k.remote()
 	k.backup()
 	k.submission()
+	k.junk()
 	k.choices()
 	k.loopbackOnly()
 }
@@ -131,6 +132,9 @@ func (k *checker) durations() {
 		{"store.keep_deleted", k.c.Store.KeepDeleted, "0s", "3650d"},
 		{"store.compact_every", k.c.Store.CompactEvery, "10ms", "30d"},
 		{"story.keep", k.c.Story.Keep, "0s", "3650d"},
+		{"junk.list_wait", k.c.Junk.ListWait, "100ms", "20s"},
+		{"junk.greylist_delay", k.c.Junk.GreylistDelay, "0s", "1d"},
+		{"junk.refusals", k.c.Junk.Refusals, "1d", "365d"},
 		{"backup.every", k.c.Backup.Every, "0s", "365d"},
 		{"queue.lifetime", q.Lifetime, "1m", "30d"},
 		{"queue.delay_notice", q.DelayNotice, "0s", "30d"},
@@ -280,4 +284,12 @@ func allLoopback(list []Address) bool {
 		}
 	}
 	return true
+}
+
+func (k *checker) junk() {
+	j := k.c.Junk
+	if j.Doubtful < 1 || j.Refuse > 1000 || j.Doubtful > j.Line || j.Line > j.Refuse {
+		k.fail("junk", fmt.Sprintf("the scores %g, %g and %g are in no order", j.Doubtful, j.Line, j.Refuse),
+			"Write doubtful, line and refuse so that none is below the one before, and doubtful is 1 or more.")
+	}
 }

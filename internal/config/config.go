@@ -31,6 +31,7 @@ type Config struct {
 	IMAP       IMAP       `toml:"imap"`
 	POP3       POP3       `toml:"pop3"`
 	Checks     Checks     `toml:"checks"`
+	Junk       Junk       `toml:"junk"`
 	Log        Log        `toml:"log"`
 	Metrics    Metrics    `toml:"metrics"`
 }
@@ -229,6 +230,19 @@ const (
 	DMARCOff        = "off"
 )
 
+// Junk is how mail from outside is judged. The scores are those of the message's signals together.
+type Junk struct {
+	Enabled       bool     `toml:"enabled"`
+	Doubtful      float64  `toml:"doubtful"`
+	Line          float64  `toml:"line"`
+	Refuse        float64  `toml:"refuse"`
+	Lists         []string `toml:"lists"`
+	ListWait      Duration `toml:"list_wait"`
+	GreylistDelay Duration `toml:"greylist_delay"` // 0: nobody has to come again
+	Learn         bool     `toml:"learn"`
+	Refusals      Duration `toml:"refusals"`
+}
+
 // POP3 is what the POP3 door does differently where its users need it.
 type POP3 struct {
 	Exclusive  bool     `toml:"exclusive"`
@@ -288,13 +302,15 @@ func Default() *Config {
 		},
 		Store: Store{Compress: true, KeepDeleted: Duration{30 * 24 * time.Hour}, DiskLow: 1 << 30, DiskStop: 256 << 20,
 			SegmentSize: 64 << 20, CompactEvery: Duration{15 * time.Minute}, CompactBelow: 60, CompactShare: 10},
-		Backup:  Backup{At: "03:00", Recipients: []string{}, KeepDaily: 7, KeepWeekly: 4, KeepMonthly: 6, Share: 20},
-		Story:   Story{Keep: Duration{14 * 24 * time.Hour}, Size: 64 << 20},
-		Remote:  Remote{Port: 25, IPv6: IPv6Checked, TLSMemory: TLSMemoryTell, TLSReports: true},
-		IMAP:    IMAP{RecentlyDeleted: true},
-		Route:   Route{Across: AcrossDirect},
-		Auth:    Auth{Separator: "+"},
-		Checks:  Checks{DMARC: DMARCEnforce, TrustedSealers: []Domain{}},
+		Backup: Backup{At: "03:00", Recipients: []string{}, KeepDaily: 7, KeepWeekly: 4, KeepMonthly: 6, Share: 20},
+		Story:  Story{Keep: Duration{14 * 24 * time.Hour}, Size: 64 << 20},
+		Remote: Remote{Port: 25, IPv6: IPv6Checked, TLSMemory: TLSMemoryTell, TLSReports: true},
+		IMAP:   IMAP{RecentlyDeleted: true},
+		Route:  Route{Across: AcrossDirect},
+		Auth:   Auth{Separator: "+"},
+		Checks: Checks{DMARC: DMARCEnforce, TrustedSealers: []Domain{}},
+		Junk: Junk{Enabled: true, Doubtful: 4, Line: 6, Refuse: 15, Lists: []string{}, ListWait: Duration{3 * time.Second},
+			GreylistDelay: Duration{4 * time.Minute}, Learn: true, Refusals: Duration{14 * 24 * time.Hour}},
 		Log:     Log{Format: "text", Level: "info"},
 		Metrics: Metrics{Listen: []Address{{"127.0.0.1:9025"}}},
 	}
