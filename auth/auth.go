@@ -110,12 +110,21 @@ type Destination struct {
 	Account mail.AccountID
 	Address mail.Address // the address that led here, main form
 	Detail  string       // subaddress behind the separator, as written
+	Masked  bool         // Address is a masked one
 }
 
 // Route is where a recipient's mail goes.
 type Route struct {
-	Local  []Destination
-	Remote []mail.Address // alias members outside
+	Local    []Destination
+	Remote   []mail.Address // members of aliases outside, and those that accounts forward to
+	Lists    []ListMail     // to be handled by the lists
+	Forwards []Forward      // which of Remote an account forwards to
+}
+
+// Forward is an address outside that an account's mail goes on to.
+type Forward struct {
+	From Destination
+	To   mail.Address
 }
 
 // Client is who tries to log in, and over what.

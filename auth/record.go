@@ -30,6 +30,8 @@ const (
 	rowAlias   = 'x'
 	rowDomain  = 'd'
 	rowLogin   = 'n'
+	rowList    = 'm'
+	rowMask    = 'k'
 )
 
 func accountKey(id mail.AccountID) []byte { return binary.BigEndian.AppendUint32(nil, uint32(id)) }
@@ -126,6 +128,8 @@ type row struct {
 	owner  mail.AccountID
 	alias  Alias
 	domain Domain
+	list   List
+	mask   Mask
 }
 
 func decodeRow(key, value []byte) (row, error) {
@@ -150,6 +154,12 @@ func decodeRow(key, value []byte) (row, error) {
 		if len(in.rest) > 0 {
 			out.domain.Settings.unknown = in.fields(out.domain.Settings.fields())
 		}
+	case rowList:
+		out.list = in.list()
+		in.bad = in.bad || out.list.Address.IsNull() || out.list.ID == 0
+	case rowMask:
+		out.mask = in.mask()
+		in.bad = in.bad || out.mask.Address.IsNull()
 	default:
 		in.bad = true
 	}

@@ -37,7 +37,26 @@ func FuzzRows(f *testing.F) {
 	f.Add([]byte("x@b.test"), Alias{Address: mail.Address{Local: "x", Domain: "b.test"}, Members: []mail.Address{{Local: "a", Domain: "b.test"}}, SendAs: true}.encode())
 	f.Add([]byte("@b.test"), Domain{Name: "b.test", CatchAll: mail.Address{Local: "a", Domain: "b.test"}}.encode())
 	f.Add([]byte("zoe"), (&record{Account: Account{Addresses: []mail.Address{{Local: "a"}}}}).encode())
+	list := List{ID: 7, Address: mail.Address{Local: "dev", Domain: "b.test"}, Owners: []mail.Address{{Local: "a", Domain: "b.test"}}, Tag: "[dev]", MaxSize: 1 << 20, Posting: PostNamed}
+	f.Add([]byte("dev@b.test"), list.encode())
+	f.Add([]byte("plum.owl123@b.test"), Mask{Address: mail.Address{Local: "plum.owl123", Domain: "b.test"}, Account: 3, State: MaskOff, Note: "shop"}.encode())
+	f.Add([]byte("member"), (&Member{Address: mail.Address{Local: "a", Domain: "b.test"}, State: MemberBounced, Bounces: 5, Said: "550 no"}).encode())
 	f.Fuzz(func(t *testing.T, key, value []byte) {
+		if r, err := decodeRow(key, value); err == nil && r.kind == rowList {
+			if again, err := decodeRow(key, r.list.encode()); err != nil || !bytes.Equal(again.list.encode(), r.list.encode()) {
+				t.Errorf("%+v became %+v", r, again)
+			}
+		}
+		if r, err := decodeRow(key, value); err == nil && r.kind == rowMask {
+			if again, err := decodeRow(key, r.mask.encode()); err != nil || !bytes.Equal(again.mask.encode(), r.mask.encode()) {
+				t.Errorf("%+v became %+v", r, again)
+			}
+		}
+		if m, err := decodeMember(value); err == nil {
+			if again, err := decodeMember(m.encode()); err != nil || !bytes.Equal(again.encode(), m.encode()) {
+				t.Errorf("%+v became %+v", m, again)
+			}
+		}
 		if r, err := decodeRow(key, value); err == nil && r.kind == rowAlias {
 			if again, err := decodeRow(key, r.alias.encode()); err != nil || !reflect.DeepEqual(again, r) {
 				t.Errorf("%+v became %+v", r, again)

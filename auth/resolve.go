@@ -33,6 +33,7 @@ func (d *Directory) Resolve(ctx context.Context, a mail.Address) (Route, error) 
 	a.Domain = home
 	switch {
 	case w.address(a, ""):
+	case w.closed: // a mask that is off is nobody's, the catch-all's neither
 	case isRole(a.Local):
 		w.role(a)
 	default:
@@ -79,6 +80,7 @@ type walk struct {
 	visited map[string]bool // address keys on the way, and remote ones
 	taken   map[mail.AccountID]bool
 	full    bool // more than maxVisited: nobody gets it, rather than some
+	closed  bool // the address is a mask that is off
 }
 
 func (d *Directory) walk(s *snapshot) *walk {
@@ -89,7 +91,7 @@ func (w *walk) result() (Route, error) {
 	if w.full {
 		return Route{}, fmt.Errorf("auth: an alias expands to more than %d addresses", maxVisited)
 	}
-	if len(w.route.Local) == 0 && len(w.route.Remote) == 0 {
+	if w.reached() == 0 {
 		return Route{}, ErrNoAddress
 	}
 	return w.route, nil
@@ -106,20 +108,93 @@ func (w *walk) address(a mail.Address, detail string) bool {
 	if w.exact(a, detail) {
 		return true
 	}
-	base, sub, ok := strings.Cut(a.Local, w.d.separator)
-	if !ok || base == "" {
+	if w.closed {
 		return false
 	}
-	return w.exact(mail.Address{Local: base, Domain: home}, sub)
+	base, sub, ok := strings.Cut(a.Local, w.d.separator)
+	if ok && base != "" && (w.exact(mail.Address{Local: base, Domain: home}, sub) || w.closed) {
+		return !w.closed
+	}
+	return w.listName(a, base, sub)
+}
+
+// reached counts where the mail goes so far.
+func (w *walk) reached() int { return len(w.route.Local) + len(w.route.Remote) + len(w.route.Lists) }
+
+// account adds an account, or where its mail goes on to. What would lead nowhere but in a circle stays with it.
+func (w *walk) account(to Destination) {
+	if w.taken[to.Account] {
+		return
+	}
+	w.taken[to.Account] = true
+	r := w.s.accounts[to.Account]
+	if r == nil || len(r.Settings.Forward) == 0 {
+		w.route.Local = append(w.route.Local, to)
+		return
+	}
+	before, outside := w.reached(), len(w.route.Remote)
+	for _, a := range r.Settings.Forward {
+		w.address(a, "")
+		w.closed = false
+	}
+	for _, a := range w.route.Remote[outside:] {
+		w.route.Forwards = append(w.route.Forwards, Forward{From: to, To: a})
+	}
+	if r.Settings.Keep || w.reached() == before {
+		w.route.Local = append(w.route.Local, to)
+	}
+}
+
+// listName adds one of a list's other names: LIST-bounces+TOKEN@ and its like. local is in front of the separator.
+func (w *walk) listName(a mail.Address, local, token string) bool {
+	if len(w.s.lists) == 0 {
+		return false
+	}
+	for _, s := range listSuffixes() {
+		base := len(local) - len(s.suffix)
+		if base <= 0 || !strings.EqualFold(local[base:], s.suffix) {
+			continue
+		}
+		l, ok := w.s.lists[mail.Address{Local: local[:base], Domain: a.Domain}.Key()]
+		if !ok {
+			return false
+		}
+		if s.role == listOwner {
+			for _, owner := range l.Owners {
+				w.address(owner, "")
+				w.closed = false
+			}
+			return true
+		}
+		w.list(ListMail{List: l, Role: s.role, Token: token, Address: a})
+		return true
+	}
+	return false
+}
+
+func (w *walk) list(m ListMail) {
+	if w.visit(m.Address.Key()) {
+		w.route.Lists = append(w.route.Lists, m)
+	}
 }
 
 func (w *walk) exact(a mail.Address, detail string) bool {
 	key := a.Key()
 	if owner, ok := w.s.owners[key]; ok {
 		if !w.taken[owner] {
-			w.taken[owner] = true
-			w.route.Local = append(w.route.Local, Destination{Account: owner, Address: w.s.written(owner, key), Detail: detail})
+			w.account(Destination{Account: owner, Address: w.s.written(owner, key), Detail: detail})
 		}
+		return true
+	}
+	if m, ok := w.s.masks[key]; ok {
+		if w.closed = m.State != MaskOn; w.closed {
+			return false
+		}
+		w.account(Destination{Account: m.Account, Address: m.Address, Detail: detail, Masked: true})
+		return true
+	}
+	if l, ok := w.s.lists[key]; ok {
+		w.list(ListMail{List: l, Role: ListPost, Token: detail, Address: l.Address})
 		return true
 	}
 	alias, ok := w.s.aliases[key]
@@ -133,6 +208,7 @@ func (w *walk) exact(a mail.Address, detail string) bool {
 		if !w.address(member, detail) && isRole(member.Local) {
 			w.role(member)
 		}
+		w.closed = false // a member's, not the address's
 	}
 	return true
 }
@@ -174,11 +250,10 @@ func (w *walk) role(a mail.Address) {
 	}
 	if len(w.s.order) > 0 && !w.taken[w.s.order[0]] {
 		first := w.s.accounts[w.s.order[0]]
-		w.taken[first.ID] = true
 		if a.Domain == "" {
 			a = first.Addresses[0]
 		}
-		w.route.Local = append(w.route.Local, Destination{Account: first.ID, Address: a})
+		w.account(Destination{Account: first.ID, Address: a})
 	}
 }
 
@@ -205,14 +280,26 @@ func (d *Directory) MaySendAs(ctx context.Context, id mail.AccountID, a mail.Add
 	return false, nil
 }
 
+// sender is the account whose own address or mask a key is. A mask that is off is nobody's: an answer would not arrive.
+func (s *snapshot) sender(key string) (mail.AccountID, bool) {
+	if owner, ok := s.owners[key]; ok {
+		return owner, true
+	}
+	m, ok := s.masks[key]
+	if m.State != MaskOn {
+		return 0, ok
+	}
+	return m.Account, ok
+}
+
 // sends looks through aliases in aliases, each of which must allow it.
 func (d *Directory) sends(s *snapshot, id mail.AccountID, a mail.Address, visited map[string]bool) bool {
 	key := a.Key()
-	owner, owned := s.owners[key]
+	owner, owned := s.sender(key)
 	alias, aliased := s.aliases[key]
 	if base, _, ok := strings.Cut(a.Local, d.separator); !owned && !aliased && ok && base != "" {
 		key = mail.Address{Local: base, Domain: a.Domain}.Key()
-		owner, owned = s.owners[key]
+		owner, owned = s.sender(key)
 		alias, aliased = s.aliases[key]
 	}
 	if owned {

@@ -25,6 +25,8 @@ type snapshot struct {
 	order    []mail.AccountID          // ascending
 	owners   map[string]mail.AccountID // by address key
 	aliases  map[string]Alias          // by address key
+	lists    map[string]List           // by address key
+	masks    map[string]Mask           // by address key; removed ones too
 	logins   map[string]mail.AccountID // by folded login name
 	keys     map[mail.Domain][]DKIMKey
 	parsed   map[string]DKIMKey // by row, key and value: to read a private key costs as much as to sign with it
@@ -99,7 +101,7 @@ func readSnapshot(tx *kv.Tx, old *snapshot) (*snapshot, error) {
 	}
 	s := &snapshot{
 		domains: make(map[mail.Domain]Domain), accounts: make(map[mail.AccountID]*record),
-		owners: make(map[string]mail.AccountID), aliases: make(map[string]Alias), logins: make(map[string]mail.AccountID),
+		owners: make(map[string]mail.AccountID), aliases: make(map[string]Alias), lists: make(map[string]List), masks: make(map[string]Mask), logins: make(map[string]mail.AccountID),
 		keys: make(map[mail.Domain][]DKIMKey), parsed: make(map[string]DKIMKey),
 	}
 	bad := func(err error) {
@@ -129,6 +131,7 @@ func readSnapshot(tx *kv.Tx, old *snapshot) (*snapshot, error) {
 			bad(err)
 		}
 	}
+	brokenMembers(tx, bad)
 	for key, value := range tx.Scan(tableKeys, nil, nil) {
 		row := string(key) + string(value)
 		k, known := old.parsed[row]
@@ -160,6 +163,10 @@ func (s *snapshot) addRow(key, value []byte) error {
 		s.logins[string(key)] = r.owner
 	case rowAlias:
 		s.aliases[string(key)] = r.alias
+	case rowList:
+		s.lists[string(key)] = r.list
+	case rowMask:
+		s.masks[string(key)] = r.mask
 	case rowDomain:
 		s.domains[r.domain.Name] = r.domain
 	}

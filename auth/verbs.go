@@ -2,6 +2,7 @@ package auth
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -90,7 +91,7 @@ func whoUses(tx *kv.Tx, name mail.Domain) error {
 			continue // told by the snapshot; it must not stop the others
 		}
 		uses := r.kind == rowDomain && r.domain.AliasOf == name ||
-			(r.kind == rowAddress || r.kind == rowAlias) && strings.HasSuffix(string(key), "@"+string(name))
+			(r.kind == rowAddress || r.kind == rowAlias || r.kind == rowList || r.kind == rowMask && r.mask.State != MaskRemoved) && strings.HasSuffix(string(key), "@"+string(name))
 		switch {
 		case uses && len(users) < shown:
 			users = append(users, strings.TrimPrefix(string(key), "@"))
@@ -163,6 +164,9 @@ func (d *Directory) claim(tx *kv.Tx, a Account, before *record) error {
 		}
 		if err := checkFree(tx, key, a.ID); err != nil {
 			return err
+		}
+		if taken, err := ofList(tx, address); err != nil || taken {
+			return errors.Join(err, fmt.Errorf("%w: %s belongs to a list", ErrExists, address))
 		}
 	}
 	if a.Login != "" {
@@ -253,7 +257,11 @@ func checkFree(tx *kv.Tx, key []byte, id mail.AccountID) error {
 	switch {
 	case err != nil:
 		return err
-	case r.kind == 0, (r.kind == rowAddress || r.kind == rowLogin) && r.owner == id:
+	case (r.kind == rowAddress || r.kind == rowLogin) && r.owner == id:
+		return nil
+	case r.kind == rowMask:
+		return fmt.Errorf("%w: %s is a masked address, or was one", ErrExists, key)
+	case r.kind == 0:
 		return nil
 	}
 	return fmt.Errorf("%w: %s", ErrExists, key)
@@ -272,6 +280,7 @@ func (d *Directory) RemoveAccount(tx *kv.Tx, id mail.AccountID) error {
 	for _, key := range r.names() {
 		tx.Delete(tableNames, key)
 	}
+	buryMasks(tx, id)
 	tx.Delete(tableAccounts, accountKey(id))
 	d.told(tx, id)
 	return nil
@@ -286,6 +295,7 @@ func (d *Directory) forget(tx *kv.Tx, addresses []mail.Address) error {
 		g.keys[a.Key()] = true
 	}
 	var changed []Alias
+	var lists []List
 	for key, value := range tx.Scan(tableNames, nil, nil) {
 		found, err := decodeRow(key, value)
 		if err != nil {
@@ -293,6 +303,15 @@ func (d *Directory) forget(tx *kv.Tx, addresses []mail.Address) error {
 		}
 		if found.kind == rowDomain && g.has(found.domain.CatchAll) {
 			return fmt.Errorf("%w: %s is the catch-all of %s", ErrInUse, found.domain.CatchAll, found.domain.Name)
+		}
+		if found.kind == rowList && !g.keys[found.list.Address.Key()] {
+			left, err := g.fromList(found.list)
+			if err != nil {
+				return err
+			}
+			if left != nil {
+				lists = append(lists, *left)
+			}
 		}
 		if found.kind != rowAlias || g.keys[found.alias.Address.Key()] {
 			continue
@@ -311,7 +330,48 @@ func (d *Directory) forget(tx *kv.Tx, addresses []mail.Address) error {
 	for _, alias := range changed {
 		tx.Put(tableNames, addressKey(alias.Address), alias.encode())
 	}
+	for _, l := range lists {
+		tx.Put(tableNames, addressKey(l.Address), l.encode())
+	}
+	dropMembers(tx, g.has)
+	g.endForwards()
 	return g.err
+}
+
+// fromList is the list without the addresses that go, nil when it names none.
+func (g *going) fromList(l List) (*List, error) {
+	owners := slices.DeleteFunc(slices.Clone(l.Owners), g.has)
+	posters := slices.DeleteFunc(slices.Clone(l.Posters), g.has)
+	if len(owners) == 0 {
+		return nil, fmt.Errorf("%w: the list %s has no other owner: give it one, or remove it", ErrInUse, l.Address)
+	}
+	if len(owners) == len(l.Owners) && len(posters) == len(l.Posters) {
+		return nil, nil
+	}
+	l.Owners, l.Posters = owners, posters
+	return &l, nil
+}
+
+// endForwards takes the addresses that go out of what accounts forward to. Where none is left, the mail stays.
+func (g *going) endForwards() {
+	var changed []*record
+	for key, value := range g.tx.Scan(tableAccounts, nil, nil) {
+		if len(key) != 4 {
+			continue
+		}
+		r, err := decodeAccount(mail.AccountID(binary.BigEndian.Uint32(key)), value)
+		if err != nil || r.ID == 0 {
+			continue
+		}
+		left := slices.DeleteFunc(slices.Clone(r.Settings.Forward), g.has)
+		if len(left) < len(r.Settings.Forward) {
+			r.Settings.Forward = left
+			changed = append(changed, r)
+		}
+	}
+	for _, r := range changed {
+		g.d.putRecord(g.tx, r)
+	}
 }
 
 // going is addresses that are still there and go away.
@@ -366,7 +426,10 @@ func (d *Directory) PutAlias(tx *kv.Tx, a Alias) error {
 	if found.kind != 0 && found.kind != rowAlias {
 		return fmt.Errorf("%w: %s", ErrExists, a.Address)
 	}
-	below := loop{d: d, tx: tx, alias: a.Address.Key(), visited: make(map[string]bool)}
+	if taken, err := ofList(tx, a.Address); err != nil || taken {
+		return errors.Join(err, fmt.Errorf("%w: %s belongs to a list", ErrExists, a.Address))
+	}
+	below := d.loopAt(tx, a.Address)
 	for _, member := range a.Members {
 		if err := below.check(member); err != nil {
 			return err
@@ -391,38 +454,6 @@ func (d *Directory) checkMember(tx *kv.Tx, a mail.Address) error {
 	}
 	if !at.IsNull() && r.kind == 0 && !isRole(a.Local) {
 		return fmt.Errorf("%w: %s", ErrNoAddress, a)
-	}
-	return nil
-}
-
-// loop looks for an alias below its own members.
-type loop struct {
-	d       *Directory
-	tx      *kv.Tx
-	alias   string // address key
-	visited map[string]bool
-}
-
-func (l *loop) check(member mail.Address) error {
-	r, at, err := l.d.lead(l.tx, member)
-	if err != nil || at.IsNull() {
-		return err
-	}
-	home, err := homeOf(l.tx, member) // the alias itself may not be stored yet
-	if err != nil {
-		return err
-	}
-	if home.Key() == l.alias || r.kind == rowAlias && r.alias.Address.Key() == l.alias {
-		return fmt.Errorf("%w: through %s", ErrLoop, member)
-	}
-	if r.kind != rowAlias || l.visited[r.alias.Address.Key()] {
-		return nil
-	}
-	l.visited[r.alias.Address.Key()] = true
-	for _, next := range r.alias.Members {
-		if err := l.check(next); err != nil {
-			return fmt.Errorf("%w, through %s", err, member)
-		}
 	}
 	return nil
 }
