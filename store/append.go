@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -20,7 +21,8 @@ type AppendMessage struct {
 }
 
 // Append adds the messages, all or none, and returns their uids after they are in the tables (RFC 9051 section 6.3.12, RFC 3502).
-// The arrivals are used up.
+// The arrivals are used up. A message that the house has put into Sent itself is not added to it once more: its uid is that of the one
+// that is there (sent.go).
 //
 // The bodies are made durable together, then one transaction adds the rows. If the house falls down in between, nobody was
 // told anything and no message is there.
@@ -41,6 +43,15 @@ func (s *Store) Append(ctx context.Context, mailbox MailboxID, msgs []AppendMess
 	if len(msgs) == 0 {
 		return 0, nil, nil
 	}
+	if len(msgs) == 1 && parts[0].copy != 0 {
+		validity, uid, ok, err := s.repeated(ctx, &parts[0])
+		if err != nil {
+			return 0, nil, err
+		}
+		if ok {
+			return validity, []UID{uid}, nil
+		}
+	}
 	bodies := make([]*blob.Body, len(msgs))
 	for i, m := range msgs {
 		bodies[i], m.Arrival.body = m.Arrival.body, nil
@@ -55,9 +66,18 @@ func (s *Store) Append(ctx context.Context, mailbox MailboxID, msgs []AppendMess
 		}
 		uids, uidValidity = make([]UID, len(parts)), b.st.uidValidity
 		for i := range parts {
+			uid, known, err := b.merge(&parts[i])
+			if err != nil {
+				return err
+			}
+			if known {
+				uids[i] = uid
+				continue
+			}
 			if uids[i], err = b.land(entries[i], &parts[i], true); err != nil {
 				return err
 			}
+			b.noteSent(parts[i].copy, uids[i], sentByClient)
 			if msgs[i].UIDL != "" {
 				tx.Put(tabUIDL, key32x2(uint32(mailbox), uids[i]), []byte(msgs[i].UIDL))
 			}
@@ -99,8 +119,15 @@ func (s *Store) prepare(ctx context.Context, mailbox MailboxID, msgs []AppendMes
 		if st, err = loadState(tx, mailbox); err != nil {
 			return err
 		}
+		n, err := s.names.find(tx, st.account, mailbox)
+		if err != nil && !errors.Is(err, ErrNoMailbox) {
+			return err
+		}
 		kw := loadKeywords(tx, mailbox)
 		for i, m := range msgs {
+			if n.use&UseSent != 0 && m.UIDL == "" {
+				parts[i].copy = m.Arrival.copyHash
+			}
 			if _, err := kw.learnAll(m.Keywords); err != nil {
 				return err
 			}

@@ -197,6 +197,9 @@ func (b *box) expunge(gone *removal) error {
 	if gone.len() == 0 {
 		return nil
 	}
+	if err := b.takeBack(gone); err != nil {
+		return err
+	}
 	if b.m.s.keepTime.Load() > 0 {
 		from, err := b.source()
 		if err != nil && !errors.Is(err, ErrNoMailbox) {

@@ -100,7 +100,7 @@ func (s *Store) checkTables(ctx context.Context) (*checker, error) {
 	err := s.db.View(ctx, func(tx *kv.Tx) error {
 		c.tx = tx
 		for _, step := range []func(){
-			c.holdings, c.drops, c.nameRows, c.mailRows, c.segments, c.states, c.keywordRows, c.tombstones, c.uidlRows, c.keptRows, c.imports, c.subRows, c.totals, c.pools, c.aside,
+			c.holdings, c.drops, c.nameRows, c.mailRows, c.segments, c.states, c.keywordRows, c.tombstones, c.uidlRows, c.keptRows, c.waiting, c.imports, c.subRows, c.totals, c.pools, c.aside,
 		} {
 			if step(); len(c.problems) >= maxProblems {
 				return errEnough
@@ -184,7 +184,7 @@ func (c *checker) nameRows() {
 		if stored, err := CheckName(name); err != nil || stored != name {
 			c.bad("account %d: the mailbox name %q is not in its stored form: %v", id, name, err)
 		}
-		if a.uses&n.use != 0 || n.use&^usable != 0 {
+		if a.uses&n.use != 0 || n.use&^(usable|UseOutbox) != 0 {
 			c.bad("account %d mailbox %q: its special use %#x is given twice or cannot be", id, name, n.use)
 		}
 		a.uses |= n.use

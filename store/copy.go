@@ -102,6 +102,9 @@ func (s *Store) moveStep(m *mutation, src, dst *box, todo []UIDRange) (Copied, [
 	if err := t.check(); err != nil {
 		return Copied{}, nil, err
 	}
+	if err := src.takeBack(&gone); err != nil {
+		return Copied{}, nil, err
+	}
 	src.remove(&gone)
 	out := t.add()
 	if src.st.bin {

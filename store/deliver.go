@@ -19,7 +19,10 @@ type Delivery struct {
 	Mailbox  string // by name; if it is not there, or not any more when the record is applied: INBOX
 	Flags    Flags  // system flags and well-known keywords only
 	Keywords []string
-	Received time.Time // zero: now
+	Received time.Time  // zero: now
+	Use      SpecialUse // not 0: the account's mailbox of this use instead, made when there is none
+	Own      bool       // the account's own message: Sent has it once (table j)
+	Waits    []byte     // it waits to be sent: what Outbox.Bind is told when it has landed
 }
 
 // deliverable are the flags that a delivery may set.
@@ -109,6 +112,9 @@ func (s *Store) address(ctx context.Context, a *Arrival, to []Delivery) ([]mailP
 		parts[i] = d.part(now)
 		p := &parts[i]
 		p.thread, p.msgHash = a.thread, a.msgHash
+		if d.Own {
+			p.copy = a.copyHash
+		}
 		id, epoch, ok := s.routes.find(p.account, p.name)
 		if !ok {
 			var err error
@@ -140,7 +146,7 @@ func (s *Store) route(ctx context.Context, id mail.AccountID, name string) (Mail
 
 // part is what a delivery asks for, in the form of the log.
 func (d *Delivery) part(now int64) mailPart {
-	p := mailPart{account: d.Account, name: Inbox, flags: d.Flags & deliverable, keywords: d.Keywords, received: now, saved: now}
+	p := mailPart{account: d.Account, name: Inbox, flags: d.Flags & deliverable, keywords: d.Keywords, received: now, saved: now, use: d.Use, waits: d.Waits}
 	if !d.Received.IsZero() {
 		p.received = d.Received.Unix()
 	}
@@ -163,17 +169,39 @@ func (s *Store) applyMail(tx *kv.Tx, e kv.Entry, data []byte) error {
 	tx.OnCommit(func() { s.redeem(p.ticket) })
 	m := s.begin(tx)
 	b, err := m.target(&p)
+	if errors.Is(err, ErrNoAccount) && p.use != 0 {
+		return nil // its own message: nobody is left who could look for it
+	}
 	if errors.Is(err, ErrNoAccount) {
 		return s.applyOrphan(tx, e, &p)
 	}
 	if err != nil {
 		return err
 	}
-	if _, err := b.land(e, &p, false); err != nil {
+	if err := b.arrive(e, e, &p); err != nil {
 		return err
 	}
 	s.land(p.ticket)
 	return m.end()
+}
+
+// arrive is land for one's own messages too: one that Sent has already is not added, one that waits to be sent is bound to what waits in
+// the queue (with the body at).
+func (b *box) arrive(e, at kv.Entry, p *mailPart) error {
+	if p.copy != 0 && len(p.waits) == 0 {
+		if uid, _, ok := b.twin(p.copy); ok && b.addFlags(uid, p.flags) {
+			return nil
+		}
+	}
+	uid, err := b.land(e, p, false)
+	if err != nil {
+		return err
+	}
+	if len(p.waits) > 0 {
+		return b.m.wait(at, Waiting{p.account, b.id, uid}, p)
+	}
+	b.noteSent(p.copy, uid, sentByUs)
+	return nil
 }
 
 // asideMail ends what was counted for a part that will never be applied.
@@ -199,6 +227,9 @@ func (s *Store) applyOrphan(tx *kv.Tx, e kv.Entry, p *mailPart) error {
 func (m *mutation) target(p *mailPart) (*box, error) {
 	if _, err := m.account(p.account); err != nil {
 		return nil, err
+	}
+	if p.use != 0 {
+		return m.useBox(p.account, p.use)
 	}
 	if p.mailbox != 0 {
 		b, err := m.box(p.mailbox)

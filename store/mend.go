@@ -63,7 +63,7 @@ type Mended struct {
 // a place, and deletes no message. kept are bodies whose rows are missing.
 func (s *Store) Mend(ctx context.Context, kept []kv.Kept) (Mended, error) {
 	m := mender{s: s}
-	for _, step := range []func(tx *kv.Tx) error{m.counters, m.accounts, m.boxes, m.counters, m.origins} {
+	for _, step := range []func(tx *kv.Tx) error{m.counters, m.accounts, m.boxes, m.counters, m.origins, m.waiting} {
 		if err := s.db.Update(ctx, step); err != nil {
 			return m.out, fmt.Errorf("make the tables fit together: %w", err)
 		}

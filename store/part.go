@@ -27,6 +27,9 @@ type mailPart struct {
 	thread   uint64
 	msgHash  uint64 // of the Message-ID
 	ticket   uint64 // what this process counts for it until it is applied
+	use      SpecialUse
+	copy     uint64 // it is not stored a second time where table j has this hash
+	waits    []byte // what the owner of the Outbox is told when it has landed
 }
 
 const (
@@ -40,6 +43,9 @@ const (
 	tagThread
 	tagMessageHash
 	tagTicket
+	tagUse
+	tagCopy
+	tagWaits
 )
 
 const partVersion = 1
@@ -73,6 +79,11 @@ func (p *mailPart) encode() []byte {
 	number(tagThread, p.thread)
 	number(tagMessageHash, p.msgHash)
 	number(tagTicket, p.ticket)
+	number(tagUse, uint64(p.use))
+	number(tagCopy, p.copy)
+	if len(p.waits) > 0 {
+		text(tagWaits, string(p.waits))
+	}
 	return b
 }
 
@@ -120,5 +131,11 @@ func (p *mailPart) set(tag byte, v []byte) {
 		p.msgHash = n
 	case tagTicket:
 		p.ticket = n
+	case tagUse:
+		p.use = SpecialUse(n)
+	case tagCopy:
+		p.copy = n
+	case tagWaits:
+		p.waits = v
 	}
 }

@@ -96,7 +96,7 @@ func (m *mutation) purgeSome(d dropped) (more bool, err error) {
 		}
 	}
 	left := purgeStep
-	for _, t := range []kv.Table{tabMail, tabGone, tabKeywords, tabUIDL, tabKept} {
+	for _, t := range []kv.Table{tabMail, tabGone, tabKeywords, tabUIDL, tabKept, tabWaiting, tabSent} {
 		var keys [][]byte
 		for k := range m.tx.Scan(t, key32(uint32(d.id)), after(uint32(d.id))) {
 			if left == 0 {

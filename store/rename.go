@@ -162,6 +162,9 @@ func (s *Store) DeleteMailbox(ctx context.Context, id mail.AccountID, name strin
 		if err != nil {
 			return err
 		}
+		if hasWaiting(tx, n.id) {
+			return fmt.Errorf("delete %q: %w", name, ErrWaiting)
+		}
 		tx.Delete(tabNames, nameKey(id, name))
 		retire(tx, &st)
 		m.drop(id, n.id, name)
@@ -196,6 +199,9 @@ func (s *Store) DeleteAccount(tx *kv.Tx, id mail.AccountID) error {
 	}
 	for _, b := range boxes {
 		if b.ID != 0 {
+			if err := m.cancelAll(id, b.ID); err != nil {
+				return err
+			}
 			tx.Delete(tabNames, nameKey(id, b.Name))
 			m.drop(id, b.ID, "")
 		}

@@ -265,6 +265,10 @@ func (u *undelete) place(m *mutation, a *account, o *kept) (*box, string, error)
 			name = Inbox
 		}
 		n, err := m.s.names.find(m.tx, u.account, o.mailbox)
+		if err == nil && n.use&UseOutbox != 0 { // it was taken back: in the Outbox it would look as if it waited
+			b, err := m.useBox(u.account, UseDrafts)
+			return b, usualName(UseDrafts), err
+		}
 		if err == nil {
 			b, err := m.box(o.mailbox)
 			return b, n.name, err

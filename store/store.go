@@ -35,6 +35,7 @@ var (
 	ErrReserved  = errors.New("store: INBOX cannot be deleted")
 	ErrReadOnly  = errors.New("store: deleted mail can only be taken back")
 	ErrNoMessage = errors.New("store: message is gone")
+	ErrWaiting   = errors.New("store: messages in the mailbox wait to be sent")
 	ErrOverQuota = errors.New("store: over quota")
 	ErrLimit     = errors.New("store: limit reached") // keywords, messages of one COPY, mailboxes
 	ErrUseTaken  = errors.New("store: special use is taken")
@@ -134,6 +135,7 @@ type Store struct {
 	log     *slog.Logger
 	now     func() time.Time
 	orphan  Orphan
+	outbox  Outbox
 	keys    func() *keys
 	met     storeMetrics
 	bells   bells
@@ -199,6 +201,9 @@ func (s *Store) Run(ctx context.Context) error {
 		err := s.purgeAll(ctx)
 		if err == nil {
 			err = s.Prune(ctx)
+		}
+		if err == nil {
+			err = s.forgetSent(ctx)
 		}
 		if err != nil {
 			if ctx.Err() != nil || errors.Is(err, kv.ErrClosed) {

@@ -22,6 +22,8 @@ const (
 	tabDropped  kv.Table = "d" // mailbox u32 -> account u32, name: a deleted mailbox whose pages are still there (purge.go)
 	tabPools    kv.Table = "o" // name -> limit and usage of accounts that share one
 	tabKept     kv.Table = "x" // bin mailbox u32, uid u32 -> where the messages from that uid on were (origin.go)
+	tabWaiting  kv.Table = "c" // mailbox u32, uid u32 -> a message that waits to be sent (outbox.go)
+	tabSent     kv.Table = "j" // mailbox u32, hash u64 -> uid u32, time u32, how: what came into Sent in the last days (sent.go)
 	tabAside    kv.Table = "z" // of package kv: records that could not be applied; read by Check
 )
 
