@@ -65,7 +65,7 @@ func TestBomb(t *testing.T) {
 	}
 	z.Close()
 	m := "Content-Type: application/tlsrpt+gzip\r\n\r\n" + b.String()
-	if _, err := ReadTLS(strings.NewReader(m)); err == nil || !strings.Contains(err.Error(), "larger than") {
+	if _, err := ReadTLS(strings.NewReader(m)); !errors.Is(err, ErrBomb) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -166,7 +166,8 @@ func TestDay(t *testing.T) {
 	if n, err := s.Day(t.Context(), now); err != nil || n != 1 || !slices.Equal(left(), []string{"beta.test", "later.test"}) {
 		t.Fatalf("sent %d, %v, left %v", n, err, left())
 	}
-	r, err := unpack(bytes.NewReader(posted))
+	f, err := content(bytes.NewReader(posted))
+	r := f.TLS
 	if good, bad := r.Totals(); err != nil || good != 1 || bad != 1 || r.Range.End.Sub(r.Range.Begin) != 24*time.Hour-time.Second {
 		t.Errorf("posted %+v %v", r, err)
 	}

@@ -2,88 +2,22 @@ package report
 
 import (
 	"bytes"
-	"compress/gzip"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"mime"
-	"mime/multipart"
-	"mime/quotedprintable"
-	"net/mail"
-	"strings"
 	"time"
 )
 
 const (
-	maxMessage  = 10 << 20 // octets of a message that are looked at
-	maxText     = 10 << 20 // octets of a report, unpacked
-	maxParts    = 20
 	maxPolicies = 1000
 	maxFailures = 10_000 // of all policies
+	maxObjects  = 4 * (maxPolicies + maxFailures)
+	maxCommas   = 500_000 // between members of objects and lists
 	maxWord     = 4096
 )
 
-// ErrNone: the message has no report.
-var ErrNone = errors.New("report: the message has no report")
-
-// ReadTLS finds the TLS report in a message (RFC 8460 section 5.3) and reads it. Strangers send it: everything is bounded.
-func ReadTLS(message io.Reader) (*TLS, error) {
-	m, err := mail.ReadMessage(io.LimitReader(message, maxMessage))
-	if err != nil {
-		return nil, fmt.Errorf("report: %w", err)
-	}
-	return find(m.Body, m.Header.Get("Content-Type"), m.Header.Get("Content-Transfer-Encoding"), 0)
-}
-
-// find looks through the parts, one level of multipart inside another at most.
-func find(body io.Reader, kind, encoding string, depth int) (*TLS, error) {
-	kind, params, err := mime.ParseMediaType(kind)
-	if err != nil {
-		return nil, ErrNone
-	}
-	switch {
-	case kind == "application/tlsrpt+gzip":
-		return unpack(decoded(body, encoding))
-	case kind == "application/tlsrpt+json":
-		return ParseTLS(decoded(body, encoding))
-	case !strings.HasPrefix(kind, "multipart/") || depth > 1 || params["boundary"] == "":
-		return nil, ErrNone
-	}
-	parts := multipart.NewReader(body, params["boundary"])
-	for range maxParts {
-		p, err := parts.NextRawPart()
-		if err != nil {
-			break
-		}
-		r, err := find(p, p.Header.Get("Content-Type"), p.Header.Get("Content-Transfer-Encoding"), depth+1)
-		if !errors.Is(err, ErrNone) {
-			return r, err
-		}
-	}
-	return nil, ErrNone
-}
-
-func decoded(r io.Reader, encoding string) io.Reader {
-	switch strings.ToLower(strings.TrimSpace(encoding)) {
-	case "base64":
-		return base64.NewDecoder(base64.StdEncoding, r)
-	case "quoted-printable":
-		return quotedprintable.NewReader(r)
-	}
-	return r
-}
-
-func unpack(r io.Reader) (*TLS, error) {
-	z, err := gzip.NewReader(r)
-	if err != nil {
-		return nil, fmt.Errorf("report: %w", err)
-	}
-	return ParseTLS(z)
-}
-
-// ParseTLS reads a report; one that is larger than 10 MB, as a bomb unpacks to, is refused as soon as that is seen.
+// ParseTLS reads a report; one that is larger than 20 MB, as a bomb unpacks to, is refused as soon as that is seen.
 func ParseTLS(r io.Reader) (*TLS, error) {
 	text, err := io.ReadAll(io.LimitReader(r, maxText+1))
 	if err != nil {
@@ -91,6 +25,9 @@ func ParseTLS(r io.Reader) (*TLS, error) {
 	}
 	if len(text) > maxText {
 		return nil, fmt.Errorf("report: it is larger than %d octets", maxText)
+	}
+	if bytes.Count(text, []byte("{")) > maxObjects || bytes.Count(text, []byte(",")) > maxCommas {
+		return nil, errors.New("report: it has too many elements") // each would take many times its octets
 	}
 	var t TLS
 	if err := json.NewDecoder(bytes.NewReader(text)).Decode(&t); err != nil {
