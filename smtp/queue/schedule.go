@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"math"
 	"time"
 )
@@ -26,6 +27,7 @@ type schedule struct {
 	crowded  []*host // runnable, but the last free workers are kept for others
 	waiting  []*host // hosts to be left alone for a while
 	active   int     // attempts running
+	settling int     // attempts that are over and not stored yet
 	leased   int
 	parked   int
 	jobs     []job // found since the last next
@@ -34,6 +36,7 @@ type schedule struct {
 // limits of a schedule.
 type limits struct {
 	workers     int // attempts at once
+	unsettled   int // results at once that are not stored yet: after a crash their messages are sent twice
 	perHost     int // attempts at once to one host, where its Route says nothing
 	askers      int // routes looked up at once
 	directTries int
@@ -61,6 +64,7 @@ type ticket struct {
 	pos     int32   // in the heap
 	place   place
 	told    bool
+	over    bool // its attempt is, counted in settling
 }
 
 // change is what a commit did to an entry.
@@ -131,6 +135,7 @@ const (
 )
 
 func newSchedule(l limits) *schedule {
+	l.unsettled = cmp.Or(l.unsettled, l.workers)
 	return &schedule{limits: l, tickets: map[uint64]*ticket{}, streams: map[Stream]*stream{}, hosts: map[hostKey]*host{}, known: map[hostKey]bool{}}
 }
 
@@ -207,6 +212,10 @@ func (s *schedule) unlink(st *stream) {
 // release ends the lease. What was committed meanwhile holds; else nothing was settled and the ticket is due again at retry.
 func (s *schedule) release(t *ticket, retry int64) {
 	s.leased--
+	if t.over {
+		s.settling--
+		t.over = false
+	}
 	c := t.next
 	t.next, t.place = nil, parked
 	s.parked++ // drop takes it back
@@ -226,7 +235,7 @@ func (s *schedule) next(now int64) (jobs []job, wake int64) {
 		s.line(t.stream, now)
 	}
 	s.wakeHosts(now)
-	for s.active < s.workers && s.runnable.len() > 0 {
+	for s.active < s.workers && s.settling < s.unsettled && s.runnable.len() > 0 {
 		h := s.runnable.pop()
 		h.queued = false
 		s.serve(h, now)
@@ -436,11 +445,16 @@ func (s *schedule) unroutable(st *stream, r Result, until int64) {
 	s.forget(st)
 }
 
-// done ends an attempt: the worker is free, and the host is judged by r, the result that says most about it.
+// done ends an attempt: the worker is free, and the host is judged by r, the result that says most about it. Its ticket stays
+// leased until the result is stored.
 func (s *schedule) done(j job, r Result, now int64) {
 	h := j.host
 	h.active--
 	s.active--
+	for _, t := range j.tickets {
+		t.over = true
+		s.settling++
+	}
 	if r.Host != HostWell {
 		s.fail(j, r, now)
 	} else {
