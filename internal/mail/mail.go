@@ -52,5 +52,6 @@ type Envelope struct {
 	Return     Return // RET
 	EnvelopeID string // ENVID, xtext decoded
 	RequireTLS bool   // REQUIRETLS (RFC 8689)
+	Front      string // header fields of this copy alone; the carrier to other hosts sends them in front of the message
 	Unproven   bool   // a stranger's mail, and nothing shows that it came from From: no report goes there (backscatter)
 }

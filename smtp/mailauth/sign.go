@@ -67,6 +67,7 @@ type Signer struct {
 	keys   []SigningKey
 	header *header
 	body   *bodyHash
+	digest string // of the body, once it is whole
 	now    time.Time
 }
 
@@ -80,7 +81,9 @@ func (s *Signer) Write(p []byte) (int, error) { return s.body.Write(p) }
 
 // Sign ends the message and returns the DKIM-Signature fields that go before it, one for each key.
 func (s *Signer) Sign() ([]byte, error) {
-	bodyDigest := base64.StdEncoding.EncodeToString(s.body.sum())
+	if s.digest == "" {
+		s.digest = base64.StdEncoding.EncodeToString(s.body.sum())
+	}
 	var out []byte
 	for _, k := range s.keys {
 		a, err := k.algorithm()
@@ -89,7 +92,7 @@ func (s *Signer) Sign() ([]byte, error) {
 		}
 		names := signedFields(s.header)
 		f := tagField{name: "DKIM-Signature", tags: []tag{
-			{"a", a}, {"b", ""}, {"bh", bodyDigest}, {"c", "relaxed/relaxed"}, {"d", k.Domain}, {"h", strings.Join(names, ":")},
+			{"a", a}, {"b", ""}, {"bh", s.digest}, {"c", "relaxed/relaxed"}, {"d", k.Domain}, {"h", strings.Join(names, ":")},
 			{"s", k.Selector}, {"t", strconv.FormatInt(s.now.Unix(), 10)}, {"v", "1"},
 		}}
 		raw, err := f.sign(k, func(raw []byte) []byte {
@@ -102,6 +105,15 @@ func (s *Signer) Sign() ([]byte, error) {
 		out = append(out, raw...)
 	}
 	return out, nil
+}
+
+// Again ends the message too, for the same body under another header: copies that differ in a field of their own.
+func (s *Signer) Again(rawHeader []byte) ([]byte, error) {
+	if s.digest == "" {
+		s.digest = base64.StdEncoding.EncodeToString(s.body.sum())
+	}
+	other := Signer{keys: s.keys, header: parseHeader(rawHeader), digest: s.digest, now: s.now}
+	return other.Sign()
 }
 
 // signedFields is tag h for a header.

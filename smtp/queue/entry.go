@@ -47,10 +47,11 @@ type entry struct {
 	body       mail.BodyType
 	utf8       bool
 	held       bool
-	told       bool // the delay notice went out
-	orphan     bool // the sender is to be read from the message's Return-Path
-	requireTLS bool // REQUIRETLS (RFC 8689)
-	unproven   bool // nothing shows that from sent it: it hears nothing
+	told       bool   // the delay notice went out
+	orphan     bool   // the sender is to be read from the message's Return-Path
+	requireTLS bool   // REQUIRETLS (RFC 8689)
+	front      string // header fields of this copy alone
+	unproven   bool   // nothing shows that from sent it: it hears nothing
 	ret        mail.Return
 	envid      string
 	place      blob.LSN
@@ -71,6 +72,7 @@ const (
 const (
 	flag2RequireTLS byte = 1 << iota
 	flag2Unproven
+	flag2Front // Envelope.Front stands at the end
 )
 
 func bit(on bool, b byte) byte {
@@ -116,7 +118,7 @@ func appendAddress(b []byte, a mail.Address) []byte {
 
 // appendEntry appends the stored form of e.
 func appendEntry(b []byte, e *entry) []byte {
-	if more := bit(e.requireTLS, flag2RequireTLS) | bit(e.unproven, flag2Unproven); more != 0 {
+	if more := bit(e.requireTLS, flag2RequireTLS) | bit(e.unproven, flag2Unproven) | bit(e.front != "", flag2Front); more != 0 {
 		b = append(b, entryFlags2, e.flags(), more)
 	} else {
 		b = append(b, entryVersion, e.flags())
@@ -136,6 +138,9 @@ func appendEntry(b []byte, e *entry) []byte {
 		b = append(b, r.state)
 		b = appendResult(b, r.result, prev)
 		prev = r.result
+	}
+	if e.front != "" {
+		b = appendString(b, e.front)
 	}
 	return b
 }
@@ -254,7 +259,7 @@ func (r *reader) head() (flags, more byte, err error) {
 	if v == entryFlags2 {
 		more = r.byte()
 	}
-	if more&^(flag2RequireTLS|flag2Unproven) != 0 {
+	if more&^(flag2RequireTLS|flag2Unproven|flag2Front) != 0 {
 		return 0, 0, fmt.Errorf("%w: flags %x", errCorrupt, more)
 	}
 	return flags, more, nil
@@ -287,6 +292,9 @@ func parseEntry(b []byte) (*entry, error) {
 		to.result = r.result(prev)
 		prev = to.result
 		e.recipients = append(e.recipients, to)
+	}
+	if more&flag2Front != 0 {
+		e.front = r.string()
 	}
 	if r.bad || len(r.b) > 0 {
 		return nil, errCorrupt

@@ -157,7 +157,7 @@ func (q *Queue) part(id string, e mail.Envelope, make func(mail.Recipient) recip
 		x := byDomain[r.Address.Domain]
 		if x == nil {
 			x = &entry{id: id, domain: r.Address.Domain, from: e.From, body: e.Body, utf8: e.UTF8, ret: e.Return, envid: e.EnvelopeID,
-				requireTLS: e.RequireTLS, unproven: e.Unproven, created: q.o.Now().UnixMilli()}
+				requireTLS: e.RequireTLS, unproven: e.Unproven, front: e.Front, created: q.o.Now().UnixMilli()}
 			byDomain[r.Address.Domain] = x
 			entries = append(entries, x)
 		}
@@ -166,6 +166,15 @@ func (q *Queue) part(id string, e mail.Envelope, make func(mail.Recipient) recip
 	data := []byte{partEntries}
 	for _, x := range entries {
 		data = appendString(data, appendEntry(nil, x))
+	}
+	return kv.Part{Kind: PartKind, Data: data}
+}
+
+// Parts is Part for several envelopes of one message: copies of a list, each with a sender of its own.
+func (q *Queue) Parts(id string, all []mail.Envelope) kv.Part {
+	data := []byte{partEntries}
+	for _, e := range all {
+		data = append(data, q.Part(id, e).Data[1:]...)
 	}
 	return kv.Part{Kind: PartKind, Data: data}
 }

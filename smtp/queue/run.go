@@ -84,16 +84,10 @@ func (q *Queue) do(ctx context.Context, j job) {
 	case jobRoute:
 		q.route(ctx, j)
 	case jobDeliver:
-		a := q.attempt(ctx, j)
-		// The host is free for the next attempt as soon as it has answered: its connections do not wait for our disk. Results that
-		// are not stored yet are few (limits.unsettled), and stored together.
+		r := q.attempt(ctx, j)
 		q.mu.Lock()
-		q.sched.done(j, a.worst(), q.now())
+		q.sched.done(j, r, q.now())
 		q.mu.Unlock()
-		q.poke()
-		if a != nil {
-			q.settle(ctx, a)
-		}
 	case jobDefer:
 		q.deferTickets(ctx, j)
 	}
@@ -166,21 +160,18 @@ func (q *Queue) read(ctx context.Context, t *ticket) *entry {
 		q.log.ErrorContext(ctx, logx.QueueBroken, "number", t.number, "error", err)
 		return nil
 	case e.held:
-		q.committed(change{number: t.number, due: due, created: e.since(), told: e.told, held: true, stream: t.stream.Stream})
-		return nil
-	case e.timing.box != store.Waiting{}:
-		q.letGo(ctx, t.number)
+		q.committed(change{number: t.number, due: due, created: e.created, told: e.told, held: true, stream: t.stream.Stream})
 		return nil
 	}
 	return e
 }
 
-// attempt makes one attempt, which is to be settled; nil: there was nothing to do.
-func (q *Queue) attempt(ctx context.Context, j job) *attempt {
+// attempt makes one attempt and settles it. It returns the result that says most about the host.
+func (q *Queue) attempt(ctx context.Context, j job) Result {
 	t := j.tickets[0]
 	e := q.read(ctx, t)
 	if e == nil {
-		return nil
+		return Result{}
 	}
 	a := &attempt{number: t.number, before: e}
 	if e.waits() > 0 {
@@ -190,7 +181,8 @@ func (q *Queue) attempt(ctx context.Context, j job) *attempt {
 		}
 		a.results, a.apply = out.Results, out.Apply
 	}
-	return a
+	q.settle(ctx, a)
+	return worst(a.results)
 }
 
 // deliver opens the body and lets the transport try.
@@ -243,11 +235,9 @@ func (r *bodyReader) ReadAt(p []byte, off int64) (int, error) {
 }
 
 // worst is the result that says most about the host: down before slow before well.
-func (a *attempt) worst() (w Result) {
-	if a == nil {
-		return w
-	}
-	for _, r := range a.results {
+func worst(results []Result) Result {
+	var w Result
+	for _, r := range results {
 		if r.Host > w.Host {
 			w = r
 		}
@@ -259,7 +249,6 @@ func (a *attempt) worst() (w Result) {
 func (e *entry) item(number uint64, due int64) Item {
 	it := Item{ID: e.id, Number: number, Domain: e.domain, Place: e.place, Size: e.size, Created: time.UnixMilli(e.created),
 		Due: time.UnixMilli(due), Attempts: e.attempts, Held: e.held}
-	it.Envelope.Release, it.Waits = e.timing.envelope(), e.timing.box != store.Waiting{}
 	if e.last != 0 {
 		it.Last = time.UnixMilli(e.last)
 	}

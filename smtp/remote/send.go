@@ -24,6 +24,7 @@ const maxText = 2048
 func (c *Carrier) send(ctx context.Context, k *conn, a queue.Attempt) ([]queue.Result, *queue.Result) {
 	e := a.Envelope
 	a.Content = withoutReturnPath(a.Content)
+	body := content{a.Envelope.Front, a.Content}
 	if no := fits(k, &e, a); no != nil {
 		c.pool.give(k)
 		return queue.Fail(len(e.Recipients), *no).Results, nil
@@ -37,7 +38,7 @@ func (c *Carrier) send(ctx context.Context, k *conn, a queue.Attempt) ([]queue.R
 		part := e
 		part.Recipients = a.Envelope.Recipients[from:min(from+most, len(a.Envelope.Recipients))]
 		k.uses++
-		got, alive := transaction(ctx, k, part, a.Content)
+		got, alive := transaction(ctx, k, part, body)
 		if !alive && got == nil && len(results) == 0 {
 			k.Close()
 			no := refusal(k.to, "4.4.2", "the connection was lost before the message was handed over")
@@ -85,6 +86,22 @@ func withoutReturnPath(content *io.SectionReader) *io.SectionReader {
 	}
 }
 
+// content is a message as it leaves: the fields of this copy alone, then what all copies share.
+type content struct {
+	front string
+	rest  *io.SectionReader
+}
+
+func (c content) size() int64 { return int64(len(c.front)) + c.rest.Size() }
+
+func (c content) reader() io.Reader {
+	rest := io.NewSectionReader(c.rest, 0, c.rest.Size())
+	if c.front == "" {
+		return rest
+	}
+	return io.MultiReader(strings.NewReader(c.front), rest)
+}
+
 func (k *conn) lost(text string) queue.Result {
 	return queue.Result{Verdict: queue.Later, Status: "4.4.2", Text: k.to.where() + ": " + text, Detail: k.detail}
 }
@@ -104,9 +121,9 @@ func (w *watched) Read(p []byte) (int, error) {
 }
 
 // transaction sends the message to up to a hundred recipients. nil results: nobody can have taken it. alive: the connection can go on.
-func transaction(ctx context.Context, k *conn, e mail.Envelope, content *io.SectionReader) (results []queue.Result, alive bool) {
-	body := &watched{Reader: io.NewSectionReader(content, 0, content.Size())}
-	out, err := k.Send(ctx, e, body, content.Size())
+func transaction(ctx context.Context, k *conn, e mail.Envelope, content content) (results []queue.Result, alive bool) {
+	body := &watched{Reader: content.reader()}
+	out, err := k.Send(ctx, e, body, content.size())
 	if body.err != nil {
 		return queue.Fail(len(e.Recipients), failure(queue.Later, "4.3.0", "the stored message cannot be read at the moment")).Results, false
 	}
