@@ -86,7 +86,7 @@ func place(text string) (network, address string, err error) {
 	if path, ok := strings.CutPrefix(text, "unix:"); ok && path != "" {
 		return "unix", path, nil
 	}
-	if _, _, err := net.SplitHostPort(text); err != nil {
+	if host, port, err := net.SplitHostPort(text); err != nil || host == "" || port == "" {
 		return "", "", fmt.Errorf("%q is neither unix:/path nor host:port", text)
 	}
 	return "tcp", text, nil

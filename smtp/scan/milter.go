@@ -93,6 +93,7 @@ type talk struct {
 	message  *Message
 	hostname string
 
+	version  uint32
 	protocol uint32 // what was agreed on
 	idle     int    // packets that were no answers
 
@@ -155,11 +156,11 @@ func (c *talk) negotiate() error {
 	if code != 'O' || len(data) < 12 {
 		return fmt.Errorf("it does not begin as a milter does (%q)", code)
 	}
-	version, wants := binary.BigEndian.Uint32(data), binary.BigEndian.Uint32(data[4:])
-	c.protocol = binary.BigEndian.Uint32(data[8:])
+	wants := binary.BigEndian.Uint32(data[4:])
+	c.version, c.protocol = binary.BigEndian.Uint32(data), binary.BigEndian.Uint32(data[8:])
 	switch {
-	case version < 2 || version > milterVersion:
-		return fmt.Errorf("it speaks version %d of the protocol", version)
+	case c.version < 2 || c.version > milterVersion:
+		return fmt.Errorf("it speaks version %d of the protocol", c.version)
 	case wants&^uint32(actions) != 0:
 		return fmt.Errorf("it wants to change more than a header (actions %#x)", wants)
 	case c.protocol&^uint32(offered) != 0:
@@ -179,6 +180,9 @@ func (c *talk) envelope() []step {
 	}
 	for _, to := range m.To {
 		steps = append(steps, step{'R', skipRecipient, muteRecipient, []string{"{rcpt_addr}", to.String()}, path(to)})
+	}
+	if c.version < 4 { // it does not know DATA
+		return steps
 	}
 	return append(steps, step{'T', skipData, muteData, []string{"i", m.ID}, nil})
 }
