@@ -15,6 +15,7 @@ type Bell struct {
 	mailbox MailboxID
 	account mail.AccountID
 	call    func()
+	all     func([]mail.AccountID)
 }
 
 // bells knows who waits for what.
@@ -22,11 +23,13 @@ type bells struct {
 	mu       sync.RWMutex
 	mailbox  map[MailboxID]map[*Bell]struct{}      // guarded by mu
 	accounts map[mail.AccountID]map[*Bell]struct{} // guarded by mu
+	all      map[*Bell]struct{}                    // guarded by mu
 }
 
 func (b *bells) init() {
 	b.mailbox = map[MailboxID]map[*Bell]struct{}{}
 	b.accounts = map[mail.AccountID]map[*Bell]struct{}{}
+	b.all = map[*Bell]struct{}{}
 }
 
 // Watch gives a bell for one mailbox: its messages, its flags, its end.
@@ -45,6 +48,12 @@ func (s *Store) WatchAccount(id mail.AccountID) *Bell {
 	return s.bells.add(&Bell{C: make(chan struct{}, 1), account: id})
 }
 
+// WatchAll calls ring after each commit with the accounts that it touched; one may be named twice. It is called on the committer's
+// goroutine and must not block, nor keep the slice.
+func (s *Store) WatchAll(ring func(accounts []mail.AccountID)) *Bell {
+	return s.bells.add(&Bell{all: ring})
+}
+
 // Close takes the bell down; it may be called twice. A ring that is on its way may still come.
 func (b *Bell) Close() { b.bells.remove(b) }
 
@@ -52,9 +61,12 @@ func (b *bells) add(l *Bell) *Bell {
 	l.bells = b
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if l.account != 0 {
+	switch {
+	case l.all != nil:
+		b.all[l] = struct{}{}
+	case l.account != 0:
 		put(b.accounts, l.account, l)
-	} else {
+	default:
 		put(b.mailbox, l.mailbox, l)
 	}
 	return l
@@ -70,9 +82,12 @@ func put[K comparable](m map[K]map[*Bell]struct{}, key K, l *Bell) {
 func (b *bells) remove(l *Bell) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if l.account != 0 {
+	switch {
+	case l.all != nil:
+		delete(b.all, l)
+	case l.account != 0:
 		take(b.accounts, l.account, l)
-	} else {
+	default:
 		take(b.mailbox, l.mailbox, l)
 	}
 }
@@ -96,6 +111,11 @@ func (b *bells) ring(mailboxes []MailboxID, accounts []mail.AccountID) {
 	for _, id := range accounts {
 		for l := range b.accounts[id] {
 			l.ring()
+		}
+	}
+	if len(accounts) > 0 {
+		for l := range b.all {
+			l.all(accounts)
 		}
 	}
 }

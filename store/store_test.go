@@ -659,6 +659,17 @@ func TestBells(t *testing.T) {
 	var mu sync.Mutex
 	bell, other, account := s.Watch(inbox), s.Watch(trash), s.WatchAccount(1)
 	fn := s.WatchFunc(inbox, func() { mu.Lock(); calls++; mu.Unlock() })
+	touched := 0
+	all := s.WatchAll(func(accounts []mail.AccountID) {
+		mu.Lock()
+		defer mu.Unlock()
+		touched++
+		for _, a := range accounts {
+			if a != 1 {
+				t.Errorf("account %d was touched", a)
+			}
+		}
+	})
 	rings := func(b *store.Bell) bool {
 		select {
 		case <-b.C:
@@ -694,10 +705,10 @@ func TestBells(t *testing.T) {
 	expect("delete", false, true, true)
 	mu.Lock()
 	defer mu.Unlock()
-	if calls != 4 {
-		t.Errorf("the function was called %d times; want 4", calls)
+	if calls != 4 || touched != 6 {
+		t.Errorf("the functions were called %d and %d times; want 4 and 6", calls, touched)
 	}
-	for _, b := range []*store.Bell{bell, other, account, fn} {
+	for _, b := range []*store.Bell{bell, other, account, fn, all} {
 		b.Close()
 		b.Close()
 	}

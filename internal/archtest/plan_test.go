@@ -13,7 +13,7 @@ var floors = [][]string{
 	/* queue */ {"smtp/queue"},
 	/* carriers */ {"smtp/local", "smtp/remote"},
 	/* desks */ {"smtp/inbound", "smtp/submission"},
-	/* offices */ {"smtp/report", "imap/pull", "pop3/pull", "store/backup", "store/importer"},
+	/* offices */ {"smtp/report", "smtp/learn", "imap/pull", "pop3/pull", "store/backup", "store/importer"},
 	/* verbs */ {"web/admin"},
 	/* rooms */ {"web/api"},
 	/* house */ {"cmd/posthouse/internal/daemon"},

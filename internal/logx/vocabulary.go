@@ -13,6 +13,8 @@ const (
 	HouseReloadError = "settings kept"            // error: the new file is wrong, the old settings stay
 	HouseNeedRestart = "setting needs restart"    // key
 	HouseWebError    = "http listener ended"      // listener, error
+	WebPageFailed    = "page failed"              // path, method, error
+	WebForeign       = "request of another site"  // path, origin
 	HouseNotifyError = "service manager not told" // state, error
 	AdminVerb        = "operator's command"       // verb, what
 	AdminError       = "operator's command failed"
@@ -90,6 +92,7 @@ const (
 	MailTaken       = "mail taken"                 // id, from, mailboxes, leaving, size
 	MailUnproven    = "mail not proven"            // connection, author, from, action, reason
 	MailJunk        = "mail not taken as junk"     // connection, from, author, action
+	LearnFailed     = "junk not learned"           // account, error: it is tried again
 	KeysUnsettled   = "DKIM keys not looked after" // error
 	ScanFailed      = "helper gave no answer"      // helper, id, error, on_failure
 	ScanDown        = "helper is down"             // helper, address, error, on_failure: it is asked again now and then
@@ -101,6 +104,8 @@ const (
 	QueueUnreported = "sender not told"            // id, number, from: nothing proves that it sent the message
 	QueueReport     = "delivery report sent"       // id, number, report, to, kind
 	QueueCancelled  = "queue entry cancelled"      // number, bounce
+	QueueTakenBack  = "message taken back"         // id, account, entries: by its sender, from the Outbox
+	QueueReleased   = "message released"           // id, account, entries: its time has come
 	QueueUnsettled  = "queue result not stored"    // id, number, error: it is tried again
 	QueueBroken     = "queue entry unreadable"     // id, number or key, error
 	QueuePanic      = "delivery panicked"          // panic, stack
