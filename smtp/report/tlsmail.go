@@ -2,9 +2,7 @@ package report
 
 import (
 	"bytes"
-	"cmp"
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -17,7 +15,6 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/dns"
 	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/internal/mail"
-	"github.com/posthouse-mail/posthouse/internal/message"
 	"github.com/posthouse-mail/posthouse/smtp/tlsbook"
 )
 
@@ -223,36 +220,15 @@ func (s *TLSSender) post(ctx context.Context, to string, packed []byte) error {
 
 // letter is the mail (RFC 8460 section 5.3). It goes out whatever TLS can be had: its subject may be that there is none (RFC 8689 section 3).
 func (s *TLSSender) letter(r *TLS, domain string, to []mail.Address, packed []byte) []byte {
-	boundary := "tlsrpt-" + r.Range.Begin.Format("20060102") + "-8460"
-	var names []string
-	for _, a := range to {
-		names = append(names, "<"+a.String()+">")
-	}
-	var h message.HeaderWriter
-	h.Field("From", "<"+s.o.From.String()+">")
-	h.Field("To", strings.Join(names, ", "))
-	h.Field("Subject", "Report Domain: "+domain+" Submitter: "+s.o.Organization+" Report-ID: <"+r.ID+">")
-	h.Field("Date", message.FormatDate(s.o.Now()))
-	h.Field("TLS-Report-Domain", domain)
-	h.Field("TLS-Report-Submitter", s.o.Organization)
-	h.Field("TLS-Required", "No")
-	h.Field("Auto-Submitted", "auto-generated")
-	h.Field("MIME-Version", "1.0")
-	h.Field("Content-Type", `multipart/report; report-type="tlsrpt"; boundary="`+boundary+`"`)
-	var b bytes.Buffer
-	b.Write(h.Bytes())
 	good, bad := r.Totals()
-	fmt.Fprintf(&b, "\r\n--%s\r\nContent-Type: text/plain; charset=us-ascii\r\n\r\n", boundary)
-	fmt.Fprintf(&b, "What %s saw of TLS when it sent mail to %s\r\non %s (UTC): %d sessions went well, %d failed.\r\nThe attached report has the details (RFC 8460).\r\n",
-		s.o.Organization, domain, r.Range.Begin.Format("2 January 2006"), good, bad)
-	name := fmt.Sprintf("%s!%s!%d!%d.json.gz", s.o.Organization, cmp.Or(domain, "domain"), r.Range.Begin.Unix(), r.Range.End.Unix())
-	fmt.Fprintf(&b, "\r\n--%s\r\nContent-Type: application/tlsrpt+gzip\r\nContent-Transfer-Encoding: base64\r\nContent-Disposition: attachment;\r\n filename=\"%s\"\r\n\r\n", boundary, name)
-	coded := base64.StdEncoding.EncodeToString(packed)
-	for len(coded) > 0 {
-		n := min(76, len(coded))
-		b.WriteString(coded[:n] + "\r\n")
-		coded = coded[n:]
+	l := letter{
+		from: s.o.From, to: to, date: s.o.Now(), report: "tlsrpt",
+		subject: "Report Domain: " + domain + " Submitter: " + s.o.Organization + " Report-ID: <" + r.ID + ">",
+		extra:   [][2]string{{"TLS-Report-Domain", domain}, {"TLS-Report-Submitter", s.o.Organization}, {"TLS-Required", "No"}},
+		text: fmt.Sprintf("What %s saw of TLS when it sent mail to %s\non %s (UTC): %d sessions went well, %d failed.\nThe attached report has the details (RFC 8460).\n",
+			s.o.Organization, domain, r.Range.Begin.Format("2 January 2006"), good, bad),
+		kind: "application/tlsrpt+gzip", packed: packed,
+		file: fmt.Sprintf("%s!%s!%d!%d.json.gz", s.o.Organization, domain, r.Range.Begin.Unix(), r.Range.End.Unix()),
 	}
-	fmt.Fprintf(&b, "\r\n--%s--\r\n", boundary)
-	return b.Bytes()
+	return l.bytes()
 }

@@ -1,9 +1,3 @@
-// Package report makes, sends and reads the reports that mail hosts owe each
-// other about what they see of a domain: so far TLS reports (RFC 8460).
-//
-// Start at TLSSender, which sends what smtp/tlsbook has counted, and ReadTLS,
-// which reads what others sent. tlsrpt.go is the form of a report, tlsmail.go
-// its mail, tlsread.go the bounded reader.
 package report
 
 import (
