@@ -24,7 +24,7 @@ type conn struct {
 	to     candidate
 	detail string // address and TLS, for results
 	uses   int
-	reused bool
+	reused bool // it has waited in the pool, and nothing was said since
 }
 
 // connection takes one from the pool, or opens it. Its error is a queue.Result where a host said something.
@@ -33,12 +33,11 @@ func (c *Carrier) connection(ctx context.Context, w *way, to candidate, d demand
 	if w.smart != nil {
 		key.user = w.smart.User
 	}
-	for k := c.pool.take(key); k != nil; k = c.pool.take(key) {
-		if err := k.Reset(ctx); err == nil { // it lives, and nothing of the last transaction is left
-			k.reused = true
-			return k, nil
-		}
-		k.Close()
+	// Nothing of the last transaction is left on it (send). Whether it lives shows at MAIL: asking before would cost a round trip for
+	// every message (RFC 5321 section 4.1.1.5 needs no RSET here).
+	if k := c.pool.take(key); k != nil {
+		k.reused = true
+		return k, nil
 	}
 	return c.open(ctx, w, to, d, key)
 }

@@ -34,7 +34,8 @@ type resting struct {
 }
 
 const (
-	maxResting    = 4   // connections that wait under one key
+	maxResting    = 4   // connections that wait under one key as long as they may
+	maxBusy       = 64  // and a second only
 	maxAllResting = 200 // and in all: each is a file that is open
 )
 
@@ -69,12 +70,17 @@ func (p *pool) set(key poolKey, list []*resting) {
 func (p *pool) give(k *conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || k.uses >= p.uses || len(p.conns[k.key]) >= maxResting || p.all >= maxAllResting {
+	n := len(p.conns[k.key])
+	if p.closed || k.uses >= p.uses || n >= maxBusy || p.all >= maxAllResting {
 		p.quit(k)
 		return
 	}
+	wait := p.idle
+	if n >= maxResting { // between two messages of a busy host
+		wait = min(wait, time.Second)
+	}
 	r := &resting{conn: k}
-	r.timer = time.AfterFunc(p.idle, func() { p.expire(r) })
+	r.timer = time.AfterFunc(wait, func() { p.expire(r) })
 	p.conns[k.key] = append(p.conns[k.key], r)
 	p.all++
 }

@@ -8,6 +8,8 @@ import (
 	"io"
 	"strings"
 
+	gosmtp "github.com/emersion/go-smtp"
+
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/smtp"
 	"github.com/posthouse-mail/posthouse/smtp/queue"
@@ -48,7 +50,7 @@ func (c *Carrier) send(ctx context.Context, k *conn, a queue.Attempt) ([]queue.R
 		if got == nil {
 			got = queue.Fail(len(part.Recipients), k.lost("the connection was lost before the message was handed over")).Results
 		}
-		results = append(results, got...)
+		results, k.reused = append(results, got...), false
 		if !alive {
 			k.Close()
 			for len(results) < len(a.Envelope.Recipients) {
@@ -102,6 +104,11 @@ func (c content) reader() io.Reader {
 	return io.MultiReader(strings.NewReader(c.front), rest)
 }
 
+// rested: the server says that the connection has waited too long, or carried enough. That is nothing about this message.
+func (k *conn) rested(mail smtp.Reply) bool {
+	return k.reused && (mail.Code == 421 || mail.Enhanced == gosmtp.EnhancedCode{4, 4, 2})
+}
+
 func (k *conn) lost(text string) queue.Result {
 	return queue.Result{Verdict: queue.Later, Status: "4.4.2", Text: k.to.where() + ": " + text, Detail: k.detail}
 }
@@ -127,7 +134,7 @@ func transaction(ctx context.Context, k *conn, e mail.Envelope, content content)
 	if body.err != nil {
 		return queue.Fail(len(e.Recipients), failure(queue.Later, "4.3.0", "the stored message cannot be read at the moment")).Results, false
 	}
-	if err != nil && !out.Sent && !decided(&out) {
+	if err != nil && !out.Sent && !decided(&out) || k.rested(out.Mail) {
 		return nil, false
 	}
 	alive = err == nil
