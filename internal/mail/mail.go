@@ -3,6 +3,8 @@
 // ParseAddress); from there on only the canonical form travels.
 package mail
 
+import "time"
+
 // AccountID names an account for ever; it is never given twice. Zero is no account.
 type AccountID uint32
 
@@ -43,6 +45,12 @@ type Recipient struct {
 	Original     string // ORCPT's address, xtext decoded
 }
 
+// Release is when a message is to be sent, where that is not at once (FUTURERELEASE, RFC 4865).
+type Release struct {
+	At    time.Time // zero: at once
+	Asked string    // how the sender put it, "for;3600" or "until;2026-01-02T03:04:05Z"; empty: it did not
+}
+
 // Envelope is what MAIL and RCPT said (RFC 5321 section 2.3.1).
 type Envelope struct {
 	From       Address // zero: the null reverse-path <>
@@ -53,5 +61,6 @@ type Envelope struct {
 	EnvelopeID string // ENVID, xtext decoded
 	RequireTLS bool   // REQUIRETLS (RFC 8689)
 	Front      string // header fields of this copy alone; the carrier to other hosts sends them in front of the message
-	Unproven   bool   // a stranger's mail, and nothing shows that it came from From: no report goes there (backscatter)
+	Release    Release
+	Unproven   bool // a stranger's mail, and nothing shows that it came from From: no report goes there (backscatter)
 }

@@ -59,6 +59,7 @@ type entry struct {
 	created    int64 // unix ms
 	last       int64 // unix ms of the last attempt; 0: none
 	attempts   int
+	timing     timing
 }
 
 const (
@@ -72,7 +73,8 @@ const (
 const (
 	flag2RequireTLS byte = 1 << iota
 	flag2Unproven
-	flag2Front // Envelope.Front stands at the end
+	flag2Front  // Envelope.Front stands at the end
+	flag2Timing // a timing follows
 )
 
 func bit(on bool, b byte) byte {
@@ -118,8 +120,11 @@ func appendAddress(b []byte, a mail.Address) []byte {
 
 // appendEntry appends the stored form of e.
 func appendEntry(b []byte, e *entry) []byte {
-	if more := bit(e.requireTLS, flag2RequireTLS) | bit(e.unproven, flag2Unproven) | bit(e.front != "", flag2Front); more != 0 {
+	if more := bit(e.requireTLS, flag2RequireTLS) | bit(e.unproven, flag2Unproven) | bit(e.front != "", flag2Front) | bit(e.timing != timing{}, flag2Timing); more != 0 {
 		b = append(b, entryFlags2, e.flags(), more)
+		if more&flag2Timing != 0 {
+			b = e.timing.append(b)
+		}
 	} else {
 		b = append(b, entryVersion, e.flags())
 	}
@@ -249,31 +254,34 @@ func (r *reader) result(prev Result) Result {
 	return x
 }
 
-// head reads the version and the flags.
-func (r *reader) head() (flags, more byte, err error) {
+// head reads the version, the flags, and the timing of an entry that has one.
+func (r *reader) head() (flags, more byte, when timing, err error) {
 	v := r.byte()
 	if v != entryVersion && v != entryFlags2 {
-		return 0, 0, fmt.Errorf("%w: version %d", errCorrupt, v)
+		return 0, 0, when, fmt.Errorf("%w: version %d", errCorrupt, v)
 	}
 	flags = r.byte()
 	if v == entryFlags2 {
 		more = r.byte()
 	}
-	if more&^(flag2RequireTLS|flag2Unproven|flag2Front) != 0 {
-		return 0, 0, fmt.Errorf("%w: flags %x", errCorrupt, more)
+	if more&^(flag2RequireTLS|flag2Unproven|flag2Front|flag2Timing) != 0 {
+		return 0, 0, when, fmt.Errorf("%w: flags %x", errCorrupt, more)
 	}
-	return flags, more, nil
+	if more&flag2Timing != 0 {
+		when = r.timing()
+	}
+	return flags, more, when, nil
 }
 
 // parseEntry reads the stored form.
 func parseEntry(b []byte) (*entry, error) {
 	r := &reader{b: b}
-	flags, more, err := r.head()
+	flags, more, when, err := r.head()
 	if err != nil {
 		return nil, err
 	}
 	e := &entry{utf8: flags&flagUTF8 != 0, held: flags&flagHeld != 0, told: flags&flagTold != 0, orphan: flags&flagOrphan != 0,
-		requireTLS: more&flag2RequireTLS != 0, unproven: more&flag2Unproven != 0}
+		requireTLS: more&flag2RequireTLS != 0, unproven: more&flag2Unproven != 0, timing: when}
 	e.body, e.ret = mail.BodyType(r.byte()), mail.Return(r.byte())
 	e.id = r.string()
 	e.domain = mail.Domain(r.string())
@@ -305,7 +313,7 @@ func parseEntry(b []byte) (*entry, error) {
 // peek reads only what the schedule needs of a row.
 func peek(b []byte) (glance, error) {
 	r := &reader{b: b}
-	flags, _, err := r.head()
+	flags, _, when, err := r.head()
 	if err != nil {
 		return glance{}, err
 	}
@@ -319,7 +327,7 @@ func peek(b []byte) (glance, error) {
 	r.skip()
 	r.uint()
 	r.uint()
-	g.created = int64(r.uint())
+	g.since = max(int64(r.uint()), when.release)
 	r.uint()
 	g.attempts = int(r.uint() & 0xffffffff)
 	if r.bad {
@@ -331,7 +339,7 @@ func peek(b []byte) (glance, error) {
 // glance is what peek saw; its domains live as long as the row's bytes.
 type glance struct {
 	from, to         []byte
-	created          int64
+	since            int64 // entry.since
 	attempts         int
 	held, told, owed bool
 }

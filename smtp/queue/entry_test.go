@@ -41,7 +41,7 @@ func TestEntryStoredForm(t *testing.T) {
 		t.Fatalf("parseEntry gave %+v, %v", got, err)
 	}
 	g, err := peek(b)
-	if err != nil || string(g.from) != "alpha.test" || string(g.to) != "beta.test" || g.created != e.created || g.attempts != 3 || !g.held || !g.told || g.owed {
+	if err != nil || string(g.from) != "alpha.test" || string(g.to) != "beta.test" || g.since != e.created || g.attempts != 3 || !g.held || !g.told || g.owed {
 		t.Fatalf("peek gave %+v, %v", g, err)
 	}
 	for i := range b {

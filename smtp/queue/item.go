@@ -149,8 +149,9 @@ type Item struct {
 	Last     time.Time // last attempt; zero: none yet
 	Attempts int
 	Held     bool
+	Waits    bool     // in its sender's Outbox, for its release (Envelope.Release): it can be taken back
 	Results  []Result // last result of each waiting recipient; zero Verdict: none yet
 }
 
 // Expires is when the item is given up.
-func (q *Queue) Expires(it Item) time.Time { return it.Created.Add(q.o.Lifetime) }
+func (q *Queue) Expires(it Item) time.Time { return lifeOf(it).Add(q.o.lifeFrom(it.Envelope.From)) }

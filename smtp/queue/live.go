@@ -32,7 +32,7 @@ func bodyPlaces(_, row []byte, at func(blob.LSN, int64) blob.LSN) ([]byte, error
 // bodyOf reads no more of a row than where its body stands.
 func bodyOf(row []byte) (at blob.LSN, size int64, err error) {
 	r := &reader{b: row}
-	if _, _, err := r.head(); err != nil {
+	if _, _, _, err := r.head(); err != nil {
 		return 0, 0, err
 	}
 	r.byte()      // body type

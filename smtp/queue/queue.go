@@ -31,6 +31,7 @@ type Options struct {
 	Now         func() time.Time
 	Hostname    string          // reporting MTA of our DSNs
 	Lifetime    time.Duration   // 5 days (RFC 5321 section 4.5.4.1)
+	NullLife    time.Duration   // of mail from <>, of which nobody hears: a day, at most Lifetime
 	Retry       []time.Duration // DefaultRetry
 	DelayAfter  time.Duration   // age at which the sender is told of a delay: 4 h; negative: never
 	Workers     int             // attempts at once: 200
@@ -53,6 +54,7 @@ func (o *Options) defaults() {
 	}
 	o.Hostname = cmp.Or(o.Hostname, "localhost")
 	o.Lifetime = cmp.Or(o.Lifetime, 5*24*time.Hour)
+	o.NullLife = min(cmp.Or(o.NullLife, 24*time.Hour), o.Lifetime)
 	o.DelayAfter = max(cmp.Or(o.DelayAfter, 4*time.Hour), 0)
 	o.Workers = cmp.Or(o.Workers, 200)
 	o.PerHost = cmp.Or(o.PerHost, 10)
@@ -92,7 +94,7 @@ func New(db *kv.DB, s *store.Store, o Options) (*Queue, error) {
 	q.ids.Store(binary.BigEndian.Uint64(seed[:]))
 	q.sched = newSchedule(limits{
 		workers: o.Workers, perHost: o.PerHost, askers: 100, directTries: o.DirectTries,
-		routeFor: (5 * time.Minute).Milliseconds(), delayAfter: o.DelayAfter.Milliseconds(), lifetime: o.Lifetime.Milliseconds(),
+		routeFor: (5 * time.Minute).Milliseconds(), delayAfter: o.DelayAfter.Milliseconds(), lifetime: o.Lifetime.Milliseconds(), nullLife: o.NullLife.Milliseconds(),
 	})
 	q.count = newCounters(q)
 	db.Register(PartKind, kv.Kind{Apply: q.apply})
@@ -104,6 +106,7 @@ func New(db *kv.DB, s *store.Store, o Options) (*Queue, error) {
 	}})
 	db.Refer(rows, bodyPlaces)
 	s.SetOrphan(q.Orphan)
+	s.SetOutbox(store.Outbox{Bind: q.bind, Cancel: q.takenBack})
 	return q, nil
 }
 
@@ -157,7 +160,7 @@ func (q *Queue) part(id string, e mail.Envelope, make func(mail.Recipient) recip
 		x := byDomain[r.Address.Domain]
 		if x == nil {
 			x = &entry{id: id, domain: r.Address.Domain, from: e.From, body: e.Body, utf8: e.UTF8, ret: e.Return, envid: e.EnvelopeID,
-				requireTLS: e.RequireTLS, unproven: e.Unproven, front: e.Front, created: q.o.Now().UnixMilli()}
+				requireTLS: e.RequireTLS, unproven: e.Unproven, front: e.Front, created: q.o.Now().UnixMilli(), timing: timingOf(e.Release)}
 			byDomain[r.Address.Domain] = x
 			entries = append(entries, x)
 		}

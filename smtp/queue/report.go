@@ -48,7 +48,8 @@ type report struct {
 	until      time.Time // end of its life
 	last       time.Time // of the attempt
 	envelopeID string
-	utf8       bool // travels with SMTPUTF8, so that nothing needs encoding (RFC 6533)
+	asked      string // FUTURERELEASE
+	utf8       bool   // travels with SMTPUTF8, so that nothing needs encoding (RFC 6533)
 	original   original
 }
 
@@ -74,7 +75,7 @@ type written struct {
 func (q *Queue) compose(ctx context.Context, a *attempt) (*written, error) {
 	e := a.after
 	r := &report{id: q.NewID(), of: e.id, hostname: q.o.Hostname, to: e.from, date: q.o.Now(), created: time.UnixMilli(e.created),
-		until: time.UnixMilli(e.created).Add(q.o.Lifetime), last: time.UnixMilli(e.last), envelopeID: e.envid}
+		until: time.UnixMilli(e.since()).Add(q.o.life(e)), asked: e.timing.asked, last: time.UnixMilli(e.last), envelopeID: e.envid}
 	body, err := q.open(ctx, a.number, e)
 	if err == nil {
 		defer body.Close()

@@ -31,10 +31,10 @@ func (o *Options) after(number uint64, e *entry, now int64) int64 {
 	d := o.Retry[min(e.attempts, len(o.Retry))-1]
 	seed := binary.BigEndian.AppendUint64(nil, number)
 	due := now + jitter(d, binary.BigEndian.AppendUint32(seed, uint32(e.attempts))).Milliseconds()
-	if notice := e.created + o.DelayAfter.Milliseconds(); o.DelayAfter > 0 && !e.told && now < notice && due > notice {
+	if notice := e.since() + o.DelayAfter.Milliseconds(); o.DelayAfter > 0 && !e.told && now < notice && due > notice {
 		due = notice
 	}
-	if end := e.created + o.Lifetime.Milliseconds(); now < end && due > end {
+	if end := e.since() + o.life(e).Milliseconds(); now < end && due > end {
 		due = end
 	}
 	return due

@@ -84,10 +84,16 @@ func (q *Queue) do(ctx context.Context, j job) {
 	case jobRoute:
 		q.route(ctx, j)
 	case jobDeliver:
-		r := q.attempt(ctx, j)
+		a := q.attempt(ctx, j)
+		// The host is free for the next attempt as soon as it has answered: its connections do not wait for our disk. Results that
+		// are not stored yet are few (limits.unsettled), and stored together.
 		q.mu.Lock()
-		q.sched.done(j, r, q.now())
+		q.sched.done(j, a.worst(), q.now())
 		q.mu.Unlock()
+		q.poke()
+		if a != nil {
+			q.settle(ctx, a)
+		}
 	case jobDefer:
 		q.deferTickets(ctx, j)
 	}
@@ -160,18 +166,21 @@ func (q *Queue) read(ctx context.Context, t *ticket) *entry {
 		q.log.ErrorContext(ctx, logx.QueueBroken, "number", t.number, "error", err)
 		return nil
 	case e.held:
-		q.committed(change{number: t.number, due: due, created: e.created, told: e.told, held: true, stream: t.stream.Stream})
+		q.committed(change{number: t.number, due: due, created: e.since(), told: e.told, held: true, stream: t.stream.Stream})
+		return nil
+	case e.timing.box != store.Waiting{}:
+		q.letGo(ctx, t.number)
 		return nil
 	}
 	return e
 }
 
-// attempt makes one attempt and settles it. It returns the result that says most about the host.
-func (q *Queue) attempt(ctx context.Context, j job) Result {
+// attempt makes one attempt, which is to be settled; nil: there was nothing to do.
+func (q *Queue) attempt(ctx context.Context, j job) *attempt {
 	t := j.tickets[0]
 	e := q.read(ctx, t)
 	if e == nil {
-		return Result{}
+		return nil
 	}
 	a := &attempt{number: t.number, before: e}
 	if e.waits() > 0 {
@@ -181,8 +190,7 @@ func (q *Queue) attempt(ctx context.Context, j job) Result {
 		}
 		a.results, a.apply = out.Results, out.Apply
 	}
-	q.settle(ctx, a)
-	return worst(a.results)
+	return a
 }
 
 // deliver opens the body and lets the transport try.
@@ -235,9 +243,11 @@ func (r *bodyReader) ReadAt(p []byte, off int64) (int, error) {
 }
 
 // worst is the result that says most about the host: down before slow before well.
-func worst(results []Result) Result {
-	var w Result
-	for _, r := range results {
+func (a *attempt) worst() (w Result) {
+	if a == nil {
+		return w
+	}
+	for _, r := range a.results {
 		if r.Host > w.Host {
 			w = r
 		}
@@ -249,6 +259,7 @@ func worst(results []Result) Result {
 func (e *entry) item(number uint64, due int64) Item {
 	it := Item{ID: e.id, Number: number, Domain: e.domain, Place: e.place, Size: e.size, Created: time.UnixMilli(e.created),
 		Due: time.UnixMilli(due), Attempts: e.attempts, Held: e.held}
+	it.Envelope.Release, it.Waits = e.timing.envelope(), e.timing.box != store.Waiting{}
 	if e.last != 0 {
 		it.Last = time.UnixMilli(e.last)
 	}

@@ -43,6 +43,7 @@ type limits struct {
 	routeFor    int64 // how long a route holds
 	delayAfter  int64
 	lifetime    int64
+	nullLife    int64 // of mail from <>
 }
 
 type place uint8
@@ -547,6 +548,9 @@ func (s *schedule) deferLate(st *stream, r Result, now int64) {
 func (s *schedule) deadline(t *ticket) int64 {
 	if !t.told && s.delayAfter > 0 {
 		return t.created + s.delayAfter
+	}
+	if t.stream.From == "" {
+		return t.created + s.nullLife
 	}
 	return t.created + s.lifetime
 }

@@ -298,7 +298,7 @@ func TestRests(t *testing.T) {
 func TestRetryTimes(t *testing.T) {
 	o := Options{}
 	o.defaults()
-	e := &entry{}
+	e := &entry{from: mail.Address{Local: "a", Domain: "b.test"}}
 	now, tries := int64(0), 0
 	var at []time.Duration
 	for now < o.Lifetime.Milliseconds() && tries < 1000 {

@@ -149,7 +149,7 @@ func (q *Queue) judge(a *attempt) {
 	}
 	e.attempts++
 	e.last = now
-	expired := now >= e.created+q.o.Lifetime.Milliseconds()
+	expired := now >= e.since()+q.o.life(e).Milliseconds()
 	due := q.o.after(a.number, e, now)
 	kept := e.recipients[:0]
 	next := 0
@@ -215,7 +215,7 @@ func tooOld(r Result) Result {
 // delay marks the waiting recipients whose sender is to be told that the message is late.
 func (q *Queue) delay(a *attempt, now int64) {
 	e := a.after
-	if q.o.DelayAfter == 0 || e.told || now < e.created+q.o.DelayAfter.Milliseconds() {
+	if q.o.DelayAfter == 0 || e.told || now < e.since()+q.o.DelayAfter.Milliseconds() {
 		return
 	}
 	e.told = true

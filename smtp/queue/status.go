@@ -28,6 +28,9 @@ func (r *report) writeStatus(m *lines) {
 		m.line(fold("Original-Envelope-Id: " + r.text(r.envelopeID)))
 	}
 	m.line("Reporting-MTA: dns; " + r.hostname)
+	if r.asked != "" {
+		m.line("Future-Release-Request: " + r.text(r.asked)) // RFC 4865 section 6
+	}
 	m.line("Arrival-Date: " + r.created.Format(time.RFC1123Z))
 	for _, to := range r.recipients {
 		m.line("")

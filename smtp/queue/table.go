@@ -55,9 +55,7 @@ func (q *Queue) applyEntries(tx *kv.Tx, at kv.Entry, data []byte) error {
 			return err
 		}
 		e.place, e.size = at.Body, at.Size
-		if err := q.insert(tx, e); err != nil {
-			return err
-		}
+		q.insert(tx, e)
 	}
 	if r.bad {
 		return errCorrupt
@@ -65,16 +63,16 @@ func (q *Queue) applyEntries(tx *kv.Tx, at kv.Entry, data []byte) error {
 	return nil
 }
 
-// insert gives the entry its number; it is due at once.
-func (q *Queue) insert(tx *kv.Tx, e *entry) error {
+// insert gives the entry its number; it is due at once, or when it is to be released.
+func (q *Queue) insert(tx *kv.Tx, e *entry) uint64 {
 	last := tx.Get(dues, numberKey(0))
 	number := uint64(1)
 	if len(last) == 8 {
 		number = binary.BigEndian.Uint64(last) + 1
 	}
 	tx.Put(dues, numberKey(0), numberKey(number))
-	q.write(tx, number, e.created, e)
-	return nil
+	q.write(tx, number, e.since(), e)
+	return number
 }
 
 // applySettle replaces the entry by its form after an attempt. One that the operator cancelled meanwhile stays away.
@@ -139,7 +137,7 @@ func (q *Queue) put(tx *kv.Tx, number uint64, due int64, e *entry) {
 func (q *Queue) write(tx *kv.Tx, number uint64, due int64, e *entry) {
 	tx.Put(rows, rowKey(due, number), appendEntry(nil, e))
 	tx.Put(dues, numberKey(number), binary.BigEndian.AppendUint64(nil, uint64(due)))
-	c := change{number: number, due: due, created: e.created, told: e.told, held: e.held}
+	c := change{number: number, due: due, created: e.since(), told: e.told, held: e.held}
 	c.stream = q.streamFor(e.from.Domain, e.domain, e.attempts, e.waits() == 0)
 	tx.OnCommit(func() { q.committed(c) })
 }
@@ -196,7 +194,7 @@ func (q *Queue) fill(ctx context.Context) error {
 				q.log.ErrorContext(ctx, logx.QueueBroken, "key", fmt.Sprintf("%x", key), "error", err)
 				continue
 			}
-			q.sched.put(change{number: binary.BigEndian.Uint64(key[8:]), due: int64(binary.BigEndian.Uint64(key[:8])), created: g.created,
+			q.sched.put(change{number: binary.BigEndian.Uint64(key[8:]), due: int64(binary.BigEndian.Uint64(key[:8])), created: g.since,
 				told: g.told, held: g.held, stream: q.streamFor(intern(g.from), intern(g.to), g.attempts, g.owed)})
 		}
 		return nil
@@ -238,7 +236,8 @@ func (q *Queue) Orphan(tx *kv.Tx, at kv.Entry, account mail.AccountID) error {
 	e.domain = to.Domain
 	e.recipients = []recipient{{Recipient: mail.Recipient{Address: to}, state: owedFailure,
 		result: Result{Verdict: Never, Status: "5.1.1", Text: "the account was removed while the message was on its way"}}}
-	return q.insert(tx, e)
+	q.insert(tx, e)
+	return nil
 }
 
 // Enqueue is Part for a message whose body the log has already, inside the caller's transaction.

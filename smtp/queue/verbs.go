@@ -29,13 +29,17 @@ type Filter struct {
 	Recipient string   // address in any case
 	Domain    mail.Domain
 	Held      bool // only those that the operator holds
+	Scheduled bool // only those whose time has not come (FUTURERELEASE)
 	Limit     int  // at most so many
+
+	now int64
 }
 
 func (f *Filter) fits(number uint64, e *entry) bool {
 	switch {
 	case f.Number != 0 && f.Number != number,
 		f.Held && !e.held,
+		f.Scheduled && e.timing.release <= f.now,
 		f.Domain != "" && f.Domain != e.domain,
 		len(f.IDs) > 0 && !slices.Contains(f.IDs, e.id),
 		f.Sender == "<>" && !e.from.IsNull(),
@@ -60,6 +64,7 @@ func (q *Queue) scan(ctx context.Context, f Filter, fn func(number uint64, due i
 		return err
 	}
 	found := 0
+	f.now = q.now()
 	err := q.db.View(ctx, func(tx *kv.Tx) error {
 		for key, row := range tx.Scan(rows, nil, nil) {
 			e, err := parseEntry(row)
@@ -84,9 +89,12 @@ func (q *Queue) scan(ctx context.Context, f Filter, fn func(number uint64, due i
 	return err
 }
 
-// Retry makes the entries due now, and forgets that their hosts are to be left alone. Held ones stay held.
+// Retry makes the entries due now, and forgets that their hosts are to be left alone. Held ones stay held, scheduled ones wait for their time.
 func (q *Queue) Retry(ctx context.Context, f Filter) (int, error) {
 	numbers, err := q.change(ctx, f, func(tx *kv.Tx, number uint64, e *entry, due int64) (*entry, int64, error) {
+		if e.timing.release > q.now() {
+			return e, due, nil
+		}
 		q.mu.Lock()
 		q.sched.hurry(number) // before the commit, which starts the entry: else it would meet its host's rest
 		q.mu.Unlock()
@@ -130,6 +138,9 @@ func (q *Queue) Cancel(ctx context.Context, f Filter, bounce bool) (int, error) 
 			return nil, 0, ErrBusy
 		}
 		by.note(number, e)
+		if err := q.leave(tx, number, e); err != nil {
+			return nil, 0, err
+		}
 		if !bounce {
 			return nil, 0, nil
 		}
@@ -191,6 +202,9 @@ func (q *Queue) change(ctx context.Context, f Filter, fn func(tx *kv.Tx, number 
 				if errors.Is(err, ErrBusy) {
 					busy = true
 					continue
+				}
+				if err != nil {
+					return err
 				}
 				q.put(tx, number, due, e)
 				now = append(now, number)
