@@ -8,6 +8,7 @@ import (
 
 	gosmtp "github.com/emersion/go-smtp"
 
+	"github.com/posthouse-mail/posthouse/auth"
 	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/internal/message"
@@ -76,7 +77,11 @@ func (s *session) hear(h *hearing) {
 	seen := map[mail.AccountID]bool{}
 	for i := range s.To {
 		to := &s.To[i]
-		for _, d := range to.Route.Local {
+		accounts := to.Route.Local
+		for _, f := range to.Route.Forwards {
+			accounts = append(accounts[:len(accounts):len(accounts)], f.From)
+		}
+		for _, d := range accounts {
 			if seen[d.Account] {
 				continue
 			}
@@ -88,7 +93,7 @@ func (s *session) hear(h *hearing) {
 			h.accounts = append(h.accounts, o)
 		}
 		goesOn := s.goesOn(to)
-		h.taken = h.taken || len(to.Route.Local) == 0 && !goesOn
+		h.taken = h.taken || len(accounts) == 0 && !goesOn
 		if h.outside == nil && goesOn {
 			h.outside = &opinion{judged: true, rcpt: to.Address, to: spam.Recipient{Address: to.Address}}
 			h.outside.verdict = s.d.o.Judge.Verdict(s.ctx, h.findings, h.outside.to)
@@ -96,15 +101,27 @@ func (s *session) hear(h *hearing) {
 	}
 }
 
-// goesOn tells whether a recipient leads to somebody outside. A report on mail that we had forwarded is no mail of strangers' choice.
+// goesOn tells whether a recipient leads to somebody outside for whom no account speaks: members of an alias or of a list. A report on
+// mail that we had forwarded is no mail of strangers' choice.
 func (s *session) goesOn(to *local.Recipient) bool {
-	return len(s.strangers(to)) > 0 && !s.returns(to.Address)
+	return (posted(to) || len(s.strangers(to)) > 0) && !s.returns(to.Address)
 }
 
-// strangers are the addresses outside that a recipient leads to. One of ours stands there when its mailbox is full at the moment.
+// posted tells whether the message is for the members of a list, and not for the list itself.
+func posted(to *local.Recipient) bool {
+	return slices.ContainsFunc(to.Route.Lists, isPost)
+}
+
+func isPost(l auth.ListMail) bool { return l.Role == auth.ListPost }
+
+// strangers are the addresses outside that a recipient leads to and no account does. One of ours stands there when its mailbox is full
+// at the moment.
 func (s *session) strangers(to *local.Recipient) []mail.Address {
 	var out []mail.Address
 	for _, a := range to.Route.Remote {
+		if slices.ContainsFunc(to.Route.Forwards, func(f auth.Forward) bool { return f.To.Key() == a.Key() }) {
+			continue
+		}
 		if ours, err := s.d.o.Directory.IsLocal(s.ctx, a.Domain); err != nil || !ours {
 			out = append(out, a)
 		}
@@ -218,9 +235,39 @@ func (s *session) file(h *hearing) {
 		}
 	}
 	s.tellScores(h)
+	s.keepForwards(h)
 	if h.outside != nil && h.outside.verdict.Class >= spam.Junk {
 		s.keepBack()
 	}
+}
+
+// keepForwards has what is junk for an account not go on to where it forwards its mail, but into its Junk here.
+func (s *session) keepForwards(h *hearing) {
+	for i := range s.To {
+		to := &s.To[i]
+		if !slices.ContainsFunc(to.Route.Forwards, func(f auth.Forward) bool { return h.junkFor(f.From.Account) }) {
+			continue
+		}
+		var forwards []auth.Forward
+		var gone []mail.Address
+		for _, f := range to.Route.Forwards {
+			if !h.junkFor(f.From.Account) {
+				forwards = append(forwards, f)
+				continue
+			}
+			gone = append(gone, f.To)
+			if !slices.ContainsFunc(to.Route.Local, func(d auth.Destination) bool { return d.Account == f.From.Account }) {
+				to.Route.Local = append(slices.Clone(to.Route.Local), f.From)
+			}
+		}
+		to.Route.Forwards = forwards
+		to.Route.Remote = without(to.Route.Remote, gone)
+		s.tellKept(to, gone)
+	}
+}
+
+func (h *hearing) junkFor(account mail.AccountID) bool {
+	return slices.ContainsFunc(h.accounts, func(o opinion) bool { return o.to.Account == account && o.verdict.Class >= spam.Junk })
 }
 
 // keepBack has junk go on to nobody outside: it would be ours there, and cost the good name of this host. Whoever an alias leads to
@@ -232,13 +279,9 @@ func (s *session) keepBack() {
 			continue
 		}
 		gone := s.strangers(to)
-		var left []mail.Address
-		for _, a := range to.Route.Remote {
-			if !contains(gone, a) {
-				left = append(left, a)
-			}
-		}
-		if len(left)+len(to.Route.Local) == 0 {
+		left := without(to.Route.Remote, gone)
+		lists := slices.DeleteFunc(slices.Clone(to.Route.Lists), isPost)
+		if len(left)+len(lists)+len(to.Route.Local) == 0 {
 			route, err := s.d.o.Local.Resolve(s.ctx, mail.Address{Local: "postmaster", Domain: to.Address.Domain})
 			if err != nil || len(route.Local) == 0 {
 				continue // nobody is there: better there than nowhere
@@ -248,9 +291,28 @@ func (s *session) keepBack() {
 				s.File(route.Local[0].Account, local.Filing{Junk: true})
 			}
 		}
-		to.Route.Remote = left
-		s.Learned(story.Event{At: s.d.o.Now(), Step: story.Scored, Who: to.Address.String(), Text: "junk: it does not go on to " + listed(gone)})
+		to.Route.Remote, to.Route.Lists = left, lists
+		s.tellKept(to, gone)
 	}
+}
+
+// tellKept is what the story says of a copy that does not go on.
+func (s *session) tellKept(to *local.Recipient, gone []mail.Address) {
+	text := "junk: it does not go on to the members"
+	if len(gone) > 0 {
+		text = "junk: it does not go on to " + listed(gone)
+	}
+	s.Learned(story.Event{At: s.d.o.Now(), Step: story.Scored, Who: to.Address.String(), Text: text})
+}
+
+func without(all, gone []mail.Address) []mail.Address {
+	var left []mail.Address
+	for _, a := range all {
+		if !contains(gone, a) {
+			left = append(left, a)
+		}
+	}
+	return left
 }
 
 func contains(all []mail.Address, a mail.Address) bool {
