@@ -32,6 +32,7 @@ func (k *checker) check() {
 	k.backup()
 	k.submission()
 	k.junk()
+	k.scanners()
 	k.choices()
 	k.loopbackOnly()
 }

@@ -32,6 +32,7 @@ type Config struct {
 	POP3       POP3       `toml:"pop3"`
 	Checks     Checks     `toml:"checks"`
 	Junk       Junk       `toml:"junk"`
+	Scanners   []Scanner  `toml:"scanners"`
 	Log        Log        `toml:"log"`
 	Metrics    Metrics    `toml:"metrics"`
 }
@@ -215,6 +216,40 @@ type Backup struct {
 type IMAP struct {
 	RecentlyDeleted bool `toml:"recently_deleted"`
 }
+
+// Scanner is a program that looks at messages; the zero value of a number, time or choice means its default.
+type Scanner struct {
+	Kind         string   `toml:"kind"` // Scanner*
+	Name         string   `toml:"name"`
+	Address      string   `toml:"address"`
+	On           []string `toml:"on"` // Scan*
+	Timeout      Duration `toml:"timeout"`
+	OnFailure    string   `toml:"on_failure"` // OnFailure*
+	Obey         string   `toml:"obey"`       // Obey*
+	Weight       float64  `toml:"weight"`
+	MaxSize      Size     `toml:"max_size"`
+	Connections  int      `toml:"connections"`
+	PasswordFile string   `toml:"password_file"`
+	TLS          bool     `toml:"tls"`
+	CAFile       string   `toml:"ca_file"`
+}
+
+// The values of Scanner.Kind, On, OnFailure and Obey.
+const (
+	ScannerRspamd = "rspamd"
+	ScannerMilter = "milter"
+
+	ScanInbound    = "inbound"
+	ScanSubmission = "submission"
+
+	OnFailureAccept   = "accept"
+	OnFailureTempfail = "tempfail"
+	OnFailureJunk     = "junk"
+
+	ObeyReject = "reject"
+	ObeyAll    = "all"
+	ObeyNone   = "none"
+)
 
 // Checks is what mail from outside must prove.
 type Checks struct {

@@ -92,10 +92,10 @@ func TestExampleIsTheDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(got.Remote.SmartHosts) != 1 || len(got.Submission.Trusted) != 1 {
+	if len(got.Remote.SmartHosts) != 1 || len(got.Submission.Trusted) != 1 || len(got.Scanners) != 1 {
 		t.Fatalf("the examples of repeated tables are not there: %+v", got)
 	}
-	got.Remote.SmartHosts, got.Submission.Trusted = nil, nil
+	got.Remote.SmartHosts, got.Submission.Trusted, got.Scanners = nil, nil, nil
 	got.TLS.Certificates, got.Listen.ProxyFrom, got.DNS.Servers = want.TLS.Certificates, nil, nil // [] in the file
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("all lines on:\ngot  %+v\nwant %+v", got, want)

@@ -41,6 +41,7 @@ func sections() map[string]string {
 		"pop3":                 "POP3",
 		"checks":               "Where mail from outside comes from: SPF, DKIM, ARC, DMARC",
 		"junk":                 "Whether mail from outside is junk: signals with scores, `posthouse spam explain` tells them for a message",
+		"scanners[]":           "A program that looks at messages: rspamd over HTTP, or a milter (ClamAV and others); asked in this order when a message has come whole",
 		"log":                  "The log on stderr",
 		"metrics":              "/metrics for Prometheus, /healthz and /readyz",
 	}
@@ -51,6 +52,7 @@ func Fields() []Field {
 	all := houseFields()
 	all = append(all, limitFields()...)
 	all = append(all, wayFields()...)
+	all = append(all, scannerFields()...)
 	return append(all, restFields()...)
 }
 
@@ -142,6 +144,24 @@ func wayFields() []Field {
 		{"submission.socket", "Unix socket where every user of this machine may hand in mail with `posthouse sendmail`", "Off: then only the house's own user and root may. For cron jobs of others: \"/run/posthouse/sendmail.sock\".", "Write the path of a socket.", ""},
 		{"submission.trusted[].networks", "Addresses of the devices", "", `Write a list of networks: ["192.0.2.7/32"].`, `["192.0.2.7/32"]`},
 		{"submission.trusted[].senders", "The only senders they may use", "", `Write a list of addresses: ["printer@example.org"].`, `["printer@example.org"]`},
+	}
+}
+
+func scannerFields() []Field {
+	return []Field{
+		{"scanners[].kind", "rspamd or milter", "", `Write "rspamd" or "milter".`, `"rspamd"`},
+		{"scanners[].name", "For log, metrics and stories; empty: its kind", "", "Write a short name.", `"rspamd"`},
+		{"scanners[].address", "Where it listens: host:port, or unix:/path", "", `Write "host:port" or "unix:/path".`, `"127.0.0.1:11333"`},
+		{"scanners[].on", "What it sees: inbound (mail from outside; alone when nothing is said), submission (mail of our users)", "", `Write a list of "inbound" and "submission".`, `["inbound"]`},
+		{"scanners[].timeout", "How long one message waits for it, all in all; 10s when nothing is said", "rspamd gives itself 8 s.", `Write a duration: "10s".`, `"10s"`},
+		{"scanners[].on_failure", "What becomes of a message when it gives no answer: accept (taken as without it; when nothing is said), tempfail (the sender comes again), junk", "Mail that comes late is better than none, and a dead helper must not stop the house.", `Write "accept", "tempfail" or "junk".`, `"accept"`},
+		{"scanners[].obey", "What of rspamd's opinion is done at once: reject (what it would refuse is refused; when nothing is said), all (what it would mark goes to Junk, too), none; its score counts as points always", "Its score and ours together know more than one alone.", `Write "reject", "all" or "none".`, `"reject"`},
+		{"scanners[].weight", "What a point of rspamd is worth in ours; 1.0 when nothing is said", "Both lines are at 6.", "Write a number: 1.0.", "1.0"},
+		{"scanners[].max_size", "Larger messages are not shown to it; 8MiB when nothing is said", "Large messages are rarely junk, and cost most.", `Write a size: "8MiB".`, `"8MiB"`},
+		{"scanners[].connections", "Messages shown at the same time, others wait for their turn; 16 when nothing is said", "More than its workers is of no use.", "Write a whole number.", "16"},
+		{"scanners[].password_file", "File whose first line is rspamd's password", "A settings file is read by more people than a secret should be.", "Write the path of a file.", `"/etc/posthouse/rspamd.password"`},
+		{"scanners[].tls", "Speak TLS to rspamd", "", "Write true or false.", "false"},
+		{"scanners[].ca_file", "PEM file of the authorities that may have signed its certificate; empty: those that this machine trusts", "", "Write the path of a PEM file.", `"/etc/posthouse/rspamd-ca.pem"`},
 	}
 }
 

@@ -131,6 +131,10 @@ func (c *Config) absolute(folder string) {
 		join(&c.Remote.SmartHosts[i].PasswordFile)
 		join(&c.Remote.SmartHosts[i].CAFile)
 	}
+	for i := range c.Scanners {
+		join(&c.Scanners[i].PasswordFile)
+		join(&c.Scanners[i].CAFile)
+	}
 	join(&c.Metrics.Cert)
 	join(&c.Metrics.Key)
 	join(&c.Metrics.TokenFile)

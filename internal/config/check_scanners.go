@@ -1,0 +1,68 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// scanners checks those who look at messages. What is not said has a default.
+func (k *checker) scanners() {
+	names := map[string]bool{}
+	for i, s := range k.c.Scanners {
+		key := func(name string) string { return "scanners." + strconv.Itoa(i) + "." + name }
+		name := s.Name
+		if name == "" {
+			name = s.Kind
+		}
+		if names[name] {
+			k.fail("scanners."+strconv.Itoa(i), fmt.Sprintf("two helpers are called %q", name), `Give one of them a name: name = "clamav".`)
+		}
+		names[name] = true
+		k.oneOf(key("kind"), s.Kind, ScannerRspamd, ScannerMilter)
+		if !scannerAddress(s.Address) {
+			k.fail(key("address"), fmt.Sprintf("%q is no address", s.Address), remedyFor("scanners[].address"))
+		}
+		for _, way := range s.On {
+			k.oneOf(key("on"), way, ScanInbound, ScanSubmission)
+		}
+		k.oneOf(key("on_failure"), s.OnFailure, "", OnFailureAccept, OnFailureTempfail, OnFailureJunk)
+		k.oneOf(key("obey"), s.Obey, "", ObeyReject, ObeyAll, ObeyNone)
+		if s.OnFailure == OnFailureJunk && slices.Contains(s.On, ScanSubmission) {
+			k.fail(key("on_failure"), "mail of our users has no Junk to go to", `Write "accept" or "tempfail", or another entry for on = ["submission"].`)
+		}
+		if s.Timeout.Duration != 0 {
+			k.duration(key("timeout"), s.Timeout, "100ms", "5m")
+		}
+		if s.Weight < 0 || s.Weight > 10 {
+			k.fail(key("weight"), "out of bounds", "Write 0.1 to 10.0.")
+		}
+		if s.Connections < 0 || s.Connections > 1000 {
+			k.fail(key("connections"), "out of bounds", "Write 1 to 1000.")
+		}
+		if s.MaxSize < 0 || s.MaxSize > 1<<30 {
+			k.fail(key("max_size"), "out of bounds", "Write up to 1GiB.")
+		}
+		if s.Kind == ScannerMilter && (s.TLS || s.CAFile != "" || s.PasswordFile != "" || s.Obey != "" || s.Weight != 0) {
+			k.fail("scanners."+strconv.Itoa(i), "a milter has no password, TLS, obey or weight", "Remove these lines.")
+		}
+	}
+}
+
+func (k *checker) oneOf(key, value string, of ...string) {
+	if !slices.Contains(of, value) {
+		of = slices.DeleteFunc(of, func(s string) bool { return s == "" })
+		k.fail(key, fmt.Sprintf("%q is unknown", value), `Write "`+strings.Join(of, `" or "`)+`".`)
+	}
+}
+
+func scannerAddress(s string) bool {
+	if path, ok := strings.CutPrefix(s, "unix:"); ok {
+		return strings.HasPrefix(path, "/")
+	}
+	host, port, err := net.SplitHostPort(s)
+	n, bad := strconv.ParseUint(port, 10, 16)
+	return err == nil && bad == nil && host != "" && n > 0
+}
