@@ -8,9 +8,12 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"time"
 
 	gosasl "github.com/emersion/go-sasl"
 	gosmtp "github.com/emersion/go-smtp"
+
+	"github.com/posthouse-mail/posthouse/internal/mail"
 )
 
 // notebook is a desk that writes down what it is asked. What it refuses stands in the addresses.
@@ -106,6 +109,12 @@ func (s *page) Data(r io.Reader) error {
 }
 
 func (s *page) Receipt() string { return "queued as 1A2B" }
+
+func (s *page) Hold(r mail.Release) {
+	if !r.At.IsZero() {
+		s.n.note("HOLD %s %q", r.At.UTC().Format(time.RFC3339), r.Asked)
+	}
+}
 
 // authPage is a page that knows one user.
 type authPage struct{ *page }

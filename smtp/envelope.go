@@ -50,6 +50,9 @@ func (c *conn) mail(args string) {
 		c.refusal("senders")
 		return
 	}
+	if h, ok := c.session.(Holder); ok {
+		h.Hold(m.release)
+	}
 	c.tally.mails++
 	c.state |= inMail
 	c.size, c.utf8, c.from = m.Size, m.UTF8, from
@@ -160,6 +163,9 @@ func ascii(s string) bool {
 }
 
 // mailArgs and rcptArgs are what the parameters fill.
-type mailArgs struct{ gosmtp.MailOptions }
+type mailArgs struct {
+	gosmtp.MailOptions
+	release mail.Release
+}
 
 type rcptArgs struct{ gosmtp.RcptOptions }

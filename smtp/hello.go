@@ -40,6 +40,9 @@ func (c *conn) ehlo(args string) {
 	if c.state&inTLS != 0 { // RFC 8689 section 2: only where TLS is on
 		lines = append(lines, "REQUIRETLS")
 	}
+	if _, ok := c.session.(Holder); ok && c.s.o.FutureRelease > 0 {
+		lines = append(lines, c.future())
+	}
 	if m := c.mechanisms(); len(m) > 0 && c.state&authed == 0 {
 		lines = append(lines, "AUTH "+strings.Join(m, " "))
 	}

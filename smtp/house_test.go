@@ -89,6 +89,8 @@ func newHouse(t *testing.T) transcript.House {
 	o := Options{Hostname: "mx.test", Desk: desk, TLS: server, MaxSize: 1000, MaxRecipients: 5, MaxErrors: 12}
 	service := "smtp"
 	switch {
+	case strings.Contains(file, "future"):
+		o.FutureRelease, service = time.Hour, "submission"
 	case strings.Contains(file, "submission"):
 		desk.auth, o.Auth, o.FixLF, service = true, true, true, "submission"
 	case strings.Contains(file, "lmtp"):

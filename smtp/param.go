@@ -17,9 +17,9 @@ func badParam(text string) *gosmtp.SMTPError {
 	return &gosmtp.SMTPError{Code: 501, EnhancedCode: code(5, 5, 4), Message: text}
 }
 
-// mailParams are the parameters of MAIL. BODY=BINARYMIME is not offered; BY, MT-PRIORITY, HOLDFOR and others are unknown.
-func mailParams() map[string]param[mailArgs] {
-	return map[string]param[mailArgs]{
+// mailParams are the parameters of MAIL. BODY=BINARYMIME is not offered; BY, MT-PRIORITY and others are unknown.
+func mailParams(future bool) map[string]param[mailArgs] {
+	all := map[string]param[mailArgs]{
 		"SIZE":       {read: readSize},                   // RFC 1870 section 6
 		"BODY":       {read: readBody},                   // RFC 6152 section 2
 		"SMTPUTF8":   {read: readUTF8, bare: true},       // RFC 6531 section 3.4
@@ -28,6 +28,11 @@ func mailParams() map[string]param[mailArgs] {
 		"AUTH":       {read: readAuth},                   // RFC 4954 section 5
 		"REQUIRETLS": {read: readRequireTLS, bare: true}, // RFC 8689 section 2
 	}
+	if future {
+		all["HOLDFOR"] = param[mailArgs]{read: readHoldFor}     // RFC 4865 section 3
+		all["HOLDUNTIL"] = param[mailArgs]{read: readHoldUntil} // likewise
+	}
+	return all
 }
 
 // rcptParams are the parameters of RCPT.

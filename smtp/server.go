@@ -30,7 +30,7 @@ type Server struct {
 
 // NewServer returns a Server.
 func NewServer(o Options) *Server {
-	s := &Server{o: o.withDefaults(), onMail: mailParams(), onRcpt: rcptParams()}
+	s := &Server{o: o.withDefaults(), onMail: mailParams(o.FutureRelease > 0), onRcpt: rcptParams()}
 	verbs := o.Metrics.Counters("smtp_commands_total", "SMTP and LMTP commands read.", "command")
 	messages := o.Metrics.Counters("smtp_messages_total", "Messages received to their end, or cut off.", "result")
 	s.commands = table(s.o.LMTP)

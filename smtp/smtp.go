@@ -16,6 +16,7 @@ import (
 
 	gosmtp "github.com/emersion/go-smtp"
 
+	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/internal/metrics"
 )
 
@@ -33,7 +34,7 @@ type Peer struct {
 
 // Desk decides what the protocol asks: who may send, which recipient is taken, what becomes of the message.
 // NewSession is called at each EHLO or HELO; the session before it is logged out first. Errors are *gosmtp.SMTPError,
-// anything else becomes 451 4.3.0 and is logged. A session may also be gosmtp.AuthSession, gosmtp.LMTPSession and Extra.
+// anything else becomes 451 4.3.0 and is logged. A session may also be gosmtp.AuthSession, gosmtp.LMTPSession, Extra and Holder.
 // ctx lives as long as the connection; a shutdown of the house does not end it, because what is in flight is finished.
 // Addresses come to the session in canonical form (mail.Address.String), "" for <>, "Postmaster" without domain as it was written.
 type Desk interface {
@@ -51,10 +52,17 @@ type Extra interface {
 	Receipt() string
 }
 
+// Holder is a session that can keep a message until a time (FUTURERELEASE, RFC 4865), which go-smtp's options cannot say either.
+type Holder interface {
+	// Hold follows each Mail that went well; the zero Release asks for nothing.
+	Hold(r mail.Release)
+}
+
 // Options of a Server. The zero value of a limit or time means its default.
 type Options struct {
 	Logger        *slog.Logger
 	Metrics       *metrics.Set
+	Now           func() time.Time
 	Desk          Desk
 	Hostname      string      // our name in greeting and EHLO
 	TLS           *tls.Config // for STARTTLS; nil: not offered. On port 25 without session tickets: Microsoft's senders abort otherwise
@@ -64,6 +72,7 @@ type Options struct {
 	MaxSize       int64         // 50 MB
 	MaxRecipients int           // in one transaction; 1,000
 	MaxMails      int           // in one connection; 10,000
+	FutureRelease time.Duration // how long a sender may have a message wait (RFC 4865); 0: not offered. For submission only
 	MaxErrors     int           // commands in vain before 421; 20
 	CommandWait   time.Duration // 5 min (RFC 5321 section 4.5.3.2)
 	DataWait      time.Duration // 3 min for the next block
@@ -73,6 +82,10 @@ func (o Options) withDefaults() Options {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	o.FutureRelease = min(o.FutureRelease, maxFuture).Truncate(time.Second)
 	if o.MaxSize <= 0 {
 		o.MaxSize = 50 << 20
 	}
