@@ -101,6 +101,7 @@ func (k *checker) numbers() {
 		{"queue.connections", int64(c.Queue.Connections), 1, 10_000},
 		{"remote.port", int64(c.Remote.Port), 1, 65535},
 	}
+	all = append(all, c.Sending.ranges()...)
 	for i, h := range c.Remote.SmartHosts {
 		prefix := "remote.smart_hosts." + strconv.Itoa(i) + "."
 		all = append(all, number{prefix + "port", int64(h.Port), 0, 65535}, number{prefix + "after_tries", int64(h.After), 0, 1000})

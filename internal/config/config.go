@@ -27,6 +27,7 @@ type Config struct {
 	Remote     Remote     `toml:"remote"`
 	Route      Route      `toml:"route"`
 	Submission Submission `toml:"submission"`
+	Sending    Sending    `toml:"sending"`
 	Auth       Auth       `toml:"auth"`
 	IMAP       IMAP       `toml:"imap"`
 	POP3       POP3       `toml:"pop3"`
@@ -324,7 +325,7 @@ func Default() *Config {
 			IMAPIdle:       Duration{30 * time.Minute},
 			ShutdownFinish: Duration{30 * time.Second},
 		},
-		Quota: Quota{Bytes: 5 << 30, Warn: 90},
+		Quota: Quota{Bytes: 5 << 30, Warn: 90}, Sending: defaultSending(),
 		Queue: Queue{
 			Lifetime: Duration{5 * 24 * time.Hour},
 			Retry: []Duration{

@@ -35,6 +35,7 @@ func sections() map[string]string {
 		"remote.smart_hosts[]": "A host that carries our mail, for machines whose provider closes port 25; the first that fits the sender is used",
 		"route":                "The way between two of our domains",
 		"submission":           "Mail handed in by our users",
+		"sending":              "How much may leave, so that a stolen password does not ruin the address; 0: no limit; `account limits` and `domain limits` say otherwise for one",
 		"submission.trusted[]": "Devices that know no passwords (printer, NAS): these networks may submit as these senders, never on port 25",
 		"auth":                 "Users and passwords",
 		"imap":                 "IMAP",
@@ -52,6 +53,7 @@ func Fields() []Field {
 	all := houseFields()
 	all = append(all, limitFields()...)
 	all = append(all, wayFields()...)
+	all = append(all, sendingFields()...)
 	all = append(all, scannerFields()...)
 	return append(all, restFields()...)
 }
