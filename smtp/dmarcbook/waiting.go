@@ -34,6 +34,9 @@ func (b *Book) Wait(w Waiting) {
 	})
 }
 
+// Settle writes what Wait was given.
+func (b *Book) Settle(ctx context.Context) error { return b.o.Side.Flush(ctx) }
+
 // Waiting lists the messages that are to be read, oldest first.
 func (b *Book) Waiting(ctx context.Context, most int) (all []Waiting, err error) {
 	err = b.o.Side.View(ctx, func(tx *kv.Tx) error {

@@ -208,11 +208,10 @@ func TestReceived(t *testing.T) {
 	h := newHouse(t)
 	for i := range 3 {
 		r := Received{ID: fmt.Sprint(i), From: "Example", End: h.now.Add(-time.Duration(i) * 45 * day), Text: []byte(`{}`)}
-		if err := h.KeepReport(t.Context(), r); err != nil {
-			t.Fatal(err)
-		}
-		if err := h.KeepReport(t.Context(), r); err != nil {
-			t.Fatal(err)
+		for _, want := range []bool{false, true} {
+			if again, err := h.KeepReport(t.Context(), r); err != nil || again != want {
+				t.Fatal(again, err)
+			}
 		}
 	}
 	all, err := h.Reports(t.Context(), 2)
