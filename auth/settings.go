@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/store/kv"
@@ -30,6 +31,14 @@ type AccountSettings struct {
 	JunkOff  bool
 	JunkLine int32
 
+	// Hold is how long each message of the account waits in its Outbox before it is sent; below 0: not at all. SentCopy: 1, what it sends
+	// is put into Sent; -1, it is not.
+	Hold     time.Duration
+	SentCopy int8
+
+	// Operator: it may run the house from the web pages (50).
+	Operator bool
+
 	unknown []byte // fields of a newer program, as they stand
 }
 
@@ -39,8 +48,11 @@ func (s *AccountSettings) fields() []field {
 		flag(2, &s.Keep),
 		flag(10, &s.JunkOff),
 		amount(11, &s.JunkLine),
+		amount(20, &s.Hold),
+		amount(21, &s.SentCopy),
 		text(30, &s.SendOff),
 		amount(31, &s.SendOffSince),
+		flag(50, &s.Operator),
 	}, s.Limits.fields()...)
 }
 

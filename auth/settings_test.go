@@ -3,6 +3,7 @@ package auth
 import (
 	"reflect"
 	"testing"
+	"time"
 
 	"github.com/posthouse-mail/posthouse/internal/mail"
 )
@@ -15,6 +16,8 @@ func TestSettings(t *testing.T) {
 		"none":     {},
 		"forward":  {Forward: []mail.Address{{Local: "x", Domain: "away.test"}}},
 		"keep":     {Keep: true},
+		"operator": {Operator: true},
+		"hold":     {Hold: 30 * time.Second, SentCopy: -1},
 		"send off": {SendOff: "stolen", SendOffSince: 1_700_000_000},
 		"limits":   {Limits: SendLimits{MessagesHour: 1, MessagesDay: 2, RecipientsHour: 3, RecipientsDay: -1, NewDay: 5}},
 		"unknown":  {Keep: true, unknown: []byte{0x80, 0x7f, 2, 'h', 'i', 99, 0}},
