@@ -40,9 +40,11 @@ type Options struct {
 	Reports Reports
 	Judge   *spam.Judge // whether it is junk; nil: nobody asks
 	Wishes  Wishes      // of the accounts, for the judge
-	Policy  Policy      // what becomes of mail that is not proven; Enforce when empty
-	MaxSize int64       // reserved for a message whose size was not announced; as in smtp.Options
-	MaxHops int         // Received fields before a message is a loop; 100 (RFC 5321 section 6.3)
+	// Greylist has doubtful senders come again; without, their mail is taken.
+	Greylist bool
+	Policy   Policy // what becomes of mail that is not proven; Enforce when empty
+	MaxSize  int64  // reserved for a message whose size was not announced; as in smtp.Options
+	MaxHops  int    // Received fields before a message is a loop; 100 (RFC 5321 section 6.3)
 }
 
 // Desk is a smtp.Desk.

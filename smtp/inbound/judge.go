@@ -170,6 +170,9 @@ func (s *session) turnAway(h *hearing) error {
 		}
 		return nil
 	}
+	if !s.d.o.Greylist {
+		return nil
+	}
 	wait := time.Duration(0)
 	for _, o := range doubted {
 		w := s.d.o.Judge.Greylist(s.ctx, h.findings, o.to)
