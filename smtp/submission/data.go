@@ -26,8 +26,23 @@ func (s *session) Data(r io.Reader) error {
 		s.Envelope.UTF8 = s.Envelope.UTF8 || s.message.utf8
 		err = s.Deliver(s.ctx, id, arrival)
 	}
+	if err == nil {
+		s.wrote()
+	}
 	s.Refused(err)
 	return err
+}
+
+// wrote tells whom the account writes to: their answers are no junk.
+func (s *session) wrote() {
+	if s.d.o.Wrote == nil || s.who.id == 0 {
+		return
+	}
+	to := make([]mail.Address, len(s.To))
+	for i := range s.To {
+		to[i] = s.To[i].Address
+	}
+	s.d.o.Wrote(s.ctx, s.who.id, s.message.name, to)
 }
 
 // receive brings the message into the store. What leaves the house passes a spool, because only at its end it is known whether

@@ -20,6 +20,7 @@ type draft struct {
 	sender    bool
 	date      bool
 	messageID bool
+	name      string // its Message-ID
 	hops      int
 	utf8      bool // the header has octets over 127
 }
@@ -64,7 +65,8 @@ func (s *session) begin(w io.Writer, header []byte) error {
 		if domain == "" || domain[0] == '[' {
 			domain = s.d.o.Hostname
 		}
-		add.Field("Message-ID", message.NewMessageID(domain))
+		m.name = message.NewMessageID(domain)
+		add.Field("Message-ID", m.name)
 	}
 	s.Header(header)
 	s.Header(add.Bytes())
@@ -99,7 +101,8 @@ func (s *session) read(header []byte) error {
 		case f.Is("Date"):
 			m.date = true
 		case f.Is("Message-ID"):
-			m.messageID = strings.TrimSpace(f.Unfolded()) != ""
+			m.name = strings.TrimSpace(f.Unfolded())
+			m.messageID = m.name != ""
 		case f.Is("Received"):
 			m.hops++
 		case s.rcptFrom && (f.Is("To") || f.Is("Cc") || f.Is("Bcc")):

@@ -50,7 +50,7 @@ func (s *session) standing() error {
 
 // login makes the session the account's.
 func (s *session) login(id auth.Identity) {
-	s.who = sender{name: id.Main.String(), main: id.Main, authed: true, may: func(ctx context.Context, a mail.Address) (bool, error) {
+	s.who = sender{name: id.Main.String(), main: id.Main, authed: true, id: id.Account, may: func(ctx context.Context, a mail.Address) (bool, error) {
 		return s.d.o.Directory.MaySendAs(ctx, id.Account, a)
 	}}
 }

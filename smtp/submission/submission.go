@@ -43,7 +43,9 @@ type Options struct {
 	Local     *local.Carrier
 	Trusted   []Trusted
 	// Keys are what signs mail of a domain (DKIM); nil: nothing is signed.
-	Keys       func(ctx context.Context, domain mail.Domain) ([]mailauth.SigningKey, error)
+	Keys func(ctx context.Context, domain mail.Domain) ([]mailauth.SigningKey, error)
+	// Wrote hears whom an account has written to, once its message is taken; it must not wait. nil: nobody wants to know.
+	Wrote      func(ctx context.Context, account mail.AccountID, messageID string, recipients []mail.Address)
 	Across     bool   // mail between two domains of ours leaves through queue and MX lookup
 	HideClient bool   // Received does not tell the client's name and address
 	MaxSize    int64  // reserved for a message whose size was not announced; as in smtp.Options
@@ -111,6 +113,7 @@ type sender struct {
 	main   mail.Address // completes a message without From
 	may    func(ctx context.Context, a mail.Address) (bool, error)
 	authed bool
+	id     mail.AccountID              // 0: no account, a device
 	stands func(context.Context) error // an error once the login counts no more; nil: it cannot end
 }
 
