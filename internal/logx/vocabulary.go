@@ -97,6 +97,7 @@ const (
 	ScanFailed      = "helper gave no answer"      // helper, id, error, on_failure
 	ScanDown        = "helper is down"             // helper, address, error, on_failure: it is asked again now and then
 	ScanBack        = "helper is back"             // helper
+	ScanRefused     = "mail not taken by helper"   // connection or id, helper, from, action, code, text
 	MailUnsigned    = "mail not signed"            // id, domain, error
 	QueueDone       = "delivered"                  // id, number, from, to, status, text, remote, detail, attempt
 	QueueLater      = "delivery deferred"          // the same, due
@@ -142,6 +143,15 @@ const (
 	MailReceived  = "mail received"          // id, from, recipients, size
 )
 
+// Lists.
+const (
+	ListPosted  = "list posted"         // id, list, members, size
+	ListRefused = "list refused"        // id, list, reason
+	ListBounce  = "list bounce counted" // list, member, days, status, paused
+	ListLeft    = "list left"           // list, member
+	ListFailed  = "list failed"         // id, list, error: it is tried again, or a letter was not written
+)
+
 // Backups.
 const (
 	BackupBegun   = "backup begun"      // to
@@ -167,4 +177,11 @@ const (
 	ReportRefused     = "report refused"       // id, sender, reason: the mail is in its mailbox, nothing was counted of it
 	LetterFailed      = "letter failed"        // error: it is tried again
 	ReportsForgotten  = "reports forgotten"    // reports: they were too old, or too many
+)
+
+// Junk: the judge.
+const (
+	SpamFailed    = "junk tables unreadable"      // account, error: mail is judged without what the account taught
+	SpamListOff   = "block list off"              // list, zone, reason: it is not asked until it is in order again
+	SpamListWrong = "block list answer not known" // list, asked, answer: it is no listing
 )

@@ -1,0 +1,97 @@
+// Package accountui is a user's own room of the web house: what he has, how programs connect, his password, where he is signed in.
+//
+// New makes the room. Each page has a file: overview.go, password.go, devices.go.
+package accountui
+
+import (
+	"context"
+	"embed"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/posthouse-mail/posthouse/auth"
+	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/web/admin"
+	"github.com/posthouse-mail/posthouse/web/page"
+)
+
+//go:embed *.html
+var pages embed.FS
+
+// Path is where the room is.
+const Path = "/account/"
+
+// Options of a Room.
+type Options struct {
+	Logger    *slog.Logger
+	House     *admin.House
+	Directory *auth.Directory
+	Programs  Programs
+	Sessions  Sessions
+}
+
+// Programs is what mail programs are told to connect to; a port of 0 is not open.
+type Programs struct {
+	Host                                              string
+	IMAPS, IMAP, POP3S, POP3, Submissions, Submission int
+}
+
+// Session is one sign-in.
+type Session struct {
+	Name    string
+	Agent   string
+	Remote  string
+	Created time.Time
+	Seen    time.Time
+}
+
+// Sessions is where accounts are signed in; the web house knows.
+type Sessions struct {
+	List func(context.Context, mail.AccountID) ([]Session, error)
+	// End signs one out, EndOthers all but one.
+	End       func(ctx context.Context, account mail.AccountID, name string) error
+	EndOthers func(ctx context.Context, account mail.AccountID, but string) error
+	// Renew keeps the session of a request going although its password has changed.
+	Renew func(w http.ResponseWriter, r *http.Request, id auth.Identity) error
+}
+
+// room is the pages with what they need.
+type room struct {
+	o     Options
+	log   *slog.Logger
+	pages *page.Templates
+}
+
+// New makes the room.
+func New(o Options) page.Room {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	m := &room{o: o, log: o.Logger, pages: page.Parse(pages, map[string]string{
+		"password": "Your new password is valid from now on. Programs that know the old one ask for it.",
+		"ended":    "That sign-in has ended.",
+		"others":   "All other sign-ins have ended.",
+	})}
+	mux := http.NewServeMux()
+	for pattern, h := range map[string]page.Handler{
+		"GET /account/{$}":                  m.overview,
+		"GET /account/password":             m.password,
+		"POST /account/password":            m.setPassword,
+		"GET /account/sign-ins":             m.devices,
+		"POST /account/sign-ins/end":        m.endSession,
+		"POST /account/sign-ins/end-others": m.endOthers,
+		"/account/":                         func(http.ResponseWriter, *http.Request) error { return page.ErrMissing },
+	} {
+		mux.Handle(pattern, m.pages.Handle(m.log, h))
+	}
+	return page.Room{Path: Path, Label: "My account", For: page.Users, Handler: mux}
+}
+
+// who is the visitor of a request; the web house lets nobody else in.
+func who(r *http.Request) *page.SignIn { return page.VisitOf(r.Context()).SignIn }
+
+func (m *room) show(w http.ResponseWriter, r *http.Request, v page.View) error {
+	m.pages.Render(m.log, w, r, v)
+	return nil
+}

@@ -1,0 +1,61 @@
+package accountui
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/posthouse-mail/posthouse/auth"
+	"github.com/posthouse-mail/posthouse/web/page"
+)
+
+// shortest is the fewest characters of a password that is chosen here (NIST SP 800-63B asks for 8 at least).
+const shortest = 10
+
+func (m *room) password(w http.ResponseWriter, r *http.Request) error {
+	return m.show(w, r, page.View{Page: "password", Title: "Change the password", Data: shortest})
+}
+
+func (m *room) setPassword(w http.ResponseWriter, r *http.Request) error {
+	f, err := page.Read(w, r, "old", "new", "again")
+	if err != nil {
+		return err
+	}
+	if len([]rune(f.Secret("new"))) < shortest {
+		f.Reject("new", "At least 10 characters; a few words in a row are easy to keep in mind.")
+	}
+	if f.Secret("new") != f.Secret("again") {
+		f.Reject("again", "This is not the same as above.")
+	}
+	v := page.VisitOf(r.Context())
+	user := v.SignIn.Identity.Main.String()
+	if f.Ok() {
+		_, err = m.o.Directory.Confirm(r.Context(), v.SignIn.Identity, v.Remote, f.Secret("old"))
+		switch {
+		case errors.Is(err, auth.ErrCredentials):
+			f.Reject("old", "This is not your password.")
+		case errors.Is(err, auth.ErrSlowDown):
+			f.Reject("old", "Too many wrong passwords: wait a minute, then try again.")
+		case err != nil:
+			return err
+		}
+	}
+	if f.Ok() {
+		if err = m.o.House.SetPassword(r.Context(), user, f.Secret("new")); errors.Is(err, auth.ErrPassword) {
+			f.Reject("new", "This cannot be a password: no line breaks, and at most 1,024 octets.")
+		} else if err != nil {
+			return err
+		}
+	}
+	if !f.Ok() {
+		return m.show(w, r, page.View{Page: "password", Title: "Change the password", Status: http.StatusUnprocessableEntity, Form: f, Data: shortest})
+	}
+	id, err := m.o.Directory.Confirm(r.Context(), v.SignIn.Identity, v.Remote, f.Secret("new"))
+	if err == nil {
+		err = m.o.Sessions.Renew(w, r, id)
+	}
+	if err != nil {
+		return err
+	}
+	page.Done(w, r, "/account/", "password")
+	return nil
+}

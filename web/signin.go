@@ -1,0 +1,168 @@
+package web
+
+import (
+	"context"
+	"crypto/tls"
+	"embed"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/posthouse-mail/posthouse/auth"
+	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/store/kv"
+	"github.com/posthouse-mail/posthouse/web/page"
+)
+
+//go:embed sign-in.html
+var pages embed.FS
+
+// front is the first page: the sign-in form, or the first room of who is signed in. A room that needs a sign-in shows the form too,
+// and leads back to itself.
+func (s *Server) front(w http.ResponseWriter, r *http.Request) error {
+	v := page.VisitOf(r.Context())
+	if v.SignIn != nil && r.URL.Path == "/" && len(v.Rooms) > 0 {
+		http.Redirect(w, r, v.Rooms[0].Path, http.StatusSeeOther)
+		return nil
+	}
+	status := http.StatusOK
+	if r.URL.Path != "/" {
+		status = http.StatusUnauthorized
+	}
+	s.pages.Render(s.log, w, r, page.View{Page: "sign-in", Title: "Sign in", Status: status, Data: signInPage{Back: back(r.URL)}})
+	return nil
+}
+
+// signInPage is what the form shows.
+type signInPage struct {
+	Back string // where the way leads after it
+	User string
+}
+
+// back is the page to return to: one of ours, and none that changes something.
+func back(u *url.URL) string {
+	if u.Path == "/" || u.Path == "" {
+		return ""
+	}
+	return u.RequestURI()
+}
+
+// ours tells whether an address leads to a page of this house.
+func ours(to string) bool {
+	u, err := url.Parse(to)
+	return err == nil && u.Scheme == "" && u.Host == "" && u.User == nil && strings.HasPrefix(to, "/") && !strings.HasPrefix(to, "//") && !strings.Contains(to, `\`)
+}
+
+func (s *Server) signIn(w http.ResponseWriter, r *http.Request) error {
+	f, err := page.Read(w, r, "user", "password", "back")
+	if err != nil {
+		return err
+	}
+	v := page.VisitOf(r.Context())
+	client := auth.Client{Door: auth.DoorWeb, Remote: v.Remote}
+	if v.Secure {
+		if client.TLS = r.TLS; client.TLS == nil {
+			client.TLS = &tls.ConnectionState{} // at the proxy
+		}
+	}
+	id, err := s.o.Directory.Login(r.Context(), client, f.Value("user"), f.Secret("password"))
+	if err != nil {
+		return s.refuse(w, r, f, err)
+	}
+	c, err := s.sessions.begin(r.Context(), id, kept{Seen: s.o.Now(), Agent: r.UserAgent(), Remote: v.Remote, Secure: v.Secure})
+	if err != nil {
+		return err
+	}
+	http.SetCookie(w, c)
+	to := f.Value("back")
+	if !ours(to) {
+		to = "/"
+	}
+	http.Redirect(w, r, to, http.StatusSeeOther)
+	return nil
+}
+
+// refuse shows the form again, with what can be done.
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, f *page.Form, err error) error {
+	status := http.StatusUnauthorized
+	switch {
+	case errors.Is(err, auth.ErrCredentials):
+		f.Reject("password", "User name and password do not fit together. The user name is your mail address.")
+	case errors.Is(err, auth.ErrSlowDown):
+		status = http.StatusTooManyRequests
+		w.Header().Set("Retry-After", "60")
+		f.Reject("password", "Too many wrong passwords: wait a minute, then try again.")
+	case errors.Is(err, auth.ErrDoorClosed):
+		status = http.StatusForbidden
+		f.Reject("user", "This account may not use the web pages. Ask the operator of this server.")
+	case errors.Is(err, auth.ErrNeedTLS):
+		status = http.StatusForbidden
+		f.Reject("password", "A password is not taken over this connection, because others could read it. Use the address that begins with https.")
+	default:
+		return err
+	}
+	s.pages.Render(s.log, w, r, page.View{Page: "sign-in", Title: "Sign in", Status: status, Form: f, Data: signInPage{Back: f.Value("back"), User: f.Value("user")}})
+	return nil
+}
+
+// Renew gives the visitor of a request a session in place of his own, which a new password ended.
+func (s *Server) Renew(w http.ResponseWriter, r *http.Request, id auth.Identity) error {
+	v := page.VisitOf(r.Context())
+	k := kept{Seen: s.o.Now(), Agent: r.UserAgent(), Remote: v.Remote, Secure: v.Secure, Strong: v.SignIn != nil && v.SignIn.Strong}
+	c, err := s.sessions.begin(r.Context(), id, k)
+	if err != nil {
+		return err
+	}
+	http.SetCookie(w, c)
+	return nil
+}
+
+func (s *Server) signOut(w http.ResponseWriter, r *http.Request) error {
+	v := page.VisitOf(r.Context())
+	name := cookieName(v.Secure)
+	if c, err := r.Cookie(name); err == nil {
+		if t, ok := tokenOf(c.Value); ok {
+			if err := s.sessions.end(r.Context(), t.key()); err != nil {
+				return err
+			}
+		}
+	}
+	http.SetCookie(w, &http.Cookie{Name: name, Path: "/", MaxAge: -1, Secure: v.Secure, HttpOnly: true, SameSite: http.SameSiteLaxMode})
+	w.Header().Set("Clear-Site-Data", `"cache"`)
+	http.Redirect(w, r, "/", http.StatusSeeOther)
+	return nil
+}
+
+// Sessions lists where an account is signed in, the one used last first.
+func (s *Server) Sessions(ctx context.Context, account mail.AccountID) ([]Session, error) {
+	return s.sessions.list(ctx, account)
+}
+
+// EndSession signs a session out; EndSessions all but one.
+func (s *Server) EndSession(ctx context.Context, account mail.AccountID, name string) error {
+	key, err := hex.DecodeString(name)
+	if err != nil || len(key) != 16 {
+		return page.ErrMissing
+	}
+	return s.sessions.end(ctx, append(accountKey(account), key...))
+}
+
+// EndSessions signs all sessions of an account out but the one named.
+func (s *Server) EndSessions(ctx context.Context, account mail.AccountID, but string) error {
+	own := accountKey(account)
+	return s.sessions.side.Update(ctx, func(tx *kv.Tx) error {
+		var gone [][]byte
+		for key := range tx.Scan(tableSessions, own, following(own)) {
+			if hex.EncodeToString(key[4:]) != but {
+				gone = append(gone, slices.Clone(key))
+			}
+		}
+		for _, key := range gone {
+			tx.Delete(tableSessions, key)
+		}
+		return nil
+	})
+}
