@@ -239,6 +239,7 @@ func (k *checker) choices() {
 	}{
 		{"route.across", k.c.Route.Across, []string{AcrossDirect, AcrossMX}},
 		{"checks.dmarc", k.c.Checks.DMARC, []string{DMARCEnforce, DMARCQuarantine, DMARCNote, DMARCOff}},
+		{"reports.letter", k.c.Reports.Letter, append(LetterDays(), LetterOff)},
 		{"dns.trust_ad", k.c.DNS.TrustAD, []string{TrustADLoopback, TrustADAlways, TrustADNever}},
 		{"remote.ipv6", k.c.Remote.IPv6, []string{IPv6Checked, IPv6Always, IPv6Never}},
 		{"remote.tls_memory", k.c.Remote.TLSMemory, []string{TLSMemoryTell, TLSMemoryRefuse, TLSMemoryOff}},

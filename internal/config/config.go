@@ -32,6 +32,7 @@ type Config struct {
 	IMAP       IMAP       `toml:"imap"`
 	POP3       POP3       `toml:"pop3"`
 	Checks     Checks     `toml:"checks"`
+	Reports    Reports    `toml:"reports"`
 	Junk       Junk       `toml:"junk"`
 	Scanners   []Scanner  `toml:"scanners"`
 	Log        Log        `toml:"log"`
@@ -279,6 +280,23 @@ type Junk struct {
 	Refusals      Duration `toml:"refusals"`
 }
 
+// Reports is what other domains and the postmaster are told.
+type Reports struct {
+	DMARC        bool    `toml:"dmarc"`
+	Organization string  `toml:"organization"`
+	Contact      Mailbox `toml:"contact"`
+	Letter       string  `toml:"letter"` // a day of the week in English, or LetterOff
+	LetterTo     Mailbox `toml:"letter_to"`
+}
+
+// LetterOff is the value of Reports.Letter for no letter.
+const LetterOff = "off"
+
+// LetterDays are the other ones; the first is time.Sunday.
+func LetterDays() []string {
+	return []string{"sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"}
+}
+
 // POP3 is what the POP3 door does differently where its users need it.
 type POP3 struct {
 	Exclusive  bool     `toml:"exclusive"`
@@ -338,13 +356,14 @@ func Default() *Config {
 		},
 		Store: Store{Compress: true, KeepDeleted: Duration{30 * 24 * time.Hour}, DiskLow: 1 << 30, DiskStop: 256 << 20,
 			SegmentSize: 64 << 20, CompactEvery: Duration{15 * time.Minute}, CompactBelow: 60, CompactShare: 10},
-		Backup: Backup{At: "03:00", Recipients: []string{}, KeepDaily: 7, KeepWeekly: 4, KeepMonthly: 6, Share: 20},
-		Story:  Story{Keep: Duration{14 * 24 * time.Hour}, Size: 64 << 20},
-		Remote: Remote{Port: 25, IPv6: IPv6Checked, TLSMemory: TLSMemoryTell, TLSReports: true},
-		IMAP:   IMAP{RecentlyDeleted: true},
-		Route:  Route{Across: AcrossDirect},
-		Auth:   Auth{Separator: "+"},
-		Checks: Checks{DMARC: DMARCEnforce, TrustedSealers: []Domain{}},
+		Backup:  Backup{At: "03:00", Recipients: []string{}, KeepDaily: 7, KeepWeekly: 4, KeepMonthly: 6, Share: 20},
+		Story:   Story{Keep: Duration{14 * 24 * time.Hour}, Size: 64 << 20},
+		Remote:  Remote{Port: 25, IPv6: IPv6Checked, TLSMemory: TLSMemoryTell, TLSReports: true},
+		IMAP:    IMAP{RecentlyDeleted: true},
+		Route:   Route{Across: AcrossDirect},
+		Auth:    Auth{Separator: "+"},
+		Checks:  Checks{DMARC: DMARCEnforce, TrustedSealers: []Domain{}},
+		Reports: Reports{DMARC: true, Letter: "monday"},
 		Junk: Junk{Enabled: true, Doubtful: 4, Line: 6, Refuse: 15, Lists: []string{}, ListWait: Duration{3 * time.Second},
 			GreylistDelay: Duration{4 * time.Minute}, Learn: true, Refusals: Duration{14 * 24 * time.Hour}},
 		Log:     Log{Format: "text", Level: "info"},
