@@ -89,34 +89,36 @@ const (
 
 // The queue and its carriers.
 const (
-	MailTaken       = "mail taken"                 // id, from, mailboxes, leaving, size
-	MailUnproven    = "mail not proven"            // connection, author, from, action, reason
-	MailJunk        = "mail not taken as junk"     // connection, from, author, action
-	LearnFailed     = "junk not learned"           // account, error: it is tried again
-	KeysUnsettled   = "DKIM keys not looked after" // error
-	ScanFailed      = "helper gave no answer"      // helper, id, error, on_failure
-	ScanDown        = "helper is down"             // helper, address, error, on_failure: it is asked again now and then
-	ScanBack        = "helper is back"             // helper
-	ScanRefused     = "mail not taken by helper"   // connection or id, helper, from, action, code, text
-	MailUnsigned    = "mail not signed"            // id, domain, error
-	QueueDone       = "delivered"                  // id, number, from, to, status, text, remote, detail, attempt
-	QueueLater      = "delivery deferred"          // the same, due
-	QueueNever      = "delivery failed"            // the same, reported: the sender is told
-	QueueUnreported = "sender not told"            // id, number, from: nothing proves that it sent the message
-	QueueReport     = "delivery report sent"       // id, number, report, to, kind
-	QueueCancelled  = "queue entry cancelled"      // number, bounce
-	QueueTakenBack  = "message taken back"         // id, account, entries: by its sender, from the Outbox
-	QueueReleased   = "message released"           // id, account, entries: its time has come
-	QueueUnsettled  = "queue result not stored"    // id, number, error: it is tried again
-	QueueBroken     = "queue entry unreadable"     // id, number or key, error
-	QueuePanic      = "delivery panicked"          // panic, stack
-	RemoteNameless  = "remote dislikes our ipv6"   // host, address, reply: the reverse name of our address; IPv4 is used for an hour
-	RemoteFell      = "remote tls downgrade"       // host, address, domain, until, waits: it offered verified TLS for weeks, and offers none now
-	TLSReportSent   = "tls report sent"            // domain, to
-	TLSReportFailed = "tls report failed"          // domain, error: it is tried again for three days
-	TLSBookFailed   = "tls memory failed"          // key, error: side.db could not be read or written; mail goes on
-	RemoteNoTLS     = "remote tls failed"          // host, address, error: opportunistic, the message goes in clear
-	RemoteLogin     = "smart host login failed"    // host, user, error
+	MailTaken       = "mail taken"                   // id, from, mailboxes, leaving, size
+	MailScheduled   = "mail scheduled"               // id, from, recipients, size, until
+	MailUncopied    = "no room for the copy in Sent" // id, account
+	MailUnproven    = "mail not proven"              // connection, author, from, action, reason
+	MailJunk        = "mail not taken as junk"       // connection, from, author, action
+	LearnFailed     = "junk not learned"             // account, error: it is tried again
+	KeysUnsettled   = "DKIM keys not looked after"   // error
+	ScanFailed      = "helper gave no answer"        // helper, id, error, on_failure
+	ScanDown        = "helper is down"               // helper, address, error, on_failure: it is asked again now and then
+	ScanBack        = "helper is back"               // helper
+	ScanRefused     = "mail not taken by helper"     // connection or id, helper, from, action, code, text
+	MailUnsigned    = "mail not signed"              // id, domain, error
+	QueueDone       = "delivered"                    // id, number, from, to, status, text, remote, detail, attempt
+	QueueLater      = "delivery deferred"            // the same, due
+	QueueNever      = "delivery failed"              // the same, reported: the sender is told
+	QueueUnreported = "sender not told"              // id, number, from: nothing proves that it sent the message
+	QueueReport     = "delivery report sent"         // id, number, report, to, kind
+	QueueCancelled  = "queue entry cancelled"        // number, bounce
+	QueueTakenBack  = "message taken back"           // id, account, entries: by its sender, from the Outbox
+	QueueReleased   = "message released"             // id, account, entries: its time has come
+	QueueUnsettled  = "queue result not stored"      // id, number, error: it is tried again
+	QueueBroken     = "queue entry unreadable"       // id, number or key, error
+	QueuePanic      = "delivery panicked"            // panic, stack
+	RemoteNameless  = "remote dislikes our ipv6"     // host, address, reply: the reverse name of our address; IPv4 is used for an hour
+	RemoteFell      = "remote tls downgrade"         // host, address, domain, until, waits: it offered verified TLS for weeks, and offers none now
+	TLSReportSent   = "tls report sent"              // domain, to
+	TLSReportFailed = "tls report failed"            // domain, error: it is tried again for three days
+	TLSBookFailed   = "tls memory failed"            // key, error: side.db could not be read or written; mail goes on
+	RemoteNoTLS     = "remote tls failed"            // host, address, error: opportunistic, the message goes in clear
+	RemoteLogin     = "smart host login failed"      // host, user, error
 )
 
 // Connections.

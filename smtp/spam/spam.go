@@ -12,10 +12,13 @@
 package spam
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/netip"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/posthouse-mail/posthouse/internal/dns"
 	"github.com/posthouse-mail/posthouse/internal/mail"
@@ -50,7 +53,7 @@ type Options struct {
 
 	Lines     Lines
 	Greylist  Greylisting
-	Tokens    int           // kept of one account's classifier; 30,000
+	Tokens    int           // kept of one account's classifier; 50,000, about 600 KB
 	Known     int           // addresses, domains and networks remembered of one account; 10,000
 	Refusals  int           // senders kept in one account's book of refusals; 500
 	Remembers time.Duration // how long refusals are listed; 14 days
@@ -119,21 +122,64 @@ type Recipient struct {
 	Line    float64      // the account's own Lines.Junk; the others move along. 0: as for all
 }
 
-// Verdict is what one account thinks of a message. Signals are sorted, those that count most first.
-type Verdict struct {
-	Class        Class
-	Score        float64
-	Signals      []Signal
-	Phishing     bool // pretends to be somebody else: keyword $Phishing
-	FirstContact bool // nothing of this author was ever kept here, and nobody here wrote to him
-	Known        bool // a correspondent of the account, proven as far as his domain allows it: never Junk
-}
-
 // Judge judges messages. Its methods may be called concurrently.
 type Judge struct {
-	o Options
-	memory
+	o        Options
+	lists    *lists
+	prefixes prefixes
+	verdicts *prometheus.CounterVec
+	grey     greyBook
+	swept    []byte // where forgetRefusals goes on; of the writer of side.db alone
+}
+
+// New returns a Judge.
+func New(o Options) *Judge {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	o.ListWait = cmp.Or(o.ListWait, 3*time.Second)
+	o.Lines = Lines{Doubtful: cmp.Or(o.Lines.Doubtful, 4), Junk: cmp.Or(o.Lines.Junk, 6), Refuse: cmp.Or(o.Lines.Refuse, 15)}
+	o.Greylist.Delay = cmp.Or(o.Greylist.Delay, 4*time.Minute)
+	o.Greylist.Window = cmp.Or(o.Greylist.Window, 36*time.Hour)
+	o.Greylist.Keep = cmp.Or(o.Greylist.Keep, 36*24*time.Hour)
+	o.Greylist.Rows = cmp.Or(o.Greylist.Rows, 100_000)
+	o.Tokens = cmp.Or(o.Tokens, 50_000)
+	o.Known = cmp.Or(o.Known, 10_000)
+	o.Refusals = cmp.Or(o.Refusals, 500)
+	o.Remembers = cmp.Or(o.Remembers, 14*24*time.Hour)
+	j := &Judge{o: o, lists: newLists(o)}
+	j.verdicts = o.Metrics.Counters("spam_verdicts_total", "Verdicts about messages and accounts, by class: good, doubtful, junk, refuse.", "class")
+	return j
 }
 
 // Run checks the lists and forgets what is too old, until ctx ends.
-func (j *Judge) Run(ctx context.Context) { <-ctx.Done() }
+func (j *Judge) Run(ctx context.Context) {
+	tick := time.NewTicker(checkSoon)
+	defer tick.Stop()
+	for n := 0; ; n++ {
+		j.lists.checkAll(ctx)
+		if n%60 == 0 {
+			j.forget()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// forget drops what is too old.
+func (j *Judge) forget() {
+	if j.o.Side == nil {
+		return
+	}
+	j.o.Side.Later(func(tx *kv.Tx) error {
+		j.forgetGrey(tx)
+		j.forgetRefusals(tx)
+		return nil
+	})
+}
