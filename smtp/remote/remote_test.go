@@ -204,9 +204,9 @@ func TestReplies(t *testing.T) {
 		{name: "MAIL 451", zone: twoMX(), scripts: map[string][]string{mx: {begin + "S: 451 4.3.0 not now\n"}}, want: []string{"later 451 4.3.0"}, dialled: []string{mx}},
 		{name: "MAIL 421", scripts: map[string][]string{mx: {begin + "S: 421 4.7.0 too many\nCLOSE\n"}}, want: []string{"later (slow) 421 4.7.0"}},
 		{name: "MAIL 550", scripts: map[string][]string{mx: {begin + "S: 550 5.7.1 spammer\n"}}, want: []string{"never 550 5.7.1 mx.beta.test: 5.7.1 spammer"}},
-		{name: "RCPT 550 without code", scripts: map[string][]string{mx: {begin + "S: 250 ok\nC: RCPT*\nS: 550 no such user\n"}},
+		{name: "RCPT 550 without code", scripts: map[string][]string{mx: {begin + "S: 250 ok\nC: RCPT*\nS: 550 no such user\nC: RSET\nS: 250 ok\n"}},
 			want: []string{"never 550 5.0.0 mx.beta.test: no such user"}},
-		{name: "RCPT greylisted", scripts: map[string][]string{mx: {begin + "S: 250 ok\nC: RCPT*\nS: 450 4.7.1 greylisted\n"}},
+		{name: "RCPT greylisted", scripts: map[string][]string{mx: {begin + "S: 250 ok\nC: RCPT*\nS: 450 4.7.1 greylisted\nC: RSET\nS: 250 ok\n"}},
 			want: []string{"later (slow) 450 4.7.1"}},
 		{name: "452 after some: those later, the rest now", to: []string{"carol@beta.test", "dora@beta.test", "eve@beta.test"},
 			scripts: map[string][]string{mx: {begin + "S: 250 ok\nC: RCPT*\nS: 250 ok\nC: RCPT*\nS: 452 4.5.3 enough\nC: RCPT*\nS: 550 5.1.1 unknown\nC: DATA\nS: 354 go on\nDATA\nS: 250 2.0.0 taken\n"}},
@@ -348,7 +348,7 @@ func TestSmartHost(t *testing.T) {
 
 func TestConnectionsAreReused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		second := "" + strings.ReplaceAll(takes, "carol@beta.test", "dora@gamma.test")
+		second := strings.ReplaceAll(takes, "carol@beta.test", "dora@gamma.test")
 		o := newOutside(t, Options{}, append(oneMX(), "gamma.test. MX 10 mx.beta.test.", "delta.test. MX 10 other.test.", "other.test. A 192.0.2.1"),
 			map[string][]string{mx: {hello("mx") + takes + second, hello("mx") + strings.ReplaceAll(takes, "carol@beta", "eve@delta"), hello("mx") + takes}})
 		for _, to := range []string{"carol@beta.test", "dora@gamma.test", "eve@delta.test"} {

@@ -22,17 +22,21 @@ import (
 //go:embed postfix-dovecot.sh
 var pairScript []byte
 
+//go:embed postfix-queue.sh
+var queueScript []byte
+
 func main() {
 	binary := flag.String("binary", "bin/posthouse", "the server")
 	rounds := flag.Int("rounds", 3, "how often each measure is taken of each server")
 	only := flag.String("run", "", "regular expression of the measures to take")
 	plain := flag.Bool("plain", false, "mail is stored without compression, as Dovecot's is")
 	source := flag.Int("nsource", 10000, "messages of the smtp-source measure")
+	queued := flag.Int("nqueue", 10000, "messages of the queue's measure")
 	sc := load.DefaultScale
 	sc.Idle = 1000 // so many that what the process pays once does not count
 	sc.Flags()
 	flag.Parse()
-	if err := run(options{binary: *binary, rounds: *rounds, only: *only, source: *source, scale: sc, plain: *plain}); err != nil {
+	if err := run(options{binary: *binary, rounds: *rounds, only: *only, source: *source, queued: *queued, scale: sc, plain: *plain}); err != nil {
 		fmt.Fprintln(os.Stderr, "compare:", err)
 		os.Exit(1)
 	}
@@ -41,6 +45,7 @@ func main() {
 type options struct {
 	binary, only   string
 	rounds, source int
+	queued         int
 	plain          bool
 	scale          load.Scale
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -45,8 +46,13 @@ func (c *contest) measure() {
 	if c.wanted("smtp-source") {
 		c.smtpSource()
 	}
-	for _, name := range []string{"fill.big", "fill.huge", "fill.pop"} {
-		c.fill(name)
+	if c.wanted("queue") {
+		c.queue()
+	}
+	if c.wanted("select-size") || slices.ContainsFunc(bouts, func(b bout) bool { return c.wanted(b.step) }) {
+		for _, name := range []string{"fill.big", "fill.huge", "fill.pop"} {
+			c.fill(name)
+		}
 	}
 	for _, b := range bouts {
 		if c.wanted(b.step) {

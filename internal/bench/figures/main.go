@@ -74,6 +74,7 @@ func figures() []figure {
 		{"compact", (*bench).compact},
 		{"backup", (*bench).backup},
 		{"import", (*bench).importMaildir},
+		{"queue", (*bench).waitingRoom},
 		{"grown", (*bench).grownStore},
 	}
 }

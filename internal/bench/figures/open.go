@@ -55,6 +55,11 @@ type opened struct {
 
 // open makes or opens a store; new ones get their accounts.
 func (b *bench) open(name string, o kv.Options) (*opened, error) {
+	return b.openWith(name, o, func(*kv.DB, *store.Store) error { return nil })
+}
+
+// openWith is open with something that registers before the start.
+func (b *bench) openWith(name string, o kv.Options, register func(*kv.DB, *store.Store) error) (*opened, error) {
 	o.Dir = filepath.Join(b.dir, name)
 	_, err := os.Stat(o.Dir)
 	fresh := os.IsNotExist(err)
@@ -65,6 +70,9 @@ func (b *bench) open(name string, o kv.Options) (*opened, error) {
 	}
 	s, err := store.New(db, store.Options{})
 	if err != nil {
+		return nil, err
+	}
+	if err := register(db, s); err != nil {
 		return nil, err
 	}
 	if err := db.Start(ctx); err != nil {
@@ -210,13 +218,18 @@ func cpuTime() time.Duration {
 }
 
 // anonymous is this process's anonymous memory in MB.
-func anonymous() float64 {
+func anonymous() float64 { return memory("RssAnon:") }
+
+// resident is all that this process has in memory, with pages of files that it has mapped, in MB.
+func resident() float64 { return memory("VmRSS:") }
+
+func memory(name string) float64 {
 	text, err := os.ReadFile("/proc/self/status")
 	if err != nil {
 		return 0
 	}
 	var kb float64
-	if _, rest, ok := strings.Cut(string(text), "RssAnon:"); ok {
+	if _, rest, ok := strings.Cut(string(text), name); ok {
 		fmt.Sscan(rest, &kb)
 	}
 	return kb / 1000

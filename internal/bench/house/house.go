@@ -3,6 +3,7 @@ package house
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -31,6 +32,7 @@ type House struct {
 	Base   int    // ports: Base+25, +465, +587, +110, +143, +993, +90 (metrics)
 	Limits string // lines of [limits]; "" for many of everything from one address
 	Extra  string // more settings, whole sections
+	DNS    string // address and port of the DNS server; "" for one that refuses at once
 	cmd    *exec.Cmd
 	exit   chan error // what the process ended with, once
 	log    *os.File
@@ -65,9 +67,9 @@ func (h *House) Setup() error {
 		limits = "connections = 8000\nconnections_per_address = 8000\nsmtp_connections = 2000\n"
 	}
 	text := fmt.Sprintf("hostname = \"mx.%s\"\ndata = %q\n[listen]\nsmtp = [%q]\nsubmission = [%q]\nsubmissions = [%q]\npop3 = [%q]\npop3s = []\nimap = [%q]\nimaps = [%q]\n"+
-		"[[tls.certificates]]\ncert = %q\nkey = %q\n[dns]\nservers = [\"127.0.0.1:1\"]\n[limits]\n%s"+
+		"[[tls.certificates]]\ncert = %q\nkey = %q\n[dns]\nservers = [%q]\n[limits]\n%s"+
 		"[quota]\nbytes = \"0B\"\n[auth]\nclear_loopback = true\n[log]\nlevel = \"warn\"\n[metrics]\nlisten = [%q]\n",
-		Domain, h.Data(), h.addr(25), h.addr(587), h.addr(465), h.addr(110), h.addr(143), h.addr(993), pair.Certificate, pair.Key, limits, h.addr(90))
+		Domain, h.Data(), h.addr(25), h.addr(587), h.addr(465), h.addr(110), h.addr(143), h.addr(993), pair.Certificate, pair.Key, cmp.Or(h.DNS, "127.0.0.1:1"), limits, h.addr(90))
 	if err := os.WriteFile(h.Settings(), []byte(text+h.Extra), 0o600); err != nil {
 		return err
 	}
