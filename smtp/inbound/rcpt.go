@@ -32,7 +32,7 @@ func (s *session) rcpt(to string, o *gosmtp.RcptOptions) error {
 		if err != nil {
 			return err
 		}
-		return s.Add(s.ctx, local.Recipient{Recipient: r, Route: route})
+		return s.Add(s.ctx, local.Recipient{Recipient: r, Route: route, Back: true})
 	}
 	route, err := s.d.o.Local.Resolve(s.ctx, r.Address)
 	if errors.Is(err, auth.ErrNotLocal) {

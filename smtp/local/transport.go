@@ -122,6 +122,11 @@ func (c *Carrier) find(ctx context.Context, p *placing, r mail.Recipient) queue.
 	if taken == 0 {
 		return refused
 	}
+	if len(route.Remote) > 0 && !back {
+		if later, ok := c.onward(ctx, route.Remote); !ok {
+			return later
+		}
+	}
 	p.boxes = append(p.boxes, boxes...)
 	out := leaving(Recipient{Recipient: r, Route: route})
 	if len(route.Remote) > 0 {

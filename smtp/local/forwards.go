@@ -1,0 +1,105 @@
+package local
+
+import (
+	"context"
+	"slices"
+	"strconv"
+
+	gosmtp "github.com/emersion/go-smtp"
+
+	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/smtp"
+	"github.com/posthouse-mail/posthouse/smtp/limit"
+	"github.com/posthouse-mail/posthouse/smtp/queue"
+	"github.com/posthouse-mail/posthouse/store/story"
+)
+
+// forwards are the addresses outside that mail for a recipient goes on to. Reports to their sender, and copies that wait for room in a
+// mailbox here, are none.
+func (r *Recipient) forwards() []mail.Address {
+	if r.Back || len(r.Route.Remote) == 0 {
+		return nil
+	}
+	if len(r.waits) == 0 {
+		return r.Route.Remote
+	}
+	return slices.DeleteFunc(slices.Clone(r.Route.Remote), func(a mail.Address) bool { return slices.Contains(r.waits, a) })
+}
+
+// mayForward looks whether mail may go on. Who does not exist is left out, and refused when nobody else is left; what is too much
+// now waits at its sender.
+func (t *Transaction) mayForward(ctx context.Context, to *Recipient) error {
+	if to.Back || len(to.Route.Remote) == 0 {
+		return nil
+	}
+	var left []mail.Address
+	var gone limit.Entry
+	for _, a := range to.Route.Remote {
+		e, no := t.carrier.o.Suppressed.Refuses(ctx, a, mail.Address{})
+		if !no {
+			left = append(left, a)
+			continue
+		}
+		gone = e
+		t.Learned(story.Event{At: t.carrier.o.Now(), Step: story.Failed, Who: a.String(), Status: "5.1.1", Text: "not tried: it is on the suppression list, " + why(e)})
+	}
+	if len(left) == 0 && len(to.Route.Local) == 0 && len(to.Route.Lists) == 0 {
+		return smtp.Refuse(550, gosmtp.EnhancedCode{5, 1, 1}, to.Address.String()+" leads to an address that does not exist any more ("+why(gone)+")")
+	}
+	to.Route.Remote = left
+	return tooMuch(t.carrier.o.Limits.Forward(left...).Ask(ctx))
+}
+
+// why is an entry of the suppression list in words.
+func why(e limit.Entry) string {
+	if e.Manual {
+		return "the postmaster put it there"
+	}
+	said := e.Text
+	if said == "" {
+		said = strconv.Itoa(e.Code) + " " + e.Status
+	}
+	return "tried on " + e.Last.UTC().Format("2 January 2006") + ": " + said
+}
+
+// charge counts everything that goes on; done must be told how it ended.
+func (t *Transaction) charge(ctx context.Context) (done func(error), err error) {
+	var all []mail.Address
+	for i := range t.To {
+		all = append(all, t.To[i].forwards()...)
+	}
+	d := t.carrier.o.Limits.Forward(all...)
+	if err := d.Take(ctx); err != nil {
+		return nil, tooMuch(err)
+	}
+	return func(err error) {
+		if err != nil {
+			d.Return(ctx)
+		}
+	}, nil
+}
+
+// tooMuch is the refusal of a limit: temporary, because there is room again.
+func tooMuch(err error) error {
+	if err == nil {
+		return nil
+	}
+	return smtp.Refuse(452, gosmtp.EnhancedCode{4, 7, 1}, "Too much: "+err.Error())
+}
+
+// onward is charge for a message out of the queue; ok is false when it must wait.
+func (c *Carrier) onward(ctx context.Context, to []mail.Address) (later queue.Result, ok bool) {
+	if err := c.o.Limits.Forward(to...).Take(ctx); err != nil {
+		return queue.Result{Verdict: queue.Later, Code: 452, Status: "4.7.1", Text: "too much: " + err.Error()}, false
+	}
+	return queue.Result{}, true
+}
+
+// RefusedMail writes the story of a message that was refused at MAIL.
+func (t *Transaction) RefusedMail(from mail.Address, err error) {
+	t.Reset()
+	t.Envelope.From = from
+	t.Telling(t.carrier.o.Queue.NewID())
+	t.Refused(err)
+	t.Reset()
+}
