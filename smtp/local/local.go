@@ -14,7 +14,6 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/internal/metrics"
-	"github.com/posthouse-mail/posthouse/smtp/limit"
 	"github.com/posthouse-mail/posthouse/smtp/queue"
 	"github.com/posthouse-mail/posthouse/store"
 	"github.com/posthouse-mail/posthouse/store/blob"
@@ -36,10 +35,12 @@ type Options struct {
 	Story     *story.Book // nil: nothing is told
 	// Forwarding rewrites the senders of strangers' mail that goes on to somebody outside; nil: they stay.
 	Forwarding *Forwarding
-	Limits     *limit.Book // how much goes on to addresses outside; nil: no limit
-	Suppressed *limit.List // addresses outside that do not exist; nil: nobody knows
 	// Junked hears of each message that was put into an account's mailbox for junk: the id that store.Message has of it. It must not wait.
 	Junked func(account mail.AccountID, id uint64)
+	// Lists takes mail for a list out of the queue; nil: there are none.
+	Lists func(ctx context.Context, a queue.Attempt, to auth.ListMail) queue.Result
+	// Masked hears of each message that came to a masked address; nil: nobody counts. It must not wait.
+	Masked func(a mail.Address)
 	Across bool // mail between two domains of ours is left to the MX lookup, like a stranger's
 }
 
@@ -66,9 +67,6 @@ func New(o Options) *Carrier {
 type Recipient struct {
 	mail.Recipient
 	Route auth.Route
-	Back  bool // a report on mail that we forwarded, for its sender
-
-	waits []mail.Address // of Route.Remote: here, and their mailbox is full
 }
 
 // Message is a message in hand: it has arrived whole, with its Return-Path and Received lines.
@@ -129,6 +127,9 @@ func (c *Carrier) Deliver(ctx context.Context, m Message) (blob.LSN, error) {
 	c.log.InfoContext(ctx, logx.MailTaken, "id", m.ID, "from", m.Envelope.From.String(), "mailboxes", len(boxes), "leaving", len(out.Recipients), "size", size)
 	c.tellFiled(&m, boxes, uint64(lsn))
 	c.taken(&m, size, boxes, out.Recipients, lsn)
+	for _, to := range m.To {
+		c.masked(to.Route.Local)
+	}
 	return lsn, nil
 }
 
@@ -189,17 +190,21 @@ func (c *Carrier) junk(ctx context.Context, id mail.AccountID) string {
 // domain and with an alias of one member outside (RFC 3461 section 5.2.7.2). With more members, or with a mailbox here
 // beside them, success is reported here and not once more for each (section 5.2.7.3 c).
 func leaving(to Recipient) []mail.Recipient {
-	if len(to.Route.Local) == 0 && len(to.Route.Remote) == 0 {
+	if len(to.Route.Local) == 0 && len(to.Route.Remote) == 0 && len(to.Route.Lists) <= 1 {
 		return []mail.Recipient{to.Recipient}
 	}
-	out := make([]mail.Recipient, 0, len(to.Route.Remote))
-	for _, a := range to.Route.Remote {
+	out := make([]mail.Recipient, 0, len(to.Route.Remote)+len(to.Route.Lists))
+	next := slices.Clone(to.Route.Remote)
+	for _, l := range to.Route.Lists {
+		next = append(next, l.Address)
+	}
+	for _, a := range next {
 		r := to.Recipient
 		r.Address = a
 		if r.OriginalType == "" && r.Notify != 0 {
 			r.OriginalType, r.Original = originalOf(to.Address)
 		}
-		if len(to.Route.Local)+len(to.Route.Remote) > 1 && r.Notify&mail.NotifySuccess != 0 {
+		if leads(to.Route) > 1 && r.Notify&mail.NotifySuccess != 0 {
 			if r.Notify &^= mail.NotifySuccess; r.Notify == 0 {
 				r.Notify = mail.NotifyNever // SUCCESS alone meant: nothing else
 			}
@@ -212,12 +217,24 @@ func leaving(to Recipient) []mail.Recipient {
 // handoff says who owes a recipient's report of success: with Passed the next host, else this one.
 func handoff(r auth.Route) queue.Handoff {
 	switch {
-	case len(r.Remote) == 0 && len(r.Local) > 0:
+	case len(r.Remote)+len(r.Lists) == 0 && len(r.Local) > 0:
 		return queue.Delivered
-	case len(r.Local)+len(r.Remote) > 1:
+	case leads(r) > 1:
 		return queue.Expanded
 	}
 	return queue.Passed
+}
+
+// leads is to how many a recipient's mail goes; a list counts as one.
+func leads(r auth.Route) int { return len(r.Local) + len(r.Remote) + len(r.Lists) }
+
+// masked tells of the masked addresses that mail came to.
+func (c *Carrier) masked(to []auth.Destination) {
+	for _, d := range to {
+		if d.Masked && c.o.Masked != nil {
+			c.o.Masked(d.Address)
+		}
+	}
 }
 
 // originalOf is the ORCPT of an address that came without one, so that a report names what the sender wrote.

@@ -47,7 +47,7 @@ func (c transport) Deliver(ctx context.Context, _ queue.Route, a queue.Attempt) 
 	p := placing{item: a.Item, now: c.o.Now()}
 	results := make([]queue.Result, len(a.Envelope.Recipients))
 	for i, r := range a.Envelope.Recipients {
-		results[i] = c.find(ctx, &p, r)
+		results[i] = c.find(ctx, &p, a, r)
 	}
 	for _, r := range p.held {
 		r.Release()
@@ -75,7 +75,7 @@ type placing struct {
 }
 
 // find resolves one recipient and reserves its mailboxes' room.
-func (c *Carrier) find(ctx context.Context, p *placing, r mail.Recipient) queue.Result {
+func (c *Carrier) find(ctx context.Context, p *placing, a queue.Attempt, r mail.Recipient) queue.Result {
 	var route auth.Route
 	var back bool
 	var err error
@@ -91,9 +91,15 @@ func (c *Carrier) find(ctx context.Context, p *placing, r mail.Recipient) queue.
 	case err != nil:
 		return queue.Result{Verdict: queue.Later, Code: 451, Status: "4.3.0", Text: "the directory cannot be read at the moment"}
 	}
+	if len(route.Lists) == 1 && leads(route) == 1 {
+		if c.o.Lists == nil {
+			return queue.Result{Verdict: queue.Later, Code: 451, Status: "4.3.0", Text: "nobody carries the mail of lists at the moment"}
+		}
+		return c.o.Lists(ctx, a, route.Lists[0])
+	}
 	var boxes []store.Delivery
 	refused := queue.Result{Verdict: queue.Never, Code: 550, Status: "5.1.1", Text: "no such address here"}
-	taken := len(route.Remote)
+	taken := len(route.Remote) + len(route.Lists)
 	for _, d := range route.Local {
 		has := func(b store.Delivery) bool { return b.Account == d.Account }
 		if slices.ContainsFunc(p.boxes, has) || slices.ContainsFunc(boxes, has) {
@@ -122,16 +128,11 @@ func (c *Carrier) find(ctx context.Context, p *placing, r mail.Recipient) queue.
 	if taken == 0 {
 		return refused
 	}
-	if len(route.Remote) > 0 && !back {
-		if later, ok := c.onward(ctx, route.Remote); !ok {
-			return later
-		}
-	}
 	p.boxes = append(p.boxes, boxes...)
 	out := leaving(Recipient{Recipient: r, Route: route})
-	if len(route.Remote) > 0 {
+	if len(route.Remote)+len(route.Lists) > 0 {
 		p.out = append(p.out, out...)
-		if p.alias == "" {
+		if p.alias == "" && len(route.Remote) > 0 {
 			p.alias = r.Address.Domain
 		}
 	}
