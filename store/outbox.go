@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -337,4 +338,25 @@ func (m *mender) waiting(tx *kv.Tx) error {
 		m.note("message %d of mailbox %d waited to be sent and is gone: what waits in the queue is sent", w.UID, w.Mailbox)
 	}
 	return nil
+}
+
+// Waiting counts what waits to be sent in an account's Outbox.
+func (s *Store) Waiting(ctx context.Context, id mail.AccountID) (n int, err error) {
+	if err := s.db.Settle(ctx, uint32(id)); err != nil {
+		return 0, err
+	}
+	err = s.db.View(ctx, func(tx *kv.Tx) error {
+		n = 0
+		for _, v := range tx.Scan(tabNames, key32(uint32(id)), after(uint32(id))) {
+			if name, err := decodeName(v); err != nil || name.use&UseOutbox == 0 {
+				continue
+			}
+			box := binary.BigEndian.Uint32(v)
+			for range tx.Scan(tabWaiting, key32(box), after(box)) {
+				n++
+			}
+		}
+		return nil
+	})
+	return n, err
 }

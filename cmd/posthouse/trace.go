@@ -158,6 +158,15 @@ func happened(e story.Event) string {
 		return "released by the operator: " + e.Text
 	case story.Cancelled:
 		return "cancelled by the operator: " + e.Text
+	case story.Scheduled:
+		if e.Next == nil {
+			return "waits for its time"
+		}
+		return "waits in the Outbox until " + moment(*e.Next)
+	case story.LetGo:
+		return "its time has come, it leaves the Outbox"
+	case story.TakenBack:
+		return "taken back by its sender before it was sent"
 	case story.Opened:
 		return "read by " + e.Who + " with " + e.Client
 	}

@@ -79,6 +79,9 @@ func (q *Queue) lifeFrom(from mail.Address) time.Duration { return q.o.lifeFrom(
 // Waits is Part for a message that waits in its sender's Outbox: for store.Delivery, whose message has it bound.
 func (q *Queue) Waits(id string, e mail.Envelope) []byte { return q.Part(id, e).Data }
 
+// Put is what the part does when its record is applied, for a message whose body the log has already.
+func (q *Queue) Put(tx *kv.Tx, at kv.Entry, p kv.Part) error { return q.apply(tx, at, p.Data) }
+
 // bind puts the entries of a message into the queue that has landed in an Outbox; the note is their numbers.
 func (q *Queue) bind(tx *kv.Tx, at kv.Entry, w store.Waiting, data []byte) ([]byte, error) {
 	if len(data) == 0 || data[0] != partEntries {
@@ -148,7 +151,7 @@ func (q *Queue) takenBack(tx *kv.Tx, w store.Waiting, note []byte) error {
 
 func (q *Queue) toldTakenBack(id string, w store.Waiting, entries int) {
 	q.log.Info(logx.QueueTakenBack, "id", id, "account", w.Account, "entries", entries)
-	q.o.Story.Tell(id, story.Event{At: q.o.Now(), Step: story.Cancelled, Text: "taken back by its sender before it was sent"})
+	q.o.Story.Tell(id, story.Event{At: q.o.Now(), Step: story.TakenBack})
 }
 
 // letGo releases a message whose time has come: all its entries at once, in the transaction that moves it from Outbox to Sent.
@@ -198,7 +201,7 @@ func (q *Queue) letGo(ctx context.Context, number uint64) {
 		q.toldTakenBack(id, w, n)
 	default:
 		q.log.InfoContext(ctx, logx.QueueReleased, "id", id, "account", w.Account, "entries", n)
-		q.o.Story.Tell(id, story.Event{At: q.o.Now(), Step: story.Released, Text: "its time has come"})
+		q.o.Story.Tell(id, story.Event{At: q.o.Now(), Step: story.LetGo})
 	}
 }
 

@@ -63,6 +63,9 @@ const (
 	Held       Step = "held"       // kept back by the operator
 	Released   Step = "released"
 	Cancelled  Step = "cancelled"
+	Scheduled  Step = "scheduled" // waits for its time (Next), in its sender's Outbox
+	LetGo      Step = "let go"    // its time has come
+	TakenBack  Step = "taken back"
 	Opened     Step = "read"
 )
 
