@@ -134,6 +134,7 @@ func (k *checker) durations() {
 		{"store.keep_deleted", k.c.Store.KeepDeleted, "0s", "3650d"},
 		{"store.compact_every", k.c.Store.CompactEvery, "10ms", "30d"},
 		{"story.keep", k.c.Story.Keep, "0s", "3650d"},
+		{"web.sign_in", k.c.Web.SignIn, "10m", "90d"},
 		{"junk.list_wait", k.c.Junk.ListWait, "100ms", "20s"},
 		{"junk.greylist_delay", k.c.Junk.GreylistDelay, "0s", "1d"},
 		{"junk.refusals", k.c.Junk.Refusals, "1d", "365d"},
@@ -272,7 +273,7 @@ func (k *checker) loopbackOnly() {
 
 // LoopbackOnly reports whether every door is on this machine alone.
 func (l Listen) LoopbackOnly() bool {
-	for _, list := range [][]Address{l.SMTP, l.Submission, l.Submissions, l.POP3, l.POP3S, l.IMAP, l.IMAPS} {
+	for _, list := range [][]Address{l.SMTP, l.Submission, l.Submissions, l.POP3, l.POP3S, l.IMAP, l.IMAPS, l.HTTP, l.HTTPS} {
 		if !allLoopback(list) {
 			return false
 		}

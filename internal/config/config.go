@@ -35,6 +35,7 @@ type Config struct {
 	Reports    Reports    `toml:"reports"`
 	Junk       Junk       `toml:"junk"`
 	Scanners   []Scanner  `toml:"scanners"`
+	Web        Web        `toml:"web"`
 	Log        Log        `toml:"log"`
 	Metrics    Metrics    `toml:"metrics"`
 }
@@ -48,6 +49,8 @@ type Listen struct {
 	POP3S       []Address      `toml:"pop3s"`
 	IMAP        []Address      `toml:"imap"`
 	IMAPS       []Address      `toml:"imaps"`
+	HTTP        []Address      `toml:"http"`
+	HTTPS       []Address      `toml:"https"`
 	LMTP        string         `toml:"lmtp"`
 	ProxyFrom   []netip.Prefix `toml:"proxy_from"`
 }
@@ -366,6 +369,7 @@ func Default() *Config {
 		Reports: Reports{DMARC: true, Letter: "monday"},
 		Junk: Junk{Enabled: true, Doubtful: 4, Line: 6, Refuse: 15, Lists: []string{}, ListWait: Duration{3 * time.Second},
 			GreylistDelay: Duration{4 * time.Minute}, Learn: true, Refusals: Duration{14 * 24 * time.Hour}},
+		Web:     Web{Redirect: true, SignIn: Duration{14 * 24 * time.Hour}},
 		Log:     Log{Format: "text", Level: "info"},
 		Metrics: Metrics{Listen: []Address{{"127.0.0.1:9025"}}},
 	}

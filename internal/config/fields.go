@@ -44,6 +44,7 @@ func sections() map[string]string {
 		"reports":              "What other domains are told of their mail, and the postmaster of his",
 		"junk":                 "Whether mail from outside is junk: signals with scores, `posthouse spam explain` tells them for a message",
 		"scanners[]":           "A program that looks at messages: rspamd over HTTP, or a milter (ClamAV and others); asked in this order when a message has come whole",
+		"web":                  "The web pages; listen.http and listen.https open them",
 		"log":                  "The log on stderr",
 		"metrics":              "/metrics for Prometheus, /healthz and /readyz",
 	}
@@ -56,6 +57,7 @@ func Fields() []Field {
 	all = append(all, wayFields()...)
 	all = append(all, sendingFields()...)
 	all = append(all, scannerFields()...)
+	all = append(all, webFields()...)
 	return append(all, restFields()...)
 }
 
@@ -71,6 +73,8 @@ func houseFields() []Field {
 		{"listen.pop3s", "POP3 over TLS", "The registered port.", list, ""},
 		{"listen.imap", "IMAP with STARTTLS (RFC 9051)", "The registered port; no password is taken before TLS.", list, ""},
 		{"listen.imaps", "IMAP over TLS", "The registered port.", list, ""},
+		{"listen.http", "Web pages in clear: redirects to HTTPS, and what programs ask for that cannot do TLS", "Closed: another web server may have port 80.", list, ""},
+		{"listen.https", "Web pages over TLS", "Closed: another web server may have port 443.", list, ""},
 		{"listen.lmtp", "Unix socket that takes mail over LMTP (RFC 2033) for our domains", "Off: only needed behind another mail server. The folder's rights decide who may connect.", "Write the path of a socket.", ""},
 		{"listen.proxy_from", "Networks whose connections begin with a PROXY header, which is believed", "Nobody: whoever is believed can claim any address.", `Write a list of networks: ["10.0.0.5/32"].`, ""},
 		{"tls.certificates[].cert", "Certificate chain, PEM, the host's own first", "Read again on SIGHUP and when the file changes.", "Write the path of a PEM file.", `"/etc/letsencrypt/live/mail.example.org/fullchain.pem"`},
