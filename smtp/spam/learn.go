@@ -10,8 +10,11 @@ import (
 	"github.com/posthouse-mail/posthouse/store/kv"
 )
 
-// ErrClass: Learn was given a class that nobody can teach.
-var ErrClass = errors.New("spam: only good and junk can be learned")
+// Errors of lessons.
+var (
+	ErrClass   = errors.New("spam: only good and junk can be learned")
+	ErrNoTable = errors.New("spam: there are no tables to remember it in") // no Side
+)
 
 // Learn teaches the account's classifier and reputations that a stored message is Good or Junk. changed is false when it was learned
 // so before; a message that was learned as the other class is unlearned first.

@@ -2,9 +2,7 @@ package spam
 
 import (
 	"context"
-	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -16,25 +14,12 @@ import (
 	"github.com/posthouse-mail/posthouse/store/kv"
 )
 
-// The rows of tabBook.
-const (
-	bookRefused = 'r' // account, 'r', sender -> Refusal as JSON
-	bookLetIn   = 'a' // account, 'a', sender -> until, seconds u64
-
-	letInFor  = 90 * 24 * time.Hour
-	maxLetIns = 1000 // of an account
-)
-
-// Errors of the book of refusals.
-var (
-	ErrSender  = errors.New("spam: neither an address nor @domain") // what LetIn was given
-	ErrTooMany = errors.New("spam: too many senders are let in by name; take some back first")
-	ErrNoTable = errors.New("spam: there are no tables to remember it in") // no Side
-)
+// bookRefused is the kind of the rows of tabBook: account, 'r', sender -> Refusal as JSON.
+const bookRefused = 'r'
 
 // Refusal is a sender whose mail was refused for an account.
 type Refusal struct {
-	Sender  string     `json:"sender"` // author's address, or that of MAIL FROM; what LetIn takes; "<>" for neither
+	Sender  string     `json:"sender"` // author's address, or that of MAIL FROM; "<>" for neither
 	Subject string     `json:"subject,omitempty"`
 	Remote  netip.Addr `json:"remote"`
 	Reason  string     `json:"reason"` // sentences for people
@@ -42,7 +27,6 @@ type Refusal struct {
 	First   time.Time  `json:"first"`
 	Last    time.Time  `json:"last"`
 	Count   int        `json:"count"`
-	LetIn   bool       `json:"let_in"` // the next one is let in
 }
 
 // Refused notes in the account's book that a message was refused. It never waits.
@@ -124,8 +108,6 @@ func (j *Judge) Refusals(ctx context.Context, account mail.AccountID) ([]Refusal
 			if json.Unmarshal(v, &r) != nil || j.o.Now().Sub(r.Last) > j.o.Remembers {
 				continue
 			}
-			_, domain, _ := strings.Cut(r.Sender, "@")
-			r.LetIn = j.letIn(tx, account, r.Sender) || domain != "" && j.letIn(tx, account, "@"+domain)
 			list = append(list, r)
 		}
 		return nil
@@ -135,101 +117,6 @@ func (j *Judge) Refusals(ctx context.Context, account mail.AccountID) ([]Refusal
 	}
 	slices.SortStableFunc(list, func(a, b Refusal) int { return b.Last.Compare(a.Last) })
 	return list, nil
-}
-
-func (j *Judge) letIn(tx *kv.Tx, a mail.AccountID, sender string) bool {
-	v := tx.Get(tabBook, accountKey(a, bookLetIn, bounded(sender, 400)))
-	return len(v) == 8 && j.o.Now().Unix() < int64(binary.BigEndian.Uint64(v))
-}
-
-// readLetIn tells whether the account has let in who wrote a message.
-func (j *Judge) readLetIn(tx *kv.Tx, a mail.AccountID, f *Findings) bool {
-	for _, who := range []mail.Address{f.author, f.facts.From} {
-		if !who.IsNull() && (j.letIn(tx, a, who.Key()) || j.letIn(tx, a, "@"+string(who.Domain))) {
-			return true
-		}
-	}
-	return f.sender() == "<>" && j.letIn(tx, a, "<>")
-}
-
-// senderName is what LetIn was given, in the form in which it is kept.
-func senderName(s string) (string, error) {
-	s = strings.TrimSpace(s)
-	if s == "<>" {
-		return s, nil
-	}
-	if d, ok := strings.CutPrefix(s, "@"); ok {
-		domain, err := mail.ParseDomain(d)
-		if err != nil {
-			return "", fmt.Errorf("%w: %w", ErrSender, err)
-		}
-		return "@" + string(domain), nil
-	}
-	a, err := mail.ParseAddress(strings.TrimSuffix(strings.TrimPrefix(s, "<"), ">"))
-	if err != nil {
-		return "", fmt.Errorf("%w: %w", ErrSender, err)
-	}
-	return a.Key(), nil
-}
-
-// LetIn has the account's mail of a sender (an address, or @domain) taken from now on: it is not Junk and not refused, for 90 days
-// or for good once mail of the sender was learned as Good.
-func (j *Judge) LetIn(ctx context.Context, account mail.AccountID, sender string) error {
-	return j.changeLetIn(ctx, account, sender, func(tx *kv.Tx, key []byte) error {
-		n := 0
-		var old [][]byte
-		for k, v := range tx.Scan(tabBook, accountKey(account, bookLetIn), accountKey(account, bookLetIn+1)) {
-			if n++; len(v) != 8 || int64(binary.BigEndian.Uint64(v)) < j.o.Now().Unix() {
-				old = append(old, slices.Clone(k))
-			}
-		}
-		if n-len(old) >= maxLetIns && tx.Get(tabBook, key) == nil {
-			return ErrTooMany
-		}
-		for _, k := range old {
-			tx.Delete(tabBook, k)
-		}
-		tx.Put(tabBook, key, binary.BigEndian.AppendUint64(nil, uint64(j.o.Now().Add(letInFor).Unix())))
-		return nil
-	})
-}
-
-// KeepOut takes LetIn back.
-func (j *Judge) KeepOut(ctx context.Context, account mail.AccountID, sender string) error {
-	return j.changeLetIn(ctx, account, sender, func(tx *kv.Tx, key []byte) error {
-		tx.Delete(tabBook, key)
-		return nil
-	})
-}
-
-func (j *Judge) changeLetIn(ctx context.Context, account mail.AccountID, sender string, change func(tx *kv.Tx, key []byte) error) error {
-	if j.o.Side == nil {
-		return ErrNoTable
-	}
-	name, err := senderName(sender)
-	if err != nil {
-		return err
-	}
-	key := accountKey(account, bookLetIn, name)
-	return j.o.Side.Update(ctx, func(tx *kv.Tx) error { return change(tx, key) })
-}
-
-// Allowed lists whom LetIn named.
-func (j *Judge) Allowed(ctx context.Context, account mail.AccountID) ([]string, error) {
-	if j.o.Side == nil {
-		return nil, nil
-	}
-	var list []string
-	err := j.o.Side.View(ctx, func(tx *kv.Tx) error {
-		list = nil
-		for key, v := range tx.Scan(tabBook, accountKey(account, bookLetIn), accountKey(account, bookLetIn+1)) {
-			if len(v) == 8 && j.o.Now().Unix() < int64(binary.BigEndian.Uint64(v)) {
-				list = append(list, string(key[5:]))
-			}
-		}
-		return nil
-	})
-	return list, err
 }
 
 // forgetRefusals drops what is no longer listed, a piece of the table at a time.
@@ -247,15 +134,8 @@ func (j *Judge) forgetRefusals(tx *kv.Tx) {
 			continue
 		}
 		var r Refusal
-		switch key[4] {
-		case bookRefused:
-			if json.Unmarshal(v, &r) != nil || j.o.Now().Sub(r.Last) > j.o.Remembers {
-				gone = append(gone, slices.Clone(key))
-			}
-		case bookLetIn:
-			if len(v) != 8 || int64(binary.BigEndian.Uint64(v)) < j.o.Now().Unix() {
-				gone = append(gone, slices.Clone(key))
-			}
+		if key[4] != bookRefused || json.Unmarshal(v, &r) != nil || j.o.Now().Sub(r.Last) > j.o.Remembers {
+			gone = append(gone, slices.Clone(key))
 		}
 	}
 	for _, key := range gone {

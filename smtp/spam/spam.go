@@ -4,7 +4,7 @@
 // Start at Judge. Begin is told who speaks and asks block lists, Sight takes the
 // message while it arrives, Finish gives Findings, which all recipients share,
 // and Verdict adds what one account knows: its correspondents (reputation.go),
-// its classifier (bayes.go), what it let in (refusals.go). Explain is the same
+// its classifier (bayes.go). Explain is the same
 // for a stored message, Learn teaches from one, Greylist is for the doubtful.
 //
 // What is kept stands in side.db and may be lost without harm. A failure of DNS
@@ -117,8 +117,8 @@ type Facts struct {
 type Recipient struct {
 	Account mail.AccountID
 	Address mail.Address // as it was addressed; zero: unknown
-	LetIn   string       // address or domain by which the account lets this sender in
-	KeptOut string       // by which it shuts him out
+	LetIn   string       // entry by which the account lets this sender in: never Junk, as far as he is believable
+	KeptOut string       // by which it shuts him out: always Junk, or worse
 	Line    float64      // the account's own Lines.Junk; the others move along. 0: as for all
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/posthouse-mail/posthouse/internal/logx"
+	"github.com/posthouse-mail/posthouse/smtp/mailauth"
 	"github.com/posthouse-mail/posthouse/store/kv"
 )
 
@@ -36,7 +37,6 @@ type memories struct {
 	state  state
 	counts []count
 	rating rating
-	letIn  bool
 	lesson string
 }
 
@@ -45,7 +45,7 @@ func (j *Judge) recall(ctx context.Context, f *Findings, to Recipient) (m memori
 		return m
 	}
 	err := j.o.Side.View(ctx, func(tx *kv.Tx) error {
-		m = memories{state: readState(tx, to.Account), rating: readRating(tx, to.Account, f), letIn: j.readLetIn(tx, to.Account, f)}
+		m = memories{state: readState(tx, to.Account), rating: readRating(tx, to.Account, f)}
 		if m.state.good >= leastTaught && m.state.junk >= leastTaught {
 			m.counts = readCounts(tx, to.Account, f.tokens.list)
 		}
@@ -70,8 +70,8 @@ func (j *Judge) Verdict(ctx context.Context, f *Findings, to Recipient) Verdict 
 	v.Signals = append(v.Signals, m.rating.judge(f)...)
 	v.classify(f, m)
 	t := f.trust(m.rating)
-	v.FirstContact = m.rating.author.arrived+m.rating.author.good+m.rating.written.wrote == 0 && !m.rating.answered && !m.letIn
-	v.conclude(j, f, t, m.letIn)
+	v.FirstContact = m.rating.author.arrived+m.rating.author.good+m.rating.written.wrote == 0 && !m.rating.answered
+	v.conclude(j, f, t, to)
 	j.verdicts.WithLabelValues(v.Class.String()).Inc()
 	return v
 }
@@ -114,9 +114,40 @@ func (f *Findings) addressed(to Recipient) []Signal {
 	return []Signal{{Name: "to_others", Score: 0.5, Text: "To and Cc do not name you"}}
 }
 
+func round(x float64) float64 { return math.Round(x*10) / 10 }
+
+// moved are the lines of an account that has one of its own for Junk: the others move along.
+func (l Lines) moved(junk float64) Lines {
+	if junk == 0 {
+		return l
+	}
+	by := junk - l.Junk
+	return Lines{Doubtful: min(l.Doubtful+by, junk), Junk: junk, Refuse: max(l.Refuse+by, junk)}
+}
+
+func (l Lines) class(score float64) Class {
+	switch {
+	case score >= l.Refuse:
+		return Refuse
+	case score >= l.Junk:
+		return Junk
+	case score >= l.Doubtful:
+		return Doubtful
+	}
+	return Good
+}
+
+// believable: the author is proven, or his domain offers no proof and nothing speaks against him.
+func (f *Findings) believable() bool {
+	if f.proven || f.vouched {
+		return true
+	}
+	spf, dmarc := f.report.SPF.Result, f.report.DMARC.Result
+	return spf != mailauth.Fail && spf != mailauth.SoftFail && dmarc != mailauth.Fail
+}
+
 // conclude sums up, keeps the mail of correspondents out of Junk, and finds the class.
-func (v *Verdict) conclude(j *Judge, f *Findings, t trust, letIn bool) {
-	round := func(x float64) float64 { return math.Round(x*10) / 10 }
+func (v *Verdict) conclude(j *Judge, f *Findings, t trust, to Recipient) {
 	danger, pretence := 0.0, 0.0
 	for i := range v.Signals {
 		s := &v.Signals[i]
@@ -129,31 +160,33 @@ func (v *Verdict) conclude(j *Judge, f *Findings, t trust, letIn bool) {
 			danger += s.Score
 		}
 	}
-	less := func(name, text string, least float64) {
-		score := round(min(-least, j.o.Lines.Doubtful-0.1-v.Score))
+	lines := j.o.Lines.moved(to.Line)
+	add := func(name, text string, score float64) {
+		score = round(score)
 		v.Signals = append(v.Signals, Signal{Name: name, Score: score, Text: text})
 		v.Score += score
 	}
+	author := plain(f.author.Unicode(), 100)
+	good, junk := lines.Doubtful-0.1-v.Score, lines.Junk-v.Score // what is missing to be good, and to be Junk
+	letIn := to.LetIn != "" && f.believable()
 	switch {
+	case to.KeptOut != "":
+		add("kept_out", "you have shut out "+plain(to.KeptOut, 100), max(junk, 0))
+	case letIn:
+		add("let_in", "you have let in "+plain(to.LetIn, 100), min(good, 0))
 	case t == known:
 		v.Known = true
-		less("correspondent", plain(f.author.Unicode(), 100)+" is a correspondent of yours", 2)
+		add("correspondent", author+" is a correspondent of yours", min(good, -2))
 	case t == claimed && danger < 3:
 		v.Known = true
-		less("correspondent_claimed", "you have written to "+plain(f.author.Unicode(), 100)+", whose domain offers no way to prove him", 1)
-	case letIn:
-		less("let_in", "you have let in "+plain(f.author.Unicode(), 100), 0)
+		add("correspondent_claimed", "you have written to "+author+", whose domain offers no way to prove him", min(good, -1))
+	}
+	if to.LetIn != "" && !letIn {
+		add("let_in_unproven", "you have let in "+plain(to.LetIn, 100)+", but this is not proven to be from there", 0)
 	}
 	v.Score = round(v.Score)
-	switch l := j.o.Lines; {
-	case v.Score >= l.Refuse:
-		v.Class = Refuse
-	case v.Score >= l.Junk:
-		v.Class = Junk
-	case v.Score >= l.Doubtful:
-		v.Class = Doubtful
-	}
-	v.Phishing = !v.Known && !letIn && pretence >= phishingLine && v.Score >= j.o.Lines.Doubtful
+	v.Class = lines.class(v.Score)
+	v.Phishing = !v.Known && !letIn && pretence >= phishingLine && v.Score >= lines.Doubtful
 	slices.SortStableFunc(v.Signals, func(a, b Signal) int {
 		return cmp.Or(cmp.Compare(math.Abs(b.Score), math.Abs(a.Score)), strings.Compare(a.Name, b.Name))
 	})
