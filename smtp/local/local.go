@@ -14,6 +14,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/internal/metrics"
+	"github.com/posthouse-mail/posthouse/smtp/limit"
 	"github.com/posthouse-mail/posthouse/smtp/queue"
 	"github.com/posthouse-mail/posthouse/store"
 	"github.com/posthouse-mail/posthouse/store/blob"
@@ -35,6 +36,8 @@ type Options struct {
 	Story     *story.Book // nil: nothing is told
 	// Forwarding rewrites the senders of strangers' mail that goes on to somebody outside; nil: they stay.
 	Forwarding *Forwarding
+	Limits     *limit.Book // how much goes on to addresses outside; nil: no limit
+	Suppressed *limit.List // addresses outside that do not exist; nil: nobody knows
 	// Junked hears of each message that was put into an account's mailbox for junk: the id that store.Message has of it. It must not wait.
 	Junked func(account mail.AccountID, id uint64)
 	// Lists takes mail for a list out of the queue; nil: there are none.
@@ -67,6 +70,9 @@ func New(o Options) *Carrier {
 type Recipient struct {
 	mail.Recipient
 	Route auth.Route
+	Back  bool // a report on mail that we forwarded, for its sender
+
+	waits []mail.Address // of Route.Remote: here, and their mailbox is full
 }
 
 // Message is a message in hand: it has arrived whole, with its Return-Path and Received lines.

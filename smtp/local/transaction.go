@@ -105,6 +105,9 @@ func (t *Transaction) reserve(ctx context.Context, id mail.AccountID) (*store.Re
 // Add takes a recipient and keeps room for the message in the accounts that it leads to. A full one refuses, unless an alias leads
 // to others as well: they are not made to wait for it, and its copy waits for room in the queue.
 func (t *Transaction) Add(ctx context.Context, to Recipient) error {
+	if err := t.mayForward(ctx, &to); err != nil {
+		return err
+	}
 	var full error
 	var boxes []auth.Destination
 	var waiting []mail.Address
@@ -135,6 +138,7 @@ func (t *Transaction) Add(ctx context.Context, to Recipient) error {
 	}
 	if len(waiting) > 0 {
 		to.Route.Local, to.Route.Remote = boxes, slices.Concat(to.Route.Remote, waiting)
+		to.waits = waiting
 	}
 	t.To = append(t.To, to)
 	return nil
@@ -182,7 +186,13 @@ func (t *Transaction) Deliver(ctx context.Context, id string, a *store.Arrival) 
 		a.Discard()
 		return err
 	}
+	charged, err := t.charge(ctx)
+	if err != nil {
+		a.Discard()
+		return err
+	}
 	at, err := t.carrier.Deliver(ctx, Message{ID: id, Envelope: t.Envelope, To: t.To, Arrival: a, Filed: t.Filed, Tale: t.Tale})
+	charged(err)
 	if err != nil {
 		return FullDisk(err)
 	}

@@ -128,6 +128,11 @@ func (c *Carrier) find(ctx context.Context, p *placing, a queue.Attempt, r mail.
 	if taken == 0 {
 		return refused
 	}
+	if len(route.Remote) > 0 && !back {
+		if later, ok := c.onward(ctx, route.Remote); !ok {
+			return later
+		}
+	}
 	p.boxes = append(p.boxes, boxes...)
 	out := leaving(Recipient{Recipient: r, Route: route})
 	if len(route.Remote)+len(route.Lists) > 0 {
