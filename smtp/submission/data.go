@@ -24,7 +24,7 @@ func (s *session) Data(r io.Reader) error {
 		err = local.FullDisk(err)
 	} else {
 		s.Envelope.UTF8 = s.Envelope.UTF8 || s.message.utf8
-		err = s.Deliver(s.ctx, id, arrival)
+		err = s.deliver(id, arrival)
 	}
 	if err == nil {
 		s.wrote()

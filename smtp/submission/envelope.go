@@ -28,6 +28,10 @@ func (s *session) Mail(from string, o *gosmtp.MailOptions) error {
 			return err
 		}
 	}
+	if err := s.mayBegin(); err != nil {
+		s.RefusedMail(e.From, err)
+		return err
+	}
 	return s.Begin(e, o)
 }
 
@@ -59,6 +63,11 @@ func (s *session) addRecipient(r mail.Recipient) error {
 	route, err := s.d.o.Local.Resolve(s.ctx, r.Address)
 	if err != nil && !errors.Is(err, auth.ErrNotLocal) { // a stranger's has no route: it leads out
 		return err
+	}
+	if err != nil {
+		if err := s.outside(r.Address); err != nil {
+			return err
+		}
 	}
 	if s.d.o.Across && r.Address.Domain != "" && r.Address.Domain != s.Envelope.From.Domain {
 		route = auth.Route{} // it exists; its mail leaves and comes back by MX

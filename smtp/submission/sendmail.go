@@ -21,6 +21,7 @@ type LocalMessage struct {
 	FromHeader bool           // To, Cc and Bcc name recipients too (-t)
 	Name       string         // full name for a From that is added
 	User       string         // who submits, for the trace
+	House      bool           // it is the house's own: no limit counts it
 }
 
 // Local takes a message without a login (the sendmail command); its lines may end in LF. Errors are *gosmtp.SMTPError where the message is at fault.
@@ -31,6 +32,12 @@ func (d *Desk) Local(ctx context.Context, m LocalMessage, body io.Reader) (recei
 	s.who = sender{name: m.User, main: m.From, may: func(context.Context, mail.Address) (bool, error) { return true, nil }}
 	if !m.Null {
 		s.Envelope.From = m.From
+	}
+	if !m.House {
+		if err := s.mayBegin(); err != nil {
+			s.RefusedMail(s.Envelope.From, err)
+			return "", err
+		}
 	}
 	if len(m.Recipients) > maxLocalRecipients {
 		return "", tooMany()

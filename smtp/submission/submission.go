@@ -18,6 +18,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/internal/metrics"
 	"github.com/posthouse-mail/posthouse/smtp"
+	"github.com/posthouse-mail/posthouse/smtp/limit"
 	"github.com/posthouse-mail/posthouse/smtp/local"
 	"github.com/posthouse-mail/posthouse/smtp/mailauth"
 	"github.com/posthouse-mail/posthouse/smtp/queue"
@@ -46,6 +47,10 @@ type Options struct {
 	Keys func(ctx context.Context, domain mail.Domain) ([]mailauth.SigningKey, error)
 	// Wrote hears whom an account has written to, once its message is taken; it must not wait. nil: nobody wants to know.
 	Wrote      func(ctx context.Context, account mail.AccountID, messageID string, recipients []mail.Address)
+	Limits     *limit.Book // how much may be sent; nil: no limit
+	Suppressed *limit.List // addresses outside that do not exist; nil: nobody knows
+	// Suspend keeps an account from sending, for a reason; nil: only the message is refused.
+	Suspend    func(ctx context.Context, id mail.AccountID, reason string) error
 	Across     bool   // mail between two domains of ours leaves through queue and MX lookup
 	HideClient bool   // Received does not tell the client's name and address
 	MaxSize    int64  // reserved for a message whose size was not announced; as in smtp.Options
@@ -139,6 +144,7 @@ type session struct {
 	head     smtp.Head
 	spool    smtp.Spool
 	message  draft
+	budget   *limit.Draft
 	rcptFrom bool // recipients come from the header (sendmail -t)
 	fullName string
 }
