@@ -30,6 +30,8 @@ type intake struct {
 	seal    *mailauth.Sealer // nil: it goes to nobody outside
 	sight   *spam.Sight      // nil: nobody judges
 	signals []spam.Signal    // what others found (scanners)
+	scan    *waiting         // nil: nobody else looks at it, and it goes into the store at once
+	aside   bool             // others want it in Junk
 	body    bool
 }
 
@@ -37,11 +39,19 @@ func (w *intake) Write(p []byte) (int, error) {
 	if w.body && w.check != nil {
 		w.check.Write(p)
 	}
-	if w.body && w.seal != nil {
-		w.seal.Write(p)
-	}
 	if w.body && w.sight != nil {
 		w.sight.Write(p)
+	}
+	if w.body && w.scan != nil {
+		return w.scan.body.Write(p)
+	}
+	return w.keep(p)
+}
+
+// keep is for what goes into the store.
+func (w *intake) keep(p []byte) (int, error) {
+	if w.body && w.seal != nil {
+		w.seal.Write(p)
 	}
 	return w.Writer.Write(p)
 }
@@ -54,11 +64,12 @@ func (s *session) check() *mailauth.Check {
 	return s.d.o.Checks.Begin(s.ctx, mailauth.Session{Remote: s.peer.Remote.Addr(), Hello: s.peer.Hello, From: s.Envelope.From})
 }
 
-// withoutForged drops results that claim to be ours (RFC 8601 section 5), and verdicts, where we say them ourselves.
-func (s *session) withoutForged(header []byte) []byte {
+// withoutForged drops results that claim to be ours (RFC 8601 section 5), and verdicts, where we say them ourselves; those of helpers
+// are none.
+func (s *session) withoutForged(header []byte, helpers []string) []byte {
 	kept := make([]byte, 0, len(header))
 	for f := range message.Fields(header) {
-		if !mailauth.Ours(f, s.d.o.Hostname) && (s.d.o.Judge == nil || !forgedVerdict(f)) {
+		if !mailauth.Ours(f, s.d.o.Hostname) && (s.d.o.Judge == nil || !forgedVerdict(f) || theirs(f, helpers)) {
 			kept = append(kept, f.Raw...)
 		}
 	}
@@ -89,7 +100,10 @@ func (s *session) seal(in *intake, header []byte) {
 // results ends the checks: the fields that tell of them, and whether the message is taken, and where to.
 func (s *session) results(in *intake) ([]byte, error) {
 	if in.check == nil {
-		return s.judge(in, &mailauth.Report{}, false)
+		if err := s.scan(in, &mailauth.Report{}); err != nil {
+			return nil, err
+		}
+		return s.judge(in, &mailauth.Report{}, in.aside)
 	}
 	r := in.check.Finish()
 	s.d.count.report(&r)
@@ -99,7 +113,10 @@ func (s *session) results(in *intake) ([]byte, error) {
 	if err := s.obey(&r); err != nil {
 		return nil, err
 	}
-	verdict, err := s.judge(in, &r, s.action(&r) == actionJunk)
+	if err := s.scan(in, &r); err != nil {
+		return nil, err
+	}
+	verdict, err := s.judge(in, &r, in.aside || s.action(&r) == actionJunk)
 	if err != nil {
 		return nil, err
 	}

@@ -3,12 +3,7 @@ package inbound
 import (
 	"bytes"
 	"io"
-	"strings"
 
-	gosmtp "github.com/emersion/go-smtp"
-
-	"github.com/posthouse-mail/posthouse/internal/mail"
-	"github.com/posthouse-mail/posthouse/internal/message"
 	"github.com/posthouse-mail/posthouse/smtp"
 	"github.com/posthouse-mail/posthouse/smtp/local"
 	"github.com/posthouse-mail/posthouse/store"
@@ -44,6 +39,9 @@ func (s *session) receive(r io.Reader, id string) (*store.Arrival, error) {
 	if in.sight != nil {
 		defer in.sight.Discard()
 	}
+	if in.scan = s.waiting(); in.scan != nil {
+		defer in.scan.forget()
+	}
 	s.head.Reset(in, func(header []byte) error { return s.begin(in, id, header) })
 	if _, err = io.Copy(&s.head, r); err == nil {
 		err = s.head.Close()
@@ -68,6 +66,9 @@ func (s *session) begin(in *intake, id string, header []byte) error {
 	if err := s.loop(header); err != nil {
 		return err
 	}
+	if err := s.listsRefuse(header); err != nil {
+		return err
+	}
 	s.lookForReport(header)
 	if in.check != nil {
 		in.check.Header(bytes.Clone(header))
@@ -76,61 +77,48 @@ func (s *session) begin(in *intake, id string, header []byte) error {
 		in.sight.Write(header)
 		in.sight.Write([]byte("\r\n"))
 	}
-	if in.check != nil || in.sight != nil {
-		header = s.withoutForged(header)
-	}
 	t := smtp.Trace{Peer: s.peer, Hostname: s.d.o.Hostname, ID: id, UTF8: s.Envelope.UTF8, Time: s.d.o.Now()}
 	if len(s.To) == 1 { // with more, the line would tell one recipient of the others
 		t.For = s.To[0].Address.String()
 	}
-	// The empty line is written even where the message had none, so that no line of its body is read as a field of ours.
-	b := append(append(t.Append(make([]byte, 0, 512+len(header))), smtp.WithoutMboxLine(header)...), "\r\n"...)
-	s.seal(in, b)
-	_, err := in.Write(b)
 	in.body = true
+	trace := t.Append(make([]byte, 0, 512+len(header)))
+	if in.scan != nil {
+		in.scan.id, in.scan.trace, in.scan.header = id, trace, bytes.Clone(header)
+		return nil
+	}
+	return s.write(in, trace, header, nil)
+}
+
+// write begins the message in the store: the trace, the header, and the empty line even where the message had none, so that no line of
+// its body is read as a field of ours. helpers are fields that programs of ours have added.
+func (s *session) write(in *intake, trace, header []byte, helpers []string) error {
+	if in.check != nil || in.sight != nil {
+		header = s.withoutForged(header, helpers)
+	}
+	b := append(append(trace, smtp.WithoutMboxLine(header)...), "\r\n"...)
+	s.seal(in, b)
+	_, err := in.Writer.Write(b)
 	return err
 }
 
 // front is what stands before all else: Return-Path, and what is known only when the message has come whole.
 func (s *session) front(in *intake) ([]byte, error) {
 	results, err := s.results(in)
+	if err == nil {
+		err = s.listsRefuseForged(results)
+	}
 	if err != nil {
 		return nil, err
 	}
 	b := make([]byte, 0, 512+len(results))
 	b = append(b, "Return-Path: <"...)
 	b = append(b, s.Envelope.From.String()...)
-	b = append(b, ">\r\n"...)
+	b = s.marks(append(b, ">\r\n"...))
 	if len(s.To) == 1 {
 		b = append(b, "Delivered-To: "...)
 		b = append(b, s.To[0].Address.String()...)
 		b = append(b, "\r\n"...)
 	}
 	return append(b, results...), nil
-}
-
-// loop refuses what has come by too often, or has been delivered to this very address before (RFC 5321 section 6.3).
-func (s *session) loop(header []byte) error {
-	hops := 0
-	for f := range message.Fields(header) {
-		switch {
-		case f.Is("Received"):
-			hops++
-		case f.Is("Delivered-To") && s.addressed(f.Unfolded()):
-			return smtp.Refuse(554, gosmtp.EnhancedCode{5, 4, 6}, "Mail loop: the message was delivered to this address before")
-		}
-	}
-	if hops >= s.d.o.MaxHops {
-		return smtp.Refuse(554, gosmtp.EnhancedCode{5, 4, 6}, "Mail loop: too many Received fields")
-	}
-	return nil
-}
-
-// addressed reports whether text is the address of the one recipient, for whom alone we write Delivered-To.
-func (s *session) addressed(text string) bool {
-	if len(s.To) != 1 {
-		return false
-	}
-	a, err := mail.ParseAddress(strings.TrimSpace(text))
-	return err == nil && a.Key() == s.To[0].Address.Key()
 }

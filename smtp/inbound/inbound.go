@@ -2,7 +2,7 @@
 // domains of this house, and for no other under any spelling.
 //
 // Desk makes a session for each EHLO; recipients are judged in rcpt.go, messages in data.go,
-// where they come from in checks.go, whether they are junk in judge.go.
+// where they come from in checks.go, whether they are junk in judge.go, what helpers think of them in scan.go.
 package inbound
 
 import (
@@ -16,9 +16,11 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/internal/metrics"
 	"github.com/posthouse-mail/posthouse/smtp"
+	"github.com/posthouse-mail/posthouse/smtp/list"
 	"github.com/posthouse-mail/posthouse/smtp/local"
 	"github.com/posthouse-mail/posthouse/smtp/mailauth"
 	"github.com/posthouse-mail/posthouse/smtp/queue"
+	"github.com/posthouse-mail/posthouse/smtp/scan"
 	"github.com/posthouse-mail/posthouse/smtp/spam"
 	"github.com/posthouse-mail/posthouse/store"
 	"github.com/posthouse-mail/posthouse/store/story"
@@ -34,6 +36,7 @@ type Options struct {
 	Store     *store.Store
 	Queue     *queue.Queue
 	Local     *local.Carrier
+	Lists     *list.Lists       // nil: there are none
 	Checks    *mailauth.Checker // where mail comes from; nil: nobody asks
 	// SealKey is what seals mail that goes on from an alias of the domain (ARC); nil: nothing is sealed.
 	SealKey func(ctx context.Context, domain mail.Domain) ([]mailauth.SigningKey, error)
@@ -42,9 +45,11 @@ type Options struct {
 	Wishes  Wishes      // of the accounts, for the judge
 	// Greylist has doubtful senders come again; without, their mail is taken.
 	Greylist bool
-	Policy   Policy // what becomes of mail that is not proven; Enforce when empty
-	MaxSize  int64  // reserved for a message whose size was not announced; as in smtp.Options
-	MaxHops  int    // Received fields before a message is a loop; 100 (RFC 5321 section 6.3)
+	Scan     *scan.Panel // programs that look at messages; nil: none
+	Temp     string      // folder for large messages while those look at them; the system's when empty
+	Policy   Policy      // what becomes of mail that is not proven; Enforce when empty
+	MaxSize  int64       // reserved for a message whose size was not announced; as in smtp.Options
+	MaxHops  int         // Received fields before a message is a loop; 100 (RFC 5321 section 6.3)
 }
 
 // Desk is a smtp.Desk.
@@ -87,6 +92,7 @@ type session struct {
 	ctx  context.Context
 	peer smtp.Peer
 	head smtp.Head // its memory is used again
+	body waiting   // its memory, too
 
 	hearing *hearing // of the message in hand, once it is to be taken
 

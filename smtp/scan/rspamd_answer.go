@@ -80,7 +80,7 @@ func (r *report) answer(o *Helper) answer {
 		a.action, a.code, a.enhanced, a.text = Later, 451, [3]int{4, 7, 1}, r.message("Try again later")
 	case "reject", "discard": // nothing that was taken is dropped
 		if o.Obey != ObeyNone {
-			a.action, a.code, a.enhanced, a.text = Refuse, 550, [3]int{5, 7, 1}, r.message("The message looks like junk")
+			a.action, a.code, a.enhanced, a.text, a.opinion = Refuse, 550, [3]int{5, 7, 1}, r.message("The message looks like junk"), true
 		}
 	}
 	return a

@@ -127,8 +127,10 @@ type Verdict struct {
 	Enhanced [3]int
 	Text     string
 	Signals  []Signal
+	Opinion  bool     // Refuse is about junk, not about harm
 	Doubtful bool     // a helper would greylist it
 	Header   []byte   // the message's, as the helpers want it
+	Added    []string // fields of Header that are the helpers', with their line ends
 	Told     []string // for the message's story, a line for each helper
 }
 
@@ -139,6 +141,7 @@ type answer struct {
 	enhanced [3]int
 	text     string
 	signals  []Signal
+	opinion  bool
 	doubtful bool
 	edits    []edit
 	told     string
@@ -217,6 +220,9 @@ func (p *Panel) Scan(ctx context.Context, w Way, m *Message) Verdict {
 			break
 		}
 		shown.Header = apply(shown.Header, a.edits)
+		for _, e := range a.edits {
+			v.Added = append(v.Added, string(e.raw()))
+		}
 	}
 	v.Header = shown.Header
 	return v
@@ -224,7 +230,7 @@ func (p *Panel) Scan(ctx context.Context, w Way, m *Message) Verdict {
 
 func (v *Verdict) add(name string, a answer) {
 	if a.action > v.Action {
-		v.Action, v.By, v.Code, v.Enhanced, v.Text = a.action, name, a.code, a.enhanced, a.text
+		v.Action, v.By, v.Code, v.Enhanced, v.Text, v.Opinion = a.action, name, a.code, a.enhanced, a.text, a.opinion
 	}
 	v.Signals = append(v.Signals, a.signals...)
 	v.Doubtful = v.Doubtful || a.doubtful
