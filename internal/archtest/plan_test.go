@@ -11,7 +11,7 @@ var floors = [][]string{
 	/* keepers */ {"store", "auth", "store/story", "smtp/tlsbook", "smtp/dmarcbook", "smtp/junkbook", "smtp/spam", "smtp/limit"},
 	/* doors */ {"smtp", "imap", "pop3"},
 	/* queue */ {"smtp/queue"},
-	/* carriers */ {"smtp/local", "smtp/remote"},
+	/* carriers */ {"smtp/local", "smtp/remote", "smtp/list"},
 	/* desks */ {"smtp/inbound", "smtp/submission"},
 	/* offices */ {"smtp/report", "smtp/learn", "imap/pull", "pop3/pull", "store/backup", "store/importer"},
 	/* verbs */ {"web/admin"},

@@ -38,6 +38,9 @@ func (s *session) rcpt(to string, o *gosmtp.RcptOptions) error {
 	if errors.Is(err, auth.ErrNotLocal) {
 		return smtp.Refuse(550, gosmtp.EnhancedCode{5, 7, 1}, "This server does not relay for "+r.Address.String())
 	}
+	if err == nil {
+		err = s.listRecipient(route)
+	}
 	if err != nil {
 		return err
 	}
