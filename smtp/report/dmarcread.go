@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/internal/message"
@@ -299,8 +300,14 @@ func moment(text string) (time.Time, error) {
 	return time.Unix(n, 0).UTC(), nil
 }
 
-// short bounds a text that is kept, and shown to people.
+// short bounds a text that is kept and shown to people, and takes out of it what would move their cursor.
 func short(text string) string {
 	text = oneWord(text)
-	return strings.ToValidUTF8(text[:min(len(text), maxShort)], "?")
+	text = strings.ToValidUTF8(text[:min(len(text), maxShort)], "?")
+	return strings.Map(func(c rune) rune {
+		if unicode.Is(unicode.C, c) {
+			return '?'
+		}
+		return c
+	}, text)
 }
