@@ -82,12 +82,17 @@ type Message struct {
 	To       []Recipient
 	Arrival  *store.Arrival
 	Filed    map[mail.AccountID]Filing // accounts whose copy is not simply for INBOX
-	Tale     Tale                      // what the desk knows of it
+	Own      Own
+	Tale     Tale // what the desk knows of it
 }
 
 // Deliver logs the message once, for all mailboxes and all entries of the queue, and returns after the one fdatasync: the 250 may
 // be given. The arrival is used up. An account that several recipients lead to gets one copy.
 func (c *Carrier) Deliver(ctx context.Context, m Message) (blob.LSN, error) {
+	defer m.Own.discard()
+	if !m.Envelope.Release.At.IsZero() {
+		return c.later(ctx, m)
+	}
 	var boxes []store.Delivery
 	out, done := m.Envelope, map[queue.Handoff][]mail.Recipient{}
 	out.Recipients = nil
@@ -126,7 +131,7 @@ func (c *Carrier) Deliver(ctx context.Context, m Message) (blob.LSN, error) {
 		}
 	}
 	size := m.Arrival.Size()
-	lsn, err := c.o.Store.Deliver(ctx, m.Arrival, boxes, parts...)
+	lsn, err := c.record(ctx, &m, boxes, parts)
 	if err != nil {
 		return 0, err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"syscall"
+	"time"
 
 	gosmtp "github.com/emersion/go-smtp"
 
@@ -24,6 +25,8 @@ type Transaction struct {
 	Size     int64         // as announced; 0: not
 	To       []Recipient
 	Filed    map[mail.AccountID]Filing // what the desk found for an account (File)
+
+	Own Own // what its sender keeps of it
 
 	// For the message's story: who brings it, which way it goes (both set once by the desk), and what the desk has learned of it.
 	Peer smtp.Peer
@@ -68,7 +71,8 @@ func (t *Transaction) Reset() {
 	}
 	t.leave()
 	t.held, t.To, t.Taken = t.held[:0], t.To[:0], nil
-	t.Envelope, t.Size, t.Filed, t.Tale = mail.Envelope{}, 0, nil, Tale{}
+	t.Own.discard()
+	t.Envelope, t.Size, t.Filed, t.Own, t.Tale = mail.Envelope{}, 0, nil, Own{}, Tale{}
 }
 
 // Logout ends the session.
@@ -184,14 +188,21 @@ func (t *Transaction) fit(ctx context.Context, size int64) error {
 func (t *Transaction) Deliver(ctx context.Context, id string, a *store.Arrival) error {
 	if err := t.fit(ctx, a.Size()); err != nil {
 		a.Discard()
+		t.Own.discard()
+		return err
+	}
+	if err := t.mayWait(ctx, a.Size()); err != nil {
+		a.Discard()
+		t.Own.discard()
 		return err
 	}
 	charged, err := t.charge(ctx)
 	if err != nil {
 		a.Discard()
+		t.Own.discard()
 		return err
 	}
-	at, err := t.carrier.Deliver(ctx, Message{ID: id, Envelope: t.Envelope, To: t.To, Arrival: a, Filed: t.Filed, Tale: t.Tale})
+	at, err := t.carrier.Deliver(ctx, Message{ID: id, Envelope: t.Envelope, To: t.To, Arrival: a, Filed: t.Filed, Own: t.Own, Tale: t.Tale})
 	charged(err)
 	if err != nil {
 		return FullDisk(err)
@@ -201,6 +212,9 @@ func (t *Transaction) Deliver(ctx context.Context, id string, a *store.Arrival) 
 	}
 	t.Tale = Tale{}
 	t.receipt = "queued as " + id
+	if at := t.Envelope.Release.At; !at.IsZero() {
+		t.receipt += ", to be sent at " + at.UTC().Format(time.RFC3339)
+	}
 	return nil
 }
 

@@ -19,7 +19,12 @@ func (s *session) Data(r io.Reader) error {
 	id := s.d.o.Queue.NewID()
 	s.message = draft{id: id}
 	s.telling(id)
-	arrival, err := s.receive(r)
+	var arrival *store.Arrival
+	err := s.plan()
+	if err == nil {
+		arrival, err = s.receive(r)
+	}
+	s.copy.discard()
 	if err != nil {
 		err = local.FullDisk(err)
 	} else {
@@ -54,7 +59,7 @@ func (s *session) receive(r io.Reader) (*store.Arrival, error) {
 			return nil, err
 		}
 		if err = s.pass(w, r); err == nil {
-			err = w.Prepend(s.front(nil))
+			err = s.fronts(w, nil)
 		}
 		if err != nil {
 			w.Discard()
@@ -73,7 +78,10 @@ func (s *session) receive(r io.Reader) (*store.Arrival, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.sign(w, sum); err != nil {
+	if err = s.copy.begin(s, sum.Size); err == nil {
+		err = s.sign(w, sum)
+	}
+	if err != nil {
 		w.Discard()
 		return nil, err
 	}
@@ -83,7 +91,7 @@ func (s *session) receive(r io.Reader) (*store.Arrival, error) {
 // sign writes the spooled message as it leaves, its signatures in front.
 func (s *session) sign(w *store.Writer, sum *message.Summary) error {
 	out := &signing{Writer: w, keys: s.keys(), now: s.d.o.Now()}
-	if err := s.convert(out, sum); err != nil {
+	if err := s.convert(s.copy.beside(out), sum); err != nil {
 		return err
 	}
 	fields, err := out.fields()
@@ -93,7 +101,16 @@ func (s *session) sign(w *store.Writer, sum *message.Summary) error {
 	if len(fields) > 0 {
 		s.signed(out.keys)
 	}
-	return w.Prepend(s.front(fields))
+	return s.fronts(w, fields)
+}
+
+// fronts puts in front of the message, and of its sender's copy, what stands there.
+func (s *session) fronts(w *store.Writer, signatures []byte) error {
+	front := s.front(signatures)
+	if err := w.Prepend(front); err != nil {
+		return err
+	}
+	return s.copy.finish(s, front)
 }
 
 // pass streams r into w through the header desk.
