@@ -39,7 +39,9 @@ type Options struct {
 	DirectTries int             // Stream.Tries counts up to it (for a smart host that takes over); 0: always 0
 	ReturnMax   int64           // octets of the message that RET=FULL gives back at most: 256 KiB; else its header
 	Story       *story.Book     // what happens to each message; nil: nothing is told
-	Grace       time.Duration   // attempts in flight may take this long when Run ends: 15 s
+	// Failed hears of each recipient whom another host refused for good; it must not wait. nil: nobody wants to know.
+	Failed func(to, from mail.Address, r Result)
+	Grace  time.Duration // attempts in flight may take this long when Run ends: 15 s
 }
 
 func (o *Options) defaults() {

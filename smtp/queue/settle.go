@@ -26,6 +26,7 @@ type attempt struct {
 	delayed []int                 // recipients of after whose sender is told of the delay now
 	lines   []func(*slog.Logger)  // said once it is settled
 	events  []story.Event         // told once it is settled
+	failed  []recipient           // refused by another host for good, told once it is settled
 	verdict map[Verdict]int
 
 	unreported bool // the sender is not proven, and the postmaster has heard enough
@@ -135,7 +136,7 @@ func (q *Queue) settleRow(tx *kv.Tx, a *attempt) error {
 // void is for an entry that the operator cancelled while a carrier had it that delivers in the same transaction: nothing is
 // delivered, and nothing said.
 func (a *attempt) void() error {
-	a.lines, a.events, a.verdict = nil, nil, nil
+	a.lines, a.events, a.failed, a.verdict = nil, nil, nil, nil
 	return errGone
 }
 
@@ -162,6 +163,9 @@ func (q *Queue) judge(a *attempt) {
 			}
 			a.note(r, due)
 			a.tell(q, r, due)
+			if r.result.Verdict == Never && r.result.Remote != "" && q.o.Failed != nil {
+				a.failed = append(a.failed, r)
+			}
 		}
 		if r.state = stateAfter(e, r); r.state != gone {
 			kept = append(kept, r)
@@ -254,7 +258,10 @@ func (a *attempt) say(q *Queue) {
 	}
 	q.count.add(a.verdict)
 	q.o.Story.Tell(a.before.id, a.events...)
-	a.lines, a.events, a.verdict = nil, nil, nil
+	for i := range a.failed {
+		q.o.Failed(a.failed[i].Address, a.before.from, a.failed[i].result)
+	}
+	a.lines, a.events, a.failed, a.verdict = nil, nil, nil, nil
 }
 
 // deferTickets settles items with a result that another item met: their host is known not to answer.

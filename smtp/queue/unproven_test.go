@@ -148,3 +148,38 @@ func TestOrphanOfAForger(t *testing.T) {
 		})
 	}
 }
+
+// Failed hears of what another host refused for good, once, and of nothing else.
+func TestFailed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var heard []string
+		h := &house{t: t, dir: t.TempDir(), o: Options{Hostname: "mx.alpha.test", Failed: func(to, from mail.Address, r Result) {
+			heard = append(heard, to.String()+" "+from.String()+" "+r.Status)
+		}}}
+		h.open()
+		defer h.close()
+		c := &carrier{deliver: func(a Attempt) Outcome {
+			o := Outcome{}
+			for _, r := range a.Envelope.Recipients {
+				o.Results = append(o.Results, map[string]Result{
+					"gone":  {Verdict: Never, Code: 550, Status: "5.1.1", Remote: "mx.beta.test", Text: "no such user"},
+					"ours":  {Verdict: Never, Status: "5.4.4", Text: "no such host"},
+					"later": {Verdict: Later, Code: 450, Status: "4.2.0", Remote: "mx.beta.test"},
+				}[r.Address.Local])
+				if r.Address.Local == "alice" {
+					o.Results[len(o.Results)-1] = Result{Verdict: Done}
+				}
+			}
+			return o
+		}}
+		h.run(c)
+		h.send(envelope(t, "alice@alpha.test", "gone@beta.test", "ours@beta.test", "later@beta.test"), "\r\nx\r\n")
+		settled(time.Hour)
+		if len(heard) != 1 || heard[0] != "gone@beta.test alice@alpha.test 5.1.1" {
+			t.Errorf("heard %q", heard)
+		}
+		if _, err := h.q.Cancel(t.Context(), Filter{}, false); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
