@@ -51,6 +51,7 @@ type verbs interface {
 	StopPull(ctx context.Context, id string) error
 	dkimVerbs
 	recordVerbs
+	spamVerbs
 	importer.Target
 	Export(ctx context.Context, account, mailbox string, w io.Writer) error
 }

@@ -121,7 +121,7 @@ func happened(e story.Event) string {
 	case story.Checked:
 		return "checked: " + e.Text
 	case story.Scored:
-		return "judged: " + e.Text
+		return with(e.Who, " ") + "judged: " + e.Text
 	case story.Signed:
 		return "signed with the key " + e.Text
 	case story.Refused:

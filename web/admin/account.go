@@ -111,11 +111,15 @@ func (h *House) RemoveAccount(ctx context.Context, user string) error {
 		if err := h.o.Directory.RemoveAccount(tx, a.ID); err != nil {
 			return err
 		}
+		if h.o.Junk.Book != nil {
+			h.o.Junk.Book.RemoveAccount(tx, a.ID)
+		}
 		return h.o.Store.DeleteAccount(tx, a.ID)
 	})
 	if err != nil {
 		return translate(user, err)
 	}
+	h.forgetJunk(ctx, a.ID)
 	h.done(ctx, "account remove", user)
 	return nil
 }

@@ -37,6 +37,7 @@ type Options struct {
 	Quota     store.Quota  // of new accounts
 	Resolver  dns.Resolver // to see what is published; nil: nobody looks
 	Site      Site
+	Junk      Junk
 }
 
 // House is what the verbs work on.

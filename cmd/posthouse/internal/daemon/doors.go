@@ -26,6 +26,8 @@ const (
 	serviceIMAP        = "imap"
 	serviceIMAPS       = "imaps"
 	serviceLMTP        = "lmtp"
+	serviceHTTP        = "http"
+	serviceHTTPS       = "https"
 )
 
 // door is a bound listener with what serves it.
@@ -62,7 +64,7 @@ func needCertificates(c *config.Config) error {
 	for _, x := range []struct {
 		name string
 		list []config.Address
-	}{{"submissions", c.Listen.Submissions}, {"pop3s", c.Listen.POP3S}, {"imaps", c.Listen.IMAPS}} {
+	}{{"submissions", c.Listen.Submissions}, {"pop3s", c.Listen.POP3S}, {"imaps", c.Listen.IMAPS}, {"https", c.Listen.HTTPS}} {
 		if len(x.list) > 0 {
 			open = append(open, "listen."+x.name)
 		}
@@ -94,6 +96,9 @@ func CheckFiles(file string, c *config.Config) error {
 			errs = append(errs, inFile(file, err))
 		}
 	}
+	if _, err := junkLists(c); err != nil {
+		errs = append(errs, inFile(file, err))
+	}
 	if _, err := secretOf(c.Metrics.TokenFile); err != nil {
 		errs = append(errs, inFile(file, fmt.Errorf("metrics.token_file: %w", err)))
 	}
@@ -103,6 +108,7 @@ func CheckFiles(file string, c *config.Config) error {
 // openDoors makes the servers and binds every port, before any of them accepts.
 func (d *Daemon) openDoors(ctx context.Context) error {
 	c := d.o.Config
+	d.visitors = newVisitors(d.log, d.pages(c))
 	h, err := d.handlers(c)
 	if err != nil {
 		return err
@@ -124,6 +130,8 @@ func (d *Daemon) openDoors(ctx context.Context) error {
 		{servicePOP3S, c.Listen.POP3S, true, 0},
 		{serviceIMAP, c.Listen.IMAP, false, 0},
 		{serviceIMAPS, c.Listen.IMAPS, true, 0},
+		{serviceHTTP, c.Listen.HTTP, false, 0},
+		{serviceHTTPS, c.Listen.HTTPS, true, 0},
 	} {
 		for _, a := range x.list {
 			l, err := listen(ctx, a.HostPort)
@@ -141,6 +149,10 @@ func (d *Daemon) addDoor(s serve.Service, implicitTLS bool) {
 	d.opened(quiet(s.Listener))
 	if implicitTLS {
 		s.TLS = d.certs.ForClients()
+		if s.Name == serviceHTTPS {
+			s.TLS = s.TLS.Clone()
+			s.TLS.NextProtos = []string{"h2", "http/1.1"}
+		}
 	}
 	name := s.Name
 	s.Handler = func(ctx context.Context, c *serve.Conn) { (*d.current.Load())[name](ctx, c) }
@@ -174,6 +186,8 @@ func (d *Daemon) openLMTP(ctx context.Context) error {
 func busy(service, hostname string) string {
 	const text = "too many connections, try again later"
 	switch service {
+	case serviceHTTP, serviceHTTPS:
+		return "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 10\r\nConnection: close\r\nContent-Length: 0\r\n"
 	case servicePOP3, servicePOP3S:
 		return "-ERR [SYS/TEMP] " + text // RFC 3206 section 4
 	case serviceIMAP, serviceIMAPS:
@@ -200,5 +214,6 @@ func (d *Daemon) handlers(c *config.Config) (handlers, error) {
 		Story: d.keepers.story,
 	})
 	h[servicePOP3], h[servicePOP3S] = fetchers.Handle, fetchers.Handle
+	h[serviceHTTP], h[serviceHTTPS] = d.visitors.handle, d.visitors.handle
 	return h, d.mailHandlers(c, h)
 }

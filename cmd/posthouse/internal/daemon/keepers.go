@@ -29,6 +29,7 @@ type keepers struct {
 	queue     *queue.Queue
 	side      *kv.Side    // tables that can be made again
 	story     *story.Book // nil: none is kept
+	junk      junk
 }
 
 // keeperOptions is what the keepers need of a house.
@@ -38,6 +39,8 @@ type keeperOptions struct {
 	metrics *metrics.Set
 	certs   *cert.Keeper
 	damage  bool // start past damage
+
+	resolver *dns.Client // nil: nobody asks
 }
 
 // openKeepers opens the data folder and replays its log.
@@ -63,6 +66,9 @@ func openKeepers(ctx context.Context, o keeperOptions) (_ *keepers, err error) {
 		return nil, err
 	}
 	if err := k.build(o); err != nil {
+		return nil, err
+	}
+	if err := k.openJunk(o); err != nil {
 		return nil, err
 	}
 	if err := k.db.Start(ctx); err != nil {
@@ -155,6 +161,7 @@ func (k *keepers) house(c *config.Config, logger *slog.Logger, r dns.Resolver) *
 	return admin.New(admin.Options{
 		Logger: logger, DB: k.db, Directory: k.directory, Store: k.store, Queue: k.queue, Story: k.story,
 		Quota: defaultQuota(c), Resolver: r, Site: site(c),
+		Junk: admin.Junk{Judge: k.junk.judge, Book: k.junk.book, Teacher: k.junk.teacher, Enabled: c.Junk.Enabled, Line: c.Junk.Line},
 	})
 }
 
@@ -182,7 +189,7 @@ func OpenFiles(ctx context.Context, c *config.Config, logger *slog.Logger) (*Fil
 func (f *Files) Close() error { return errors.Join(f.House.Close(), f.close()) }
 
 func (d *Daemon) openKeepers(ctx context.Context) (err error) {
-	d.keepers, err = openKeepers(ctx, keeperOptions{config: d.o.Config, logger: d.log, metrics: d.metrics, certs: d.certs, damage: d.o.AcceptDamage})
+	d.keepers, err = openKeepers(ctx, keeperOptions{config: d.o.Config, logger: d.log, metrics: d.metrics, certs: d.certs, damage: d.o.AcceptDamage, resolver: d.resolver})
 	if err != nil {
 		return err
 	}

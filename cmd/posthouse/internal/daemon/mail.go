@@ -57,6 +57,7 @@ func (d *Daemon) openCarriers(context.Context) error {
 	d.local = local.New(local.Options{
 		Logger: d.log, Metrics: d.metrics, Store: d.keepers.store, Directory: d.keepers.directory, Queue: d.keepers.queue,
 		Across: c.Route.Across == config.AcrossMX, Story: d.keepers.story, Forwarding: local.NewForwarding(d.keepers.db.Secret(), nil),
+		Junked: d.junked(),
 	})
 	smart, err := smartHosts(d.o.Config.Remote.SmartHosts)
 	if err != nil {
@@ -111,6 +112,7 @@ func (d *Daemon) mailHandlers(c *config.Config, h handlers) error {
 		Logger: d.log, Metrics: d.metrics, Hostname: c.Hostname, Directory: d.keepers.directory, Store: d.keepers.store,
 		Queue: d.keepers.queue, Local: d.local, MaxSize: int64(c.Limits.MessageSize),
 		Checks: d.checks(c), SealKey: d.signingKeys, Policy: inbound.Policy(c.Checks.DMARC),
+		Judge: d.judge(), Wishes: d.keepers.wishes(), Greylist: c.Junk.GreylistDelay.Duration > 0,
 	})
 	users := d.submissionDesk(c)
 	d.desk.Store(users)
@@ -140,11 +142,15 @@ func (d *Daemon) checks(c *config.Config) *mailauth.Checker {
 	if c.Checks.DMARC == config.DMARCOff {
 		return nil
 	}
+	return mailauth.New(mailauth.Options{Resolver: d.resolver, Hostname: c.Hostname, Trusted: trustedSealers(c)})
+}
+
+func trustedSealers(c *config.Config) func(domain string) bool {
 	trusted := map[string]bool{}
 	for _, s := range c.Checks.TrustedSealers {
 		trusted[s.String()] = true
 	}
-	return mailauth.New(mailauth.Options{Resolver: d.resolver, Hostname: c.Hostname, Trusted: func(domain string) bool { return trusted[domain] }})
+	return func(domain string) bool { return trusted[domain] }
 }
 
 // signingKeys are the keys that sign mail of a domain.
@@ -164,7 +170,7 @@ func (d *Daemon) submissionDesk(c *config.Config) *submission.Desk {
 		Keys:   d.signingKeys,
 		Logger: d.log, Metrics: d.metrics, Hostname: c.Hostname, Directory: d.keepers.directory, Store: d.keepers.store,
 		Queue: d.keepers.queue, Local: d.local, Across: c.Route.Across == config.AcrossMX, MaxSize: int64(c.Limits.MessageSize),
-		Temp: temporary(c.Data),
+		Temp: temporary(c.Data), Wrote: d.wrote(),
 	}
 	for _, t := range c.Submission.Trusted {
 		one := submission.Trusted{Networks: t.Networks}
