@@ -32,6 +32,7 @@ func (k *checker) check() {
 	k.backup()
 	k.submission()
 	k.junk()
+	k.lists()
 	k.scanners()
 	k.choices()
 	k.loopbackOnly()
@@ -93,6 +94,7 @@ func (k *checker) numbers() {
 		{"store.compact_below", int64(c.Store.CompactBelow), 1, 99},
 		{"store.compact_share", int64(c.Store.CompactShare), 1, 100},
 		{"story.size", int64(c.Story.Size), 1 << 20, 1 << 40},
+		{"lists.bounce_days", int64(c.Lists.BounceDays), 1, 60},
 		{"backup.keep_daily", int64(c.Backup.KeepDaily), 0, 10_000},
 		{"backup.keep_weekly", int64(c.Backup.KeepWeekly), 0, 10_000},
 		{"backup.keep_monthly", int64(c.Backup.KeepMonthly), 0, 10_000},

@@ -33,6 +33,7 @@ type Config struct {
 	POP3       POP3       `toml:"pop3"`
 	Checks     Checks     `toml:"checks"`
 	Reports    Reports    `toml:"reports"`
+	Lists      Lists      `toml:"lists"`
 	Junk       Junk       `toml:"junk"`
 	Scanners   []Scanner  `toml:"scanners"`
 	Web        Web        `toml:"web"`
@@ -367,6 +368,7 @@ func Default() *Config {
 		Auth:    Auth{Separator: "+"},
 		Checks:  Checks{DMARC: DMARCEnforce, TrustedSealers: []Domain{}},
 		Reports: Reports{DMARC: true, Letter: "monday"},
+		Lists:   Lists{BounceDays: 5},
 		Junk: Junk{Enabled: true, Doubtful: 4, Line: 6, Refuse: 15, Lists: []string{}, ListWait: Duration{3 * time.Second},
 			GreylistDelay: Duration{4 * time.Minute}, Learn: true, Refusals: Duration{14 * 24 * time.Hour}},
 		Web:     Web{Redirect: true, SignIn: Duration{14 * 24 * time.Hour}},
