@@ -55,7 +55,7 @@ const maxPoints = 50
 
 // answer is the report in our words.
 func (r *report) answer(o *Helper) answer {
-	if r.Skipped {
+	if r.Skipped && (r.Action == "" || r.Action == "no action") { // it also says so when it had no need to look further: GTUBE is refused
 		return answer{told: "skipped by its settings"}
 	}
 	points := math.Max(-maxPoints, math.Min(maxPoints, r.Score*o.Weight))

@@ -98,6 +98,7 @@ func TestRspamdAnswers(t *testing.T) {
 		{name: "set aside", answer: `{"action":"quarantine"}`, want: Junk},
 		{name: "to be dropped", answer: `{"action":"discard"}`, want: Refuse, reply: "550 [5 7 1] The message looks like junk"},
 		{name: "skipped", answer: `{"is_skipped":true}`},
+		{name: "refused at once", answer: `{"is_skipped":true,"score":15.0,"required_score":15.0,"action":"reject","symbols":{"GTUBE":{"name":"GTUBE","score":0.0}},"messages":{"smtp_message":"Gtube pattern"}}`, want: Refuse, reply: "550 [5 7 1] Gtube pattern"},
 		{name: "a name of its own", answer: `{"action":"to the moon"}`},
 		{name: "header", answer: `{"action":"no action","milter":{"remove_headers":{"X-Old":0,"Subject":1},"add_headers":{"X-A":"text","X-B":{"value":"v\nBcc: w","order":1},"X-C":[{"value":"1"},"2"],"B d":"no","X-E":7}}}`,
 			header: "X-C: 2\r\nX-C: 1\r\nX-B: v\r\n\tBcc: w\r\nX-A: text\r\nFrom: zoe@away.test\r\n"},
