@@ -10,6 +10,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/internal/message"
 	"github.com/posthouse-mail/posthouse/smtp"
+	"github.com/posthouse-mail/posthouse/store"
 )
 
 // draft is what the header of the message in hand told.
@@ -22,7 +23,8 @@ type draft struct {
 	messageID bool
 	name      string // its Message-ID
 	hops      int
-	utf8      bool // the header has octets over 127
+	blind     []byte // what only the sender's copy has in front
+	utf8      bool   // the header has octets over 127
 }
 
 // dropped are fields that a submitted message may carry and nobody may see: blind copies (RFC 5322 section 3.6.3), and the trace of a
@@ -76,6 +78,16 @@ func (s *session) begin(w io.Writer, header []byte) error {
 	b = append(b, add.Bytes()...)
 	b = dropped().Append(b, smtp.WithoutMboxLine(header))
 	b = append(b, "\r\n"...)
+	if s.keeps() {
+		m.blind = s.blindField(header)
+	}
+	if straight, ok := w.(*store.Writer); ok { // not spooled: both forms are written at once
+		if err := s.copy.begin(s, s.Size); err != nil {
+			return err
+		}
+		w = s.copy.beside(straight)
+		s.head.W = w
+	}
 	_, err := w.Write(b)
 	return err
 }

@@ -46,18 +46,20 @@ type Options struct {
 	Lists     *list.Lists // nil: there are none
 	Trusted   []Trusted
 	// Keys are what signs mail of a domain (DKIM); nil: nothing is signed.
-	Keys func(ctx context.Context, domain mail.Domain) ([]mailauth.SigningKey, error)
-	// Wrote hears whom an account has written to, once its message is taken; it must not wait. nil: nobody wants to know.
-	Wrote      func(ctx context.Context, account mail.AccountID, messageID string, recipients []mail.Address)
+	Keys       func(ctx context.Context, domain mail.Domain) ([]mailauth.SigningKey, error)
 	Limits     *limit.Book // how much may be sent; nil: no limit
 	Suppressed *limit.List // addresses outside that do not exist; nil: nobody knows
 	// Suspend keeps an account from sending, for a reason; nil: only the message is refused.
-	Suspend    func(ctx context.Context, id mail.AccountID, reason string) error
-	Across     bool   // mail between two domains of ours leaves through queue and MX lookup
-	HideClient bool   // Received does not tell the client's name and address
-	MaxSize    int64  // reserved for a message whose size was not announced; as in smtp.Options
-	MaxHops    int    // 100
-	Temp       string // folder for large messages that leave the house, while they arrive; the system's when empty
+	Suspend func(ctx context.Context, id mail.AccountID, reason string) error
+	// Wrote hears whom an account has written to, once its message is taken; it must not wait. nil: nobody wants to know.
+	Wrote      func(ctx context.Context, account mail.AccountID, messageID string, recipients []mail.Address)
+	Hold       time.Duration // each message of an account waits so long in its sender's Outbox; the account's own setting comes first
+	SentCopy   bool          // what an account sends is put into its Sent; likewise
+	Across     bool          // mail between two domains of ours leaves through queue and MX lookup
+	HideClient bool          // Received does not tell the client's name and address
+	MaxSize    int64         // reserved for a message whose size was not announced; as in smtp.Options
+	MaxHops    int           // 100
+	Temp       string        // folder for large messages that leave the house, while they arrive; the system's when empty
 }
 
 // Desk is a smtp.Desk.
@@ -146,6 +148,7 @@ type session struct {
 	head     smtp.Head
 	spool    smtp.Spool
 	message  draft
+	copy     twin
 	budget   *limit.Draft
 	rcptFrom bool // recipients come from the header (sendmail -t)
 	fullName string
