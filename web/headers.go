@@ -36,6 +36,9 @@ func (s *Server) arrival(r *http.Request) *page.Visit {
 	}
 	// A unix socket has no address: whoever may open it is the proxy in front of us.
 	if !s.proxy(v.Remote) && v.Remote.IsValid() {
+		for _, field := range []string{"X-Forwarded-For", "Forwarded", "Via", "X-Real-Ip"} {
+			v.Behind = v.Behind || r.Header.Get(field) != ""
+		}
 		return v
 	}
 	v.Secure = v.Secure || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https")

@@ -100,7 +100,7 @@ func (s *Server) mayEnter(room page.Room, v *page.Visit) bool {
 	case page.Users:
 		return v.SignIn != nil
 	}
-	here := slices.ContainsFunc(s.o.AdminFrom, func(p netip.Prefix) bool { return p.Contains(v.Remote) })
+	here := !v.Behind && slices.ContainsFunc(s.o.AdminFrom, func(p netip.Prefix) bool { return p.Contains(v.Remote) })
 	return here && v.SignIn != nil && v.SignIn.Admin && v.SignIn.Strong
 }
 

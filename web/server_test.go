@@ -34,7 +34,7 @@ type house struct {
 
 func newHouse(t *testing.T, change func(*web.Options)) *house {
 	h := &house{t: t, store: storetest.Start(t, storetest.Options{}), now: time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)}
-	h.directory = auth.New(h.store.DB, auth.Options{ClearLoopback: true})
+	h.directory = auth.New(h.store.DB, auth.Options{})
 	authtest.Make(t, h.store, h.directory, authtest.Account{Name: "alice"}, authtest.Account{Name: "op"})
 	err := h.store.DB.Update(t.Context(), func(tx *kv.Tx) error {
 		return h.directory.Configure(tx, 2, func(s *auth.AccountSettings) error { s.Operator = true; return nil })
@@ -350,6 +350,19 @@ func TestAssets(t *testing.T) {
 			t.Errorf("%s: Cache-Control %q", name, got)
 		}
 	}
+}
+
+// TestInClear: a password crosses no network in clear, and a proxy that the settings do not name does not make everybody local.
+func TestInClear(t *testing.T) {
+	h := newHouse(t, nil)
+	v := h.visitor()
+	v.from = "192.0.2.1:4000"
+	v.want("/sign-in", credentials("alice@mail.test", authtest.Password), 403, "begins with https")
+	v.from = "127.0.0.1:4000"
+	v.header.Set("X-Forwarded-For", "192.0.2.1")
+	v.want("/sign-in", credentials("alice@mail.test", authtest.Password), 403, "begins with https")
+	v.header = http.Header{}
+	v.want("/sign-in", credentials("alice@mail.test", authtest.Password), 303, "")
 }
 
 // TestNotOperator: neither an operator without a second factor nor anybody from outside gets into the rooms of operators.

@@ -63,10 +63,8 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) error {
 	}
 	v := page.VisitOf(r.Context())
 	client := auth.Client{Door: auth.DoorWeb, Remote: v.Remote}
-	if v.Secure {
-		if client.TLS = r.TLS; client.TLS == nil {
-			client.TLS = &tls.ConnectionState{} // at the proxy
-		}
+	if client.TLS = r.TLS; client.TLS == nil && (v.Secure || v.Remote.IsLoopback() && !v.Behind) {
+		client.TLS = &tls.ConnectionState{} // at the proxy; or it never leaves this machine, where nobody can listen
 	}
 	id, err := s.o.Directory.Login(r.Context(), client, f.Value("user"), f.Secret("password"))
 	if err != nil {

@@ -333,6 +333,8 @@ func Default() *Config {
 			POP3S:       []Address{{":995"}},
 			IMAP:        []Address{{":143"}},
 			IMAPS:       []Address{{":993"}},
+			HTTP:        []Address{},
+			HTTPS:       []Address{},
 		},
 		DNS: DNS{Timeout: Duration{5 * time.Second}, TrustAD: TrustADLoopback},
 		Limits: Limits{
@@ -371,7 +373,7 @@ func Default() *Config {
 		Lists:   Lists{BounceDays: 5},
 		Junk: Junk{Enabled: true, Doubtful: 4, Line: 6, Refuse: 15, Lists: []string{}, ListWait: Duration{3 * time.Second},
 			GreylistDelay: Duration{4 * time.Minute}, Learn: true, Refusals: Duration{14 * 24 * time.Hour}},
-		Web:     Web{Redirect: true, SignIn: Duration{14 * 24 * time.Hour}},
+		Web:     Web{Redirect: true, Proxies: []netip.Prefix{}, AdminFrom: []netip.Prefix{}, SignIn: Duration{14 * 24 * time.Hour}},
 		Log:     Log{Format: "text", Level: "info"},
 		Metrics: Metrics{Listen: []Address{{"127.0.0.1:9025"}}},
 	}

@@ -26,6 +26,7 @@ type Visit struct {
 	Site   string // the house's host name
 	Remote netip.Addr
 	Secure bool    // TLS, here or at a proxy that is trusted
+	Behind bool    // a proxy that is not trusted stands between: Remote is not the visitor's
 	SignIn *SignIn // nil: nobody
 	Rooms  []Link  // that this visitor may enter, for the navigation
 }

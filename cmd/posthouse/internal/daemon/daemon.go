@@ -79,6 +79,7 @@ type Daemon struct {
 	reading  *imap.Sessions
 	doors    []door
 	web      *web
+	visitors *visitors // of the web pages
 	guard    *diskGuard
 
 	closers []func() error // what New opened, in order
@@ -153,6 +154,11 @@ func (d *Daemon) Run(ctx context.Context) error {
 	running.Go(func() { d.guard.run(inner) })
 	running.Go(func() { tidy(inner) })
 	d.web.start()
+	running.Go(func() {
+		if err := d.visitors.serve(); err != nil {
+			d.log.Error(logx.HouseWebError, "listener", serviceHTTPS, "error", err)
+		}
+	})
 	for _, door := range d.doors {
 		d.group.Go(door.service)
 	}
@@ -177,6 +183,7 @@ func (d *Daemon) stop(stop context.CancelFunc, running *sync.WaitGroup) error {
 	ctx, cancel := context.WithTimeout(context.Background(), wait)
 	defer cancel()
 	err := d.group.Shutdown(ctx)
+	d.visitors.stop()
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = nil // those that were not done in time were closed: that is what the setting says
 	}

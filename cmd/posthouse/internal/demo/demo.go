@@ -48,6 +48,8 @@ const (
 	PortIMAP        = 1143
 	PortIMAPS       = 1993
 	PortMetrics     = 1090
+	PortHTTP        = 1080
+	PortHTTPS       = 1443
 )
 
 // Options of a House.
@@ -216,8 +218,11 @@ func (h *House) settings(pair cert.Pair) *config.Config {
 		POP3S:       at(PortPOP3S),
 		IMAP:        at(PortIMAP),
 		IMAPS:       at(PortIMAPS),
+		HTTP:        at(PortHTTP),
+		HTTPS:       at(PortHTTPS),
 	}
 	c.Metrics.Listen = at(PortMetrics)
+	c.Web.Redirect = false // browsers do not know the demo's authority
 	c.TLS.Certificates = []config.Certificate{{Cert: pair.Certificate, Key: pair.Key}}
 	c.DNS.Servers = []netip.AddrPort{h.names.Addr()}
 	c.Remote.Port = PortSMTP + h.o.Offset
@@ -277,6 +282,7 @@ func (h *House) Describe() string {
 		{"POP3", h.Port(PortPOP3S) + " TLS", h.Port(PortPOP3) + " STARTTLS"},
 		{"submission", h.Port(PortSubmissions) + " TLS", h.Port(PortSubmission) + " or " + h.Port(PortExtra) + " STARTTLS"},
 		{"SMTP", h.Port(PortSMTP), "as other hosts see it"},
+		{"web", "http://localhost:" + h.Port(PortHTTP) + "/", "the same accounts; https on " + h.Port(PortHTTPS)},
 		{"metrics", "http://localhost:" + h.Port(PortMetrics) + "/metrics", "/healthz /readyz"},
 	} {
 		fmt.Fprintf(&b, "  %-12s localhost:%s, %s\n", row[0], row[1], row[2])

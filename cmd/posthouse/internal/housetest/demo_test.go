@@ -2,10 +2,14 @@ package housetest
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"net/http/cookiejar"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,7 +24,7 @@ func freeOffset(t *testing.T) int {
 	t.Helper()
 	for offset := 20_000 + os.Getpid()%1000*20; offset < 60_000; offset += 7 {
 		free := true
-		for _, p := range []int{demo.PortSMTP, demo.PortSubmissions, demo.PortSubmission, demo.PortExtra, demo.PortPOP3, demo.PortPOP3S, demo.PortIMAP, demo.PortIMAPS, demo.PortMetrics} {
+		for _, p := range []int{demo.PortSMTP, demo.PortSubmissions, demo.PortSubmission, demo.PortExtra, demo.PortPOP3, demo.PortPOP3S, demo.PortIMAP, demo.PortIMAPS, demo.PortMetrics, demo.PortHTTP, demo.PortHTTPS} {
 			l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", p+offset))
 			if err != nil {
 				free = false
@@ -76,6 +80,8 @@ func TestDemo(t *testing.T) {
 		} else {
 			a.Body.Close()
 		}
+		browse(t, h, "http://127.0.0.1:"+h.Port(demo.PortHTTP))
+		browse(t, h, "https://localhost:"+h.Port(demo.PortHTTPS))
 		if _, err := demo.New(t.Context(), demo.Options{Data: data, Offset: offset}); err == nil || !strings.Contains(err.Error(), "runs on") {
 			t.Errorf("a second demo on the same folder: %v", err)
 		}
@@ -86,5 +92,36 @@ func TestDemo(t *testing.T) {
 	}
 	if _, err := demo.New(t.Context(), demo.Options{Data: data, Offset: 70_000}); err == nil {
 		t.Error("an offset beyond the ports")
+	}
+}
+
+// browse signs carol in at the demo's web house and looks at her account.
+func browse(t *testing.T, h *demo.House, base string) {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &http.Client{Jar: jar, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: h.CA.Pool()}, DisableKeepAlives: true}}
+	page := func(a *http.Response, err error) string {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer a.Body.Close()
+		text, err := io.ReadAll(a.Body)
+		if err != nil || a.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %s %v", a.Request.URL, a.Status, err)
+		}
+		return string(text)
+	}
+	if first := page(c.Get(base + "/")); !strings.Contains(first, `action="/sign-in"`) {
+		t.Errorf("the first page:\n%s", first)
+	}
+	mine := page(c.PostForm(base+"/sign-in", url.Values{"user": {demo.Carol}, "password": {demo.Password}}))
+	for _, want := range []string{"My account", demo.Carol, h.Port(demo.PortIMAPS)} {
+		if !strings.Contains(mine, want) {
+			t.Errorf("her account says nothing of %q:\n%s", want, mine)
+		}
 	}
 }
