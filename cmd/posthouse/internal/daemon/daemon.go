@@ -27,6 +27,7 @@ import (
 	"github.com/posthouse-mail/posthouse/pop3"
 	"github.com/posthouse-mail/posthouse/smtp/local"
 	"github.com/posthouse-mail/posthouse/smtp/remote"
+	"github.com/posthouse-mail/posthouse/smtp/scan"
 	"github.com/posthouse-mail/posthouse/smtp/submission"
 	"github.com/posthouse-mail/posthouse/smtp/tlsbook"
 	"github.com/posthouse-mail/posthouse/smtp/tlspolicy"
@@ -67,6 +68,7 @@ type Daemon struct {
 	resolver *dns.Client
 	local    *local.Carrier
 	remote   *remote.Carrier
+	scanners atomic.Pointer[scan.Panel] // who look at messages; nil: nobody
 	policies *tlspolicy.Engine
 	tlsBook  *tlsbook.Book
 	fell     prometheus.Counter

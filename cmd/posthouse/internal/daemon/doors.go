@@ -99,6 +99,9 @@ func CheckFiles(file string, c *config.Config) error {
 	if _, err := junkLists(c); err != nil {
 		errs = append(errs, inFile(file, err))
 	}
+	if _, err := scanners(c.Scanners); err != nil {
+		errs = append(errs, inFile(file, err))
+	}
 	if _, err := secretOf(c.Metrics.TokenFile); err != nil {
 		errs = append(errs, inFile(file, fmt.Errorf("metrics.token_file: %w", err)))
 	}

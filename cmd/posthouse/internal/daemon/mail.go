@@ -73,6 +73,7 @@ func (d *Daemon) openCarriers(context.Context) error {
 		return fmt.Errorf("remote: %w", err)
 	}
 	d.opened(func() error { d.remote.Close(); return nil })
+	d.opened(func() error { d.scanners.Load().Close(); return nil })
 	return nil
 }
 
@@ -108,10 +109,14 @@ func (d *Daemon) clientTLS() *tls.Config {
 
 // mailHandlers makes the servers that take mail.
 func (d *Daemon) mailHandlers(c *config.Config, h handlers) error {
+	if err := d.openScanners(c); err != nil {
+		return err
+	}
 	strangers := inbound.New(inbound.Options{
 		Logger: d.log, Metrics: d.metrics, Hostname: c.Hostname, Directory: d.keepers.directory, Store: d.keepers.store,
 		Queue: d.keepers.queue, Local: d.local, MaxSize: int64(c.Limits.MessageSize),
 		Checks: d.checks(c), SealKey: d.signingKeys, Policy: inbound.Policy(c.Checks.DMARC),
+		Scan: d.scanners.Load(), Temp: temporary(c.Data),
 		Judge: d.judge(), Wishes: d.keepers.wishes(), Greylist: c.Junk.GreylistDelay.Duration > 0,
 	})
 	users := d.submissionDesk(c)

@@ -65,6 +65,7 @@ func (d *Daemon) reloadSettings() (admin.Reloaded, error) {
 	now.Store.KeepDeleted, now.Store.DiskLow, now.Store.DiskStop = next.Store.KeepDeleted, next.Store.DiskLow, next.Store.DiskStop
 	now.Quota, now.Backup = next.Quota, next.Backup
 	now.Submission.Trusted = next.Submission.Trusted
+	now.Scanners = next.Scanners
 	if d.o.Level != nil {
 		level, err := logx.ParseLevel(now.Log.Level)
 		if err != nil {
@@ -122,6 +123,7 @@ var liveSettings = map[string]int{
 	"pop3.exclusive":           newHandlers,
 	"imap.recently_deleted":    newHandlers,
 	"submission.trusted":       newHandlers,
+	"scanners":                 newHandlers,
 }
 
 // difference names the settings that are not the same.
