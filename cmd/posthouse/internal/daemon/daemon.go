@@ -25,6 +25,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/metrics"
 	"github.com/posthouse-mail/posthouse/internal/serve"
 	"github.com/posthouse-mail/posthouse/pop3"
+	"github.com/posthouse-mail/posthouse/smtp/list"
 	"github.com/posthouse-mail/posthouse/smtp/local"
 	"github.com/posthouse-mail/posthouse/smtp/remote"
 	"github.com/posthouse-mail/posthouse/smtp/scan"
@@ -67,6 +68,7 @@ type Daemon struct {
 	certs    *cert.Keeper // nil: no certificates
 	resolver *dns.Client
 	local    *local.Carrier
+	lists    *list.Lists
 	remote   *remote.Carrier
 	scanners atomic.Pointer[scan.Panel] // who look at messages; nil: nobody
 	policies *tlspolicy.Engine

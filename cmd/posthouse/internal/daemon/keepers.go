@@ -13,6 +13,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/dns"
 	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/internal/metrics"
+	"github.com/posthouse-mail/posthouse/smtp/list"
 	"github.com/posthouse-mail/posthouse/smtp/queue"
 	"github.com/posthouse-mail/posthouse/store"
 	"github.com/posthouse-mail/posthouse/store/backup"
@@ -114,6 +115,7 @@ func (k *keepers) build(o keeperOptions) (err error) {
 		ao.Leaf = o.certs.Leaf
 	}
 	k.directory = auth.New(k.db, ao)
+	list.Register(k.db, k.directory)
 	return nil
 }
 

@@ -54,7 +54,9 @@ func (d *Daemon) openResolver(context.Context) error {
 // openCarriers makes those who take mail out of the queue.
 func (d *Daemon) openCarriers(context.Context) error {
 	c := d.o.Config
+	d.lists = d.newLists(c)
 	d.local = local.New(local.Options{
+		Lists: d.lists.Take, Masked: d.masked(),
 		Logger: d.log, Metrics: d.metrics, Store: d.keepers.store, Directory: d.keepers.directory, Queue: d.keepers.queue,
 		Across: c.Route.Across == config.AcrossMX, Story: d.keepers.story, Forwarding: local.NewForwarding(d.keepers.db.Secret(), nil),
 		Junked: d.junked(),
@@ -114,7 +116,7 @@ func (d *Daemon) mailHandlers(c *config.Config, h handlers) error {
 	}
 	strangers := inbound.New(inbound.Options{
 		Logger: d.log, Metrics: d.metrics, Hostname: c.Hostname, Directory: d.keepers.directory, Store: d.keepers.store,
-		Queue: d.keepers.queue, Local: d.local, MaxSize: int64(c.Limits.MessageSize),
+		Queue: d.keepers.queue, Local: d.local, Lists: d.lists, MaxSize: int64(c.Limits.MessageSize),
 		Checks: d.checks(c), SealKey: d.signingKeys, Policy: inbound.Policy(c.Checks.DMARC),
 		Scan: d.scanners.Load(), Temp: temporary(c.Data),
 		Judge: d.judge(), Wishes: d.keepers.wishes(), Greylist: c.Junk.GreylistDelay.Duration > 0,
@@ -174,7 +176,7 @@ func (d *Daemon) submissionDesk(c *config.Config) *submission.Desk {
 	o := submission.Options{
 		Keys:   d.signingKeys,
 		Logger: d.log, Metrics: d.metrics, Hostname: c.Hostname, Directory: d.keepers.directory, Store: d.keepers.store,
-		Queue: d.keepers.queue, Local: d.local, Across: c.Route.Across == config.AcrossMX, MaxSize: int64(c.Limits.MessageSize),
+		Queue: d.keepers.queue, Local: d.local, Lists: d.lists, Across: c.Route.Across == config.AcrossMX, MaxSize: int64(c.Limits.MessageSize),
 		Temp: temporary(c.Data), Wrote: d.wrote(),
 	}
 	for _, t := range c.Submission.Trusted {
