@@ -41,7 +41,7 @@ type hearing struct {
 	accounts []opinion
 	outside  *opinion // for those to whom mail goes on outside; nil: there are none
 	disowned bool     // the author's domain asks to set it aside
-	taken    bool     // one of the recipients takes it whatever it is: a report on mail that we forwarded
+	taken    bool     // somebody takes it whatever it is: who gets a report on mail that we forwarded, or cannot be asked
 }
 
 // sight begins to look at a message. What another program hands over (LMTP) was judged there.
@@ -93,7 +93,7 @@ func (s *session) hear(h *hearing) {
 			h.accounts = append(h.accounts, o)
 		}
 		goesOn := s.goesOn(to)
-		h.taken = h.taken || len(accounts) == 0 && !goesOn
+		h.taken = h.taken || len(accounts) == 0 && !goesOn || s.waitsForRoom(to)
 		if h.outside == nil && goesOn {
 			h.outside = &opinion{judged: true, rcpt: to.Address, to: spam.Recipient{Address: to.Address}}
 			h.outside.verdict = s.d.o.Judge.Verdict(s.ctx, h.findings, h.outside.to)
@@ -104,7 +104,12 @@ func (s *session) hear(h *hearing) {
 // goesOn tells whether a recipient leads to somebody outside for whom no account speaks: members of an alias or of a list. A report on
 // mail that we had forwarded is no mail of strangers' choice.
 func (s *session) goesOn(to *local.Recipient) bool {
-	return (posted(to) || len(s.strangers(to)) > 0) && !s.returns(to.Address)
+	return !to.Back && (posted(to) || len(s.strangers(to)) > 0)
+}
+
+// waitsForRoom tells whether one of ours gets his copy through the queue, because his mailbox is full at the moment: he is not asked now.
+func (s *session) waitsForRoom(to *local.Recipient) bool {
+	return len(to.Route.Remote) > len(s.strangers(to))+len(to.Route.Forwards)
 }
 
 // posted tells whether the message is for the members of a list, and not for the list itself.
@@ -127,14 +132,6 @@ func (s *session) strangers(to *local.Recipient) []mail.Address {
 		}
 	}
 	return out
-}
-
-func (s *session) returns(to mail.Address) bool {
-	if !s.Envelope.From.IsNull() {
-		return false
-	}
-	_, ok, err := s.d.o.Local.Report(s.ctx, to)
-	return ok && err == nil
 }
 
 // setAside is what the author's domain asks for, whatever an account thinks of the message (RFC 7489 section 6.3).
