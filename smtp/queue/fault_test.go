@@ -12,6 +12,7 @@ import (
 
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/internal/vfs/vfstest"
+	"github.com/posthouse-mail/posthouse/store"
 	"github.com/posthouse-mail/posthouse/store/kv"
 )
 
@@ -87,8 +88,9 @@ func failOnce(t *testing.T, kind string, n int, cause error) (hit bool) {
 	h.open()
 	t.Cleanup(h.close)
 	m := &model{t: t, fate: map[string]*fate{}, held: map[string]bool{}}
+	h.account()
 	h.run(m)
-	left := n
+	left, answered := n, 0
 	fs.SetFail(func(op vfstest.Op) error {
 		if op.Kind == kind {
 			if left--; left == 0 {
@@ -109,7 +111,13 @@ func failOnce(t *testing.T, kind string, n int, cause error) (hit bool) {
 		if i%2 == 1 {
 			content += strings.Repeat("a line that makes it long enough for a segment of its own\r\n", 2000)
 		}
-		if !trySend(h, envelope(t, "alice@sender.test", to...), content) {
+		e := envelope(t, "alice@sender.test", to...)
+		if i%3 > 0 { // it stands in the Outbox for a while
+			e.Release.At = time.Now().Add(5 * time.Minute)
+		}
+		if trySend(h, e, content) {
+			answered += min(i%3, 1)
+		} else {
 			m.mu.Lock()
 			for _, a := range to {
 				m.fate[address(t, a).String()].from = "" // no answer: once or not at all
@@ -133,6 +141,12 @@ func failOnce(t *testing.T, kind string, n int, cause error) (hit bool) {
 		t.Errorf("%d entries outlive their time: %+v", len(left), left[0])
 	}
 	h.checkTables()
+	if _, sent := h.box("Sent"); len(sent) < answered {
+		t.Errorf("%d messages left the Outbox, Sent has %d", answered, len(sent))
+	}
+	if _, out := h.box(store.OutboxName); len(out) > 0 {
+		t.Errorf("%d messages are still in the Outbox", len(out))
+	}
 	return hit
 }
 
@@ -150,6 +164,11 @@ func trySend(h *house, e mail.Envelope, content string) bool {
 	a, err := w.Finish()
 	if err != nil {
 		return false
+	}
+	if !e.Release.At.IsZero() {
+		d := store.Delivery{Account: 1, Use: store.UseOutbox, Waits: h.q.Waits(h.q.NewID(), e)}
+		_, err = h.store.Deliver(ctx, a, []store.Delivery{d})
+		return err == nil
 	}
 	_, err = h.store.Deliver(ctx, a, nil, h.q.Part(h.q.NewID(), e))
 	return err == nil

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/posthouse-mail/posthouse/store"
 )
 
 // model is the queue as a plain map: what became of each recipient. The local part of a recipient is the script of its
@@ -17,15 +19,20 @@ import (
 type model struct {
 	t    *testing.T
 	mu   sync.Mutex
-	fate map[string]*fate // by recipient
-	held map[string]bool  // ids
-	text string           // of all mail but reports; empty: several
+	fate map[string]*fate       // by recipient
+	held map[string]bool        // ids
+	text string                 // of all mail but reports; empty: several
+	out  map[store.UID][]string // recipients of what was put into the Outbox
+
+	scheduled, drafts, binned int // messages that were put into the Outbox, given back as drafts, expunged
 }
 
 type fate struct {
 	from                string
 	delivered, reported int
 	cancelled           bool
+	due                 time.Time // not before
+	back                bool      // taken out of the Outbox
 }
 
 func (m *model) Route(_ context.Context, s Stream) (Route, error) {
@@ -47,6 +54,9 @@ func (m *model) Deliver(_ context.Context, _ Route, a Attempt) Outcome {
 	var out Outcome
 	for _, r := range a.Envelope.Recipients {
 		f := m.fate[r.Address.String()]
+		if f.back || time.Now().Before(f.due) {
+			m.t.Errorf("%s was tried; due %v, now %v, taken back %v", r.Address, f.due, time.Now(), f.back)
+		}
 		script, _, _ := strings.Cut(r.Address.Local, "-")
 		c := byte('d')
 		if a.Attempts < len(script) {
@@ -104,8 +114,8 @@ func (m *model) check(h *house) {
 	}
 	for to, f := range m.fate {
 		ends := f.delivered + f.reported
-		gone := f.cancelled || f.from == "" // may go without a word
-		if waiting[to] && (ends != 0 || f.cancelled) || !waiting[to] && !gone && ends != 1 || f.delivered > 1 || f.reported > 1 {
+		gone := f.cancelled || f.back || f.from == "" // may go without a word
+		if waiting[to] && (ends != 0 || f.cancelled || f.back) || !waiting[to] && !gone && ends != 1 || f.delivered > 1 || f.reported > 1 {
 			m.t.Errorf("%s: waiting %v, %+v", to, waiting[to], *f)
 		}
 	}
@@ -113,8 +123,9 @@ func (m *model) check(h *house) {
 
 func runModel(t *testing.T, ops []byte) {
 	synctest.Test(t, func(t *testing.T) {
-		m := &model{t: t, fate: map[string]*fate{}, held: map[string]bool{}, text: sample}
+		m := &model{t: t, fate: map[string]*fate{}, held: map[string]bool{}, text: sample, out: map[store.UID][]string{}}
 		h := newHouse(t, Options{Hostname: "mail.sender.test"})
+		h.account()
 		h.run(m)
 		var ids []string
 		settle := func() { // whatever is due now happens
@@ -122,7 +133,7 @@ func runModel(t *testing.T, ops []byte) {
 			synctest.Wait()
 		}
 		for i := 0; i+1 < len(ops) && i < 80; i += 2 {
-			op, arg := ops[i]%11, int(ops[i+1])
+			op, arg := ops[i]%14, int(ops[i+1])
 			pick := Filter{}
 			if len(ids) > 0 {
 				pick.IDs = []string{ids[arg%len(ids)]}
@@ -144,6 +155,7 @@ func runModel(t *testing.T, ops []byte) {
 		}
 		settle()
 		m.check(h)
+		m.checkOutbox(h)
 		if left := h.list(); len(left) != 0 {
 			t.Errorf("%d entries outlive their time: %+v", len(left), left[0])
 		}
@@ -192,7 +204,18 @@ func (m *model) do(h *house, op byte, arg int, pick Filter, ids *[]string) {
 				m.cancel(it, arg%2 == 0)
 			}
 		}
+		waiting := map[string]bool{}
+		for _, it := range h.list() {
+			if it.Waits && (pick.IDs == nil || it.ID == pick.IDs[0]) {
+				waiting[it.ID] = true
+			}
+		}
+		m.drafts += len(waiting)
 		_, err = h.q.Cancel(m.t.Context(), pick, arg%2 == 1)
+	case 11, 12:
+		*ids = append(*ids, m.schedule(h, len(*ids), arg))
+	case 13:
+		m.takeBack(h, arg)
 	case 10: // every body that can move has another place, while attempts run
 		err = h.compact()
 	}
@@ -242,7 +265,7 @@ func (m *model) send(h *house, n int, op byte, arg int) string {
 }
 
 func TestModel(t *testing.T) {
-	for seed := range uint64(6) {
+	for seed := range uint64(10) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 1))
 			ops := make([]byte, 80)
