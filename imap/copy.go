@@ -27,12 +27,18 @@ func (c *conn) copy(ctx context.Context, r *request) error {
 // move answers MOVE and UID MOVE (RFC 9051 section 6.4.8). COPYUID comes before the EXPUNGE responses, which tell sends.
 func (c *conn) move(ctx context.Context, r *request) error {
 	ranges, to, err := c.transfer(ctx, r)
-	if err != nil || len(ranges) == 0 {
+	if err != nil {
 		return err
+	}
+	if len(ranges) == 0 {
+		return c.tooLate()
 	}
 	done, _, err := c.s.store.Move(ctx, c.box.id, ranges, to)
 	if err != nil {
 		return tryCreate(err)
+	}
+	if len(done.From) == 0 {
+		return c.tooLate()
 	}
 	if code := copyUID(done); code != "" {
 		c.untagged("OK", code, "moved")
@@ -94,12 +100,21 @@ func (c *conn) expunge(ctx context.Context, r *request) error {
 			return err
 		}
 		var err error
-		if ranges, err = c.uids(ctx, set, true); err != nil || len(ranges) == 0 {
+		if ranges, err = c.uids(ctx, set, true); err != nil {
 			return err
+		}
+		if len(ranges) == 0 {
+			return c.tooLate()
 		}
 	} else if err := c.d.End(); err != nil {
 		return err
 	}
-	_, _, err := c.s.store.Expunge(ctx, c.box.id, ranges, true)
-	return err
+	uids, _, err := c.s.store.Expunge(ctx, c.box.id, ranges, true)
+	if err != nil || len(uids) > 0 || !r.byUID || !c.box.outbox {
+		return err
+	}
+	for _, err := range c.s.store.Messages(ctx, c.box.id, ranges) {
+		return err // they are there, and not marked
+	}
+	return c.tooLate()
 }

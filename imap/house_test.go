@@ -58,6 +58,12 @@ func newHouseOn(t testing.TB, on kv.Options, o Options) *house {
 
 func newHouseWith(t testing.TB, so storetest.Options, o Options) *house {
 	t.Helper()
+	so.Register = append(so.Register, func(_ *kv.DB, s *store.Store) { // the queue's part of the Outbox
+		s.SetOutbox(store.Outbox{
+			Bind:   func(*kv.Tx, kv.Entry, store.Waiting, []byte) ([]byte, error) { return nil, nil },
+			Cancel: func(*kv.Tx, store.Waiting, []byte) error { return nil },
+		})
+	})
 	h := &house{House: storetest.Start(t, so), t: t}
 	h.ctx, h.stop = context.WithCancelCause(context.Background())
 	h.accounts(&o)
@@ -147,6 +153,8 @@ func (h *house) hooks() map[string]func(*testing.T, string) {
 		// send n: octets without a line end; literal n: what would be commands.
 		"send":     func(t *testing.T, n string) { h.send(t, "z", n) },
 		"literal":  func(t *testing.T, n string) { h.send(t, "evil LOGOUT\r\n", n) },
+		"outbox":   h.outbox,
+		"sent":     h.sent,
 		"mail":     h.mail,
 		"account":  h.account,
 		"shutdown": func(*testing.T, string) { h.stop(serve.ErrShutdown) },

@@ -227,7 +227,7 @@ func (l *listing) matches(name string) bool {
 // selects says whether a name that matches is listed.
 func (l *listing) selects(n *node) bool {
 	switch {
-	case l.specialUse && n.Use == 0:
+	case l.specialUse && n.Use&^store.UseOutbox == 0:
 		return false
 	case l.subscribed:
 		// RFC 5258 section 3.5: what is named itself needs no parent that points to it.

@@ -147,5 +147,8 @@ func (c *conn) destination(ctx context.Context, name string) (store.Mailbox, err
 		}
 		return m, no(goimap.ResponseCodeTryCreate, "no such mailbox, create it first")
 	}
+	if err == nil {
+		err = intoOutbox(m)
+	}
 	return m, err
 }

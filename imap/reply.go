@@ -61,6 +61,7 @@ func translations() []struct {
 		{store.ErrExists, answer{no, goimap.ResponseCodeAlreadyExists, "the mailbox exists already"}},
 		{store.ErrReserved, answer{no, goimap.ResponseCodeCannot, "INBOX cannot be deleted"}},
 		{store.ErrReadOnly, answer{no, goimap.ResponseCodeCannot, textDeletedOut}},
+		{store.ErrWaiting, answer{no, goimap.ResponseCodeInUse, textOutboxFull}},
 		{store.ErrUseTaken, answer{no, "USEATTR", "another mailbox has this special use"}},
 		{store.ErrOverQuota, answer{no, goimap.ResponseCodeOverQuota, "the account is over its quota"}},
 		{store.ErrKeyword, answer{no, goimap.ResponseCodeCannot, "a keyword is not allowed"}},

@@ -45,7 +45,8 @@ func (c *conn) open(ctx context.Context, r *request, readOnly bool) error {
 	if condstore {
 		c.enabled.condstore = true
 	}
-	c.box = &mailbox{id: m.ID, readOnly: readOnly, giving: bin && !examined, validity: st.UIDValidity, modseq: st.HighestModSeq, next: st.UIDNext, exists: st.Exists}
+	c.box = &mailbox{id: m.ID, readOnly: readOnly, giving: bin && !examined, validity: st.UIDValidity, modseq: st.HighestModSeq, next: st.UIDNext, exists: st.Exists,
+		outbox: m.Use&store.UseOutbox != 0}
 	c.box.setKeywords(keywords)
 	if first := c.firstRecent(m.ID, st, !readOnly); first < st.UIDNext {
 		c.box.recent = []syntax.Span{{First: first, Last: st.UIDNext - 1}}

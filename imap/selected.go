@@ -18,6 +18,7 @@ type mailbox struct {
 	readOnly bool
 	giving   bool // read-only, but messages may be moved out: "Recently Deleted", opened by SELECT
 	validity uint32
+	outbox   bool // what waits to be sent
 
 	// What the client has been told.
 	modseq store.ModSeq
