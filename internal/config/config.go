@@ -281,6 +281,7 @@ type Junk struct {
 	ListWait      Duration `toml:"list_wait"`
 	GreylistDelay Duration `toml:"greylist_delay"` // 0: nobody has to come again
 	Learn         bool     `toml:"learn"`
+	Loopback      bool     `toml:"loopback"`
 	Refusals      Duration `toml:"refusals"`
 }
 

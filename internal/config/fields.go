@@ -194,6 +194,7 @@ func restFields() []Field {
 		{"junk.list_wait", "How long all answers of lists for one message are waited for", "What has not answered by then counts as nothing; the sender waits as long at the most.", `Write a duration: "3s".`, ""},
 		{"junk.greylist_delay", "How soon a doubtful sender may come again; 0s: nobody has to", "Junk senders do not come again; mail servers do after 5 to 15 minutes.", `Write a duration: "4m".`, ""},
 		{"junk.learn", "Learn from what users move into Junk and out of it, with any program", "Their own mail tells best what they want.", "Write true or false.", ""},
+		{"junk.loopback", "Judge mail from 127.0.0.1 and ::1 too", "There are programs of this machine, and nothing of what proves a stranger can prove them. Only in tests.", "Write true or false.", ""},
 		{"junk.refusals", "How long it is listed for an account who was refused or had to come again", "Who misses a message asks within days.", `Write a duration: "14d".`, ""},
 		{"reports.dmarc", "Send reports on mail that came in, to domains that ask for them (DMARC, RFC 7489), once a day", "They see who sends as them, and what of their own mail is not proven.", "Write true or false.", ""},
 		{"reports.organization", "Who the reports are from, in words; empty: hostname", "", `Write a name: "Example Ltd".`, ""},

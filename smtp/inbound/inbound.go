@@ -45,6 +45,7 @@ type Options struct {
 	Wishes  Wishes      // of the accounts, for the judge
 	// Greylist has doubtful senders come again; without, their mail is taken.
 	Greylist bool
+	Loopback bool        // programs of this machine are judged too, as in tests
 	Scan     *scan.Panel // programs that look at messages; nil: none
 	Temp     string      // folder for large messages while those look at them; the system's when empty
 	Policy   Policy      // what becomes of mail that is not proven; Enforce when empty

@@ -44,9 +44,10 @@ type hearing struct {
 	taken    bool     // somebody takes it whatever it is: who gets a report on mail that we forwarded, or cannot be asked
 }
 
-// sight begins to look at a message. What another program hands over (LMTP) was judged there.
+// sight begins to look at a message. What another program hands over (LMTP) was judged there, and a program of this machine is no
+// stranger: nothing of what proves a host could prove it.
 func (s *session) sight() *spam.Sight {
-	if s.d.o.Judge == nil || s.peer.LMTP {
+	if s.d.o.Judge == nil || s.peer.LMTP || s.peer.Remote.Addr().Unmap().IsLoopback() && !s.d.o.Loopback {
 		return nil
 	}
 	return s.d.o.Judge.Begin(s.ctx, spam.Facts{Remote: s.peer.Remote.Addr().Unmap(), Hello: s.peer.Hello, From: s.Envelope.From})

@@ -119,7 +119,7 @@ func (d *Daemon) mailHandlers(c *config.Config, h handlers) error {
 		Queue: d.keepers.queue, Local: d.local, Lists: d.lists, MaxSize: int64(c.Limits.MessageSize),
 		Checks: d.checks(c), SealKey: d.signingKeys, Policy: inbound.Policy(c.Checks.DMARC),
 		Scan: d.scanners.Load(), Temp: temporary(c.Data),
-		Judge: d.judge(), Wishes: d.keepers.wishes(), Greylist: c.Junk.GreylistDelay.Duration > 0,
+		Judge: d.judge(), Wishes: d.keepers.wishes(), Greylist: c.Junk.GreylistDelay.Duration > 0, Loopback: c.Junk.Loopback,
 	})
 	users := d.submissionDesk(c)
 	d.desk.Store(users)
