@@ -33,9 +33,10 @@ type Options struct {
 	Directory *auth.Directory
 	Store     *store.Store
 	Queue     *queue.Queue
-	Story     *story.Book  // nil: none is kept
-	Quota     store.Quota  // of new accounts
-	Resolver  dns.Resolver // to see what is published; nil: nobody looks
+	Story     *story.Book    // nil: none is kept
+	Masks     *auth.MaskBook // what came to masked addresses; nil: nobody counts
+	Quota     store.Quota    // of new accounts
+	Resolver  dns.Resolver   // to see what is published; nil: nobody looks
 	Site      Site
 	Junk      Junk
 }

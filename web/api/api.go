@@ -66,6 +66,7 @@ func New(o Options) *Server {
 	s.backups()
 	s.moving()
 	s.pulls()
+	s.lists()
 	s.spam()
 	return s
 }
