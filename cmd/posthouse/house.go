@@ -52,6 +52,7 @@ type verbs interface {
 	dkimVerbs
 	listVerbs
 	recordVerbs
+	reportVerbs
 	spamVerbs
 	importer.Target
 	Export(ctx context.Context, account, mailbox string, w io.Writer) error

@@ -55,6 +55,7 @@ type Book struct {
 
 	missed   prometheus.Counter
 	received *prometheus.CounterVec
+	told     *prometheus.CounterVec
 
 	mu     sync.Mutex
 	counts map[countKey]*pending // since the last flush
@@ -81,6 +82,7 @@ func New(o Options) *Book {
 	}
 	return &Book{o: o, log: o.Logger, counts: map[countKey]*pending{},
 		missed:   o.Metrics.Counter("dmarc_uncounted_total", "Messages that no DMARC report will tell of, because there were too many different sources to count."),
+		told:     o.Metrics.Counters("reports_told_total", "What others' reports count: messages in our domains' names (kind dmarc), connections to our hosts (tls), by result (good, bad).", "kind", "result"),
 		received: o.Metrics.Counters("reports_received_total", "Reports of other hosts about our domains, by kind (dmarc, tls) and result (kept, again, refused).", "kind", "result"),
 	}
 }
@@ -113,8 +115,14 @@ func (b *Book) Forget() {
 	})
 }
 
-// Told counts a received report: kind dmarc or tls; result kept, again or refused.
-func (b *Book) Told(kind, result string) { b.received.WithLabelValues(kind, result).Inc() }
+// Received counts a report that came in: kind dmarc or tls; result kept, again or refused.
+func (b *Book) Received(kind, result string) { b.received.WithLabelValues(kind, result).Inc() }
+
+// Told counts what a report says that is new.
+func (b *Book) Told(kind string, good, bad int64) {
+	b.told.WithLabelValues(kind, "good").Add(float64(good))
+	b.told.WithLabelValues(kind, "bad").Add(float64(bad))
+}
 
 // update is one change of the tables, with bounded patience.
 func (b *Book) update(ctx context.Context, what string, fn func(tx *kv.Tx) error) error {

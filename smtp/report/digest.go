@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -25,7 +26,7 @@ type DMARCDigest struct {
 	Passed    int64      `json:"passed"`
 	Failed    int64      `json:"failed"`
 	Refused   int64      `json:"refused"` // failed, and refused or set aside for it
-	Sources   []Sender   `json:"sources"` // those of most mail first
+	Sources   []Source   `json:"sources"` // those of most mail first
 	Other     int64      `json:"other,omitempty"`
 	Advice    []string   `json:"advice,omitempty"`
 }
@@ -38,8 +39,8 @@ type Reporter struct {
 	Messages int64  `json:"messages"`
 }
 
-// Sender is an address that sends mail in the domain's name.
-type Sender struct {
+// Source is an address that sends mail in the domain's name.
+type Source struct {
 	Address string   `json:"address"`
 	Name    string   `json:"name,omitempty"` // that its reverse DNS gives, where somebody asked
 	Ours    bool     `json:"ours,omitempty"` // an address of this host
@@ -61,8 +62,8 @@ const (
 
 // DigestDMARC adds up reports about one domain. ours tells addresses of this host; nil: nobody knows.
 func DigestDMARC(domain string, since time.Time, list []dmarcbook.Received, ours func(address string) bool) DMARCDigest {
-	s := DMARCDigest{Domain: domain, Since: since, Reports: len(list), Reporters: []Reporter{}, Sources: []Sender{}}
-	senders, reporters := map[string]*Sender{}, map[string]*Reporter{}
+	s := DMARCDigest{Domain: domain, Since: since, Reports: len(list), Reporters: []Reporter{}, Sources: []Source{}}
+	senders, reporters := map[string]*Source{}, map[string]*Reporter{}
 	for _, r := range list {
 		from := reporters[r.Sender]
 		if from == nil {
@@ -77,7 +78,7 @@ func DigestDMARC(domain string, since time.Time, list []dmarcbook.Received, ours
 			from.Messages += x.Count
 			to := senders[x.Address]
 			if to == nil {
-				to = &Sender{Address: x.Address, Ours: ours != nil && ours(x.Address)}
+				to = &Source{Address: x.Address, Ours: ours != nil && ours(x.Address)}
 				senders[x.Address] = to
 			}
 			to.add(x)
@@ -89,21 +90,22 @@ func DigestDMARC(domain string, since time.Time, list []dmarcbook.Received, ours
 		s.Sources = append(s.Sources, *x)
 	}
 	s.Passed = s.Messages - s.Failed
-	slices.SortFunc(s.Sources, func(a, b Sender) int {
+	slices.SortFunc(s.Sources, func(a, b Source) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.Address, b.Address))
 	})
 	for _, x := range s.Sources[min(len(s.Sources), maxShown):] {
 		s.Other += x.Count
 	}
 	s.Sources = s.Sources[:min(len(s.Sources), maxShown)]
-	s.Reporters = slices.SortedFunc(values(reporters), func(a, b Reporter) int {
+	s.Reporters = slices.AppendSeq(s.Reporters, values(reporters))
+	slices.SortFunc(s.Reporters, func(a, b Reporter) int {
 		return cmp.Or(cmp.Compare(b.Messages, a.Messages), strings.Compare(a.Sender, b.Sender))
 	})
 	s.Advice = s.advice()
 	return s
 }
 
-func values[K comparable, V any](m map[K]*V) func(func(V) bool) {
+func values[K comparable, V any](m map[K]*V) iter.Seq[V] {
 	return func(yield func(V) bool) {
 		for v := range maps.Values(m) {
 			if !yield(*v) {
@@ -113,7 +115,7 @@ func values[K comparable, V any](m map[K]*V) func(func(V) bool) {
 	}
 }
 
-func (s *Sender) add(x dmarcbook.Source) {
+func (s *Source) add(x dmarcbook.Source) {
 	s.Count += x.Count
 	if x.DKIM {
 		s.DKIM += x.Count
@@ -142,7 +144,7 @@ func note(list *[]string, name string) {
 }
 
 // advice is what to do about a source, in words; empty: nothing.
-func (s *Sender) advice(domain string) string {
+func (s *Source) advice(domain string) string {
 	forwarded := slices.ContainsFunc(s.Reasons, func(r string) bool {
 		return r == "forwarded" || r == "mailing_list" || r == "trusted_forwarder"
 	})
@@ -181,7 +183,7 @@ func (s *DMARCDigest) advice() (all []string) {
 	case s.Policy == mailauth.PolicyNone && s.Failed > 0:
 		all = append(all, "Set up those of the sources below that you know; when only strangers fail, change p=none in _dmarc."+s.Domain+" to p=quarantine.")
 	}
-	if s.Policy != mailauth.PolicyNone && s.Refused > 0 && slices.ContainsFunc(s.Sources, func(x Sender) bool { return x.Ours && x.Failed > 0 }) {
+	if s.Policy != mailauth.PolicyNone && s.Refused > 0 && slices.ContainsFunc(s.Sources, func(x Source) bool { return x.Ours && x.Failed > 0 }) {
 		all = append(all, "Mail of this host itself was not proven, and some may have been refused for it: see below.")
 	}
 	return all
@@ -239,7 +241,8 @@ func DigestTLS(domain string, since time.Time, list []tlsbook.Received) TLSDiges
 			}
 		}
 	}
-	s.Failures = slices.SortedFunc(values(troubles), func(a, b TLSTrouble) int {
+	s.Failures = slices.AppendSeq(s.Failures, values(troubles))
+	slices.SortFunc(s.Failures, func(a, b TLSTrouble) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.Type, b.Type), strings.Compare(a.Host, b.Host))
 	})
 	s.Failures = s.Failures[:min(len(s.Failures), maxShown)]
@@ -272,5 +275,16 @@ func troubleAdvice(kind string) string {
 
 // String is the digest in one line.
 func (s DMARCDigest) String() string {
+	if s.Reports == 0 {
+		return "no reports"
+	}
 	return fmt.Sprintf("%s in %s: %d proven, %d not", number(s.Messages, "message"), number(int64(s.Reports), "report"), s.Passed, s.Failed)
+}
+
+// String is the digest in one line.
+func (s TLSDigest) String() string {
+	if s.Reports == 0 {
+		return "no reports"
+	}
+	return fmt.Sprintf("%s: %s went well, %d failed", number(int64(s.Reports), "report"), number(s.Good, "connection"), s.Bad)
 }

@@ -34,9 +34,9 @@ type DMARCOptions struct {
 	// Ours tells whether a domain is of this house: its report is kept here, nobody sends it.
 	Ours         func(ctx context.Context, d mail.Domain) (bool, error)
 	Hostname     string
-	Organization string       // for people; Hostname when empty
-	From         mail.Address // of the mail, and whom to ask; its domain signs
-	Program      string       // that makes the report
+	Organization string // for people; Hostname when empty
+	From         Sender // of the mail, and whom to ask
+	Program      string // that makes the report
 	Logger       *slog.Logger
 	Metrics      *metrics.Set
 	Now          func() time.Time
@@ -60,7 +60,7 @@ func NewDMARCSender(o DMARCOptions) *DMARCSender {
 	if o.Organization == "" {
 		o.Organization = o.Hostname
 	}
-	return &DMARCSender{o: o, who: reporter{host: o.Hostname, name: oneWord(o.Organization), contact: o.From.String(), generator: o.Program},
+	return &DMARCSender{o: o, who: reporter{host: o.Hostname, name: oneWord(o.Organization), generator: o.Program},
 		sent: o.Metrics.Counters("dmarc_reports_total", "DMARC reports that were due, by what became of them: sent, unwanted (nobody asks any more, or not there), kept (about our own domains), failed (tried again).", "result")}
 }
 
@@ -129,7 +129,13 @@ func (s *DMARCSender) one(ctx context.Context, d dmarcbook.Domain) (result strin
 	if len(d.Rows) == 0 {
 		return "unwanted", nil
 	}
-	text, err := s.who.write(d)
+	from, err := s.o.From(ctx)
+	if err != nil {
+		return "failed", err
+	}
+	who := s.who
+	who.contact = from.String()
+	text, err := who.write(d)
 	if err != nil {
 		return "failed", err
 	}
@@ -151,8 +157,8 @@ func (s *DMARCSender) one(ctx context.Context, d dmarcbook.Domain) (result strin
 	if len(to) == 0 {
 		return "unwanted", nil
 	}
-	l := s.letter(d, to, packed)
-	if err := s.o.Submit(ctx, s.o.From, to, l.bytes()); err != nil {
+	l := s.letter(d, from, to, packed)
+	if err := s.o.Submit(ctx, from, to, l.bytes()); err != nil {
 		return "failed", err
 	}
 	var names []string
@@ -272,7 +278,7 @@ func (s *DMARCSender) said(ctx context.Context, d dmarcbook.Domain, t mailauth.R
 func within(name, domain string) bool { return name == domain || strings.HasSuffix(name, "."+domain) }
 
 // letter is the mail (RFC 7489 section 7.2.1.1).
-func (s *DMARCSender) letter(d dmarcbook.Domain, to []mail.Address, packed []byte) *letter {
+func (s *DMARCSender) letter(d dmarcbook.Domain, from mail.Address, to []mail.Address, packed []byte) *letter {
 	var messages, proven int64
 	for _, r := range d.Rows {
 		messages += r.Count
@@ -283,7 +289,7 @@ func (s *DMARCSender) letter(d dmarcbook.Domain, to []mail.Address, packed []byt
 	id := s.who.id(d)
 	const form = "2 January 2006 15:04"
 	return &letter{
-		from: s.o.From, to: to, date: s.o.Now(), id: id,
+		from: from, to: to, date: s.o.Now(), id: id,
 		subject: "Report Domain: " + d.Name + " Submitter: " + s.o.Hostname + " Report-ID: <" + id + ">",
 		text: fmt.Sprintf("Mail of %s that came to %s\nfrom %s to %s (UTC): %s,\n%d of them proven to be its own (DMARC).\n\n"+
 			"The attached report has the details (RFC 7489). To end these reports, take rua\nout of the TXT record _dmarc.%s.\n",

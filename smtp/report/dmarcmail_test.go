@@ -114,7 +114,7 @@ func openOffice(t *testing.T, records ...string) *office {
 	now := func() time.Time { return o.now }
 	o.book = dmarcbook.New(dmarcbook.Options{Side: side, Now: now})
 	o.sender = NewDMARCSender(DMARCOptions{
-		Book: o.book, Resolver: resolver, Submit: o.sent.submit, Hostname: "mx.here.test", From: mail.Address{Local: "postmaster", Domain: "here.test"}, Now: now,
+		Book: o.book, Resolver: resolver, Submit: o.sent.submit, Hostname: "mx.here.test", From: always("postmaster", "here.test"), Now: now,
 		Ours: func(_ context.Context, d mail.Domain) (bool, error) { return d == "here.test", nil },
 	})
 	return o

@@ -1,7 +1,6 @@
 package report
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -159,7 +158,7 @@ func (r *Reader) All(ctx context.Context) error {
 			r.log.InfoContext(ctx, logx.ReportRefused, "id", w.ID, "sender", w.Sender, "reason", err)
 		}
 		if result != "" {
-			r.o.DMARC.Told(kind, result)
+			r.o.DMARC.Received(kind, result)
 		}
 		if err := r.o.DMARC.Over(ctx, w); err != nil {
 			return err
@@ -199,8 +198,8 @@ func (r *Reader) one(ctx context.Context, w dmarcbook.Waiting) (kind, result str
 		about = []string{string(f.DMARC.Domain)}
 		again, err = r.keepDMARC(ctx, w, f.DMARC)
 	} else {
-		kind, about = kindTLS, f.TLS.Domains()
-		again, err = r.keepTLS(ctx, w, f.TLS)
+		kind = kindTLS
+		about, again, err = r.keepTLS(ctx, w, f.TLS)
 	}
 	if err != nil {
 		return kind, "", err
@@ -232,7 +231,12 @@ func (r *Reader) keepDMARC(ctx context.Context, w dmarcbook.Waiting, d *DMARC) (
 	if err := r.wanted(ctx, d.Domain, w.To, named); err != nil {
 		return false, err
 	}
-	return r.o.DMARC.KeepReport(ctx, d.Received(w.Sender, w.Taken))
+	again, err = r.o.DMARC.KeepReport(ctx, d.Received(w.Sender, w.Taken))
+	if err == nil && !again {
+		good, bad := d.Totals()
+		r.o.DMARC.Told(kindDMARC, good, bad)
+	}
+	return again, err
 }
 
 // record is the policy of a domain, or of one above it: some reports name the author's domain, not the policy's.
@@ -243,9 +247,9 @@ func (r *Reader) record(ctx context.Context, d mail.Domain) (record *mailauth.Po
 	return record, err
 }
 
-func (r *Reader) keepTLS(ctx context.Context, w dmarcbook.Waiting, t *TLS) (again bool, err error) {
+func (r *Reader) keepTLS(ctx context.Context, w dmarcbook.Waiting, t *TLS) (about []string, again bool, err error) {
 	if err := r.timely(t.Range.Begin, t.Range.End); err != nil {
-		return false, err
+		return nil, false, err
 	}
 	asked := map[string]error{}
 	kept := *t
@@ -266,18 +270,22 @@ func (r *Reader) keepTLS(ctx context.Context, w dmarcbook.Waiting, t *TLS) (agai
 		kept.Policies = append(kept.Policies, p)
 	}
 	if len(kept.Policies) == 0 {
-		return false, err
+		return nil, false, err
 	}
 	text, err := json.Marshal(kept)
 	if err != nil {
-		return false, err
+		return nil, false, err
 	}
 	if len(text) > maxTLSText {
-		return false, fmt.Errorf("report: it has %d octets without what is not needed", len(text))
+		return nil, false, fmt.Errorf("report: it has %d octets without what is not needed", len(text))
 	}
 	good, bad := kept.Totals()
-	return r.o.TLS.KeepReport(ctx, tlsbook.Received{ID: short(kept.ID), Sender: w.Sender, From: short(kept.Organization), Begin: kept.Range.Begin, End: kept.Range.End,
-		Good: good, Bad: bad, Domains: kept.Domains(), Text: bytes.TrimSpace(text)})
+	again, err = r.o.TLS.KeepReport(ctx, tlsbook.Received{ID: short(kept.ID), Sender: w.Sender, From: short(kept.Organization), Begin: kept.Range.Begin, End: kept.Range.End,
+		Good: good, Bad: bad, Domains: kept.Domains(), Text: text})
+	if err == nil && !again {
+		r.o.DMARC.Told(kindTLS, good, bad)
+	}
+	return kept.Domains(), again, err
 }
 
 func (r *Reader) wantedTLS(ctx context.Context, name string, to []string) error {

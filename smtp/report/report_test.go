@@ -100,6 +100,11 @@ func TestParseTLSRecord(t *testing.T) {
 	}
 }
 
+// always is a Sender.
+func always(local string, domain mail.Domain) Sender {
+	return func(context.Context) (mail.Address, error) { return mail.Address{Local: local, Domain: domain}, nil }
+}
+
 // letters is where a sender's mail ends.
 type letters struct {
 	to   []string
@@ -146,7 +151,7 @@ func TestDay(t *testing.T) {
 	defer resolver.Close()
 	l := &letters{fail: errors.New("not now")}
 	s := NewTLSSender(TLSOptions{Book: book, Resolver: resolver, HTTP: client, Submit: l.submit, Organization: "mail.alpha.test",
-		From: mail.Address{Local: "tls-reports", Domain: "alpha.test"}, Now: func() time.Time { return now }})
+		From: always("tls-reports", "alpha.test"), Now: func() time.Time { return now }})
 	sts := tlspolicy.Verdict{Kind: tlspolicy.STS, Domain: "beta.test", Policy: []string{"version: STSv1"}, Hosts: []string{"mx.beta.test"}}
 	for _, d := range []string{"beta.test", "web.test", "mute.test", "later.test"} {
 		book.Count(tlsbook.Session{Domain: d, Verdict: sts})

@@ -32,11 +32,14 @@ type TLSOptions struct {
 	Resolver     dns.Resolver
 	HTTP         *http.Client // for https: addresses; bounded by the caller's dialer
 	Submit       func(ctx context.Context, from mail.Address, to []mail.Address, text []byte) error
-	Organization string       // our host name
-	From         mail.Address // of the mail; its domain signs
+	Organization string // our host name
+	From         Sender
 	Logger       *slog.Logger
 	Now          func() time.Time
 }
+
+// Sender says whose address reports come from, at the moment; its domain signs them.
+type Sender func(ctx context.Context) (mail.Address, error)
 
 // TLSSender sends the reports that are owed.
 type TLSSender struct {
@@ -113,7 +116,11 @@ func (s *TLSSender) one(ctx context.Context, day time.Time, d tlsbook.Domain) (s
 	if len(targets) == 0 {
 		return 0, nil
 	}
-	r := newTLS(s.o.Organization, s.o.From.String(), day, d)
+	from, err := s.o.From(ctx)
+	if err != nil {
+		return 0, err
+	}
+	r := newTLS(s.o.Organization, from.String(), day, d)
 	packed, err := r.packed()
 	if err != nil {
 		return 0, err
@@ -133,7 +140,7 @@ func (s *TLSSender) one(ctx context.Context, day time.Time, d tlsbook.Domain) (s
 		sent = 1
 	}
 	if len(to) > 0 {
-		if e := s.o.Submit(ctx, s.o.From, to, s.letter(r, d.Name, to, packed)); e != nil {
+		if e := s.o.Submit(ctx, from, to, s.letter(r, from, to, packed)); e != nil {
 			err = errors.Join(err, e)
 		} else {
 			sent = 1
@@ -219,10 +226,11 @@ func (s *TLSSender) post(ctx context.Context, to string, packed []byte) error {
 }
 
 // letter is the mail (RFC 8460 section 5.3). It goes out whatever TLS can be had: its subject may be that there is none (RFC 8689 section 3).
-func (s *TLSSender) letter(r *TLS, domain string, to []mail.Address, packed []byte) []byte {
+func (s *TLSSender) letter(r *TLS, from mail.Address, to []mail.Address, packed []byte) []byte {
 	good, bad := r.Totals()
+	domain := r.about
 	l := letter{
-		from: s.o.From, to: to, date: s.o.Now(), report: "tlsrpt",
+		from: from, to: to, date: s.o.Now(), report: "tlsrpt",
 		subject: "Report Domain: " + domain + " Submitter: " + s.o.Organization + " Report-ID: <" + r.ID + ">",
 		extra:   [][2]string{{"TLS-Report-Domain", domain}, {"TLS-Report-Submitter", s.o.Organization}, {"TLS-Required", "No"}},
 		text: fmt.Sprintf("What %s saw of TLS when it sent mail to %s\non %s (UTC): %d sessions went well, %d failed.\nThe attached report has the details (RFC 8460).\n",

@@ -18,6 +18,8 @@ type TLS struct {
 	Contact      string      `json:"contact-info,omitempty"`
 	ID           string      `json:"report-id"`
 	Policies     []TLSResult `json:"policies"`
+
+	about string // the domain, in a report of ours
 }
 
 // Range is the time of a report, as a rule a day in UTC.
@@ -97,7 +99,7 @@ func (r *TLS) Domains() (all []string) {
 // newTLS makes the report of a day. Its id is the same when it is made again, so that a second copy is known as such.
 func newTLS(organization, contact string, day time.Time, d tlsbook.Domain) *TLS {
 	begin := day.UTC().Truncate(24 * time.Hour)
-	r := &TLS{Organization: organization, Contact: contact, Range: Range{begin, begin.Add(24*time.Hour - time.Second)},
+	r := &TLS{about: d.Name, Organization: organization, Contact: contact, Range: Range{begin, begin.Add(24*time.Hour - time.Second)},
 		ID: fmt.Sprintf("%s-%s@%s", begin.Format("20060102"), d.Name, organization)}
 	for _, p := range d.Policies {
 		x := TLSResult{Policy: TLSPolicy{Type: string(p.Kind), Text: p.Text, Domain: p.Domain}, Summary: TLSSummary{p.Good, p.Bad}}

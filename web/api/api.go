@@ -41,6 +41,7 @@ type Options struct {
 	Status func(ctx context.Context) (admin.Status, error)
 	Reload func(ctx context.Context) (admin.Reloaded, error)
 	Submit func(ctx context.Context, m Message, body io.Reader) (receipt string, err error)
+	Letter func(ctx context.Context, send bool) (admin.Letter, error)
 }
 
 // Server answers the verbs.
@@ -66,6 +67,7 @@ func New(o Options) *Server {
 	s.backups()
 	s.moving()
 	s.pulls()
+	s.reports()
 	s.lists()
 	s.spam()
 	return s

@@ -74,6 +74,7 @@ type Daemon struct {
 	policies *tlspolicy.Engine
 	tlsBook  *tlsbook.Book
 	fell     prometheus.Counter
+	reports  *reports
 	desk     atomic.Pointer[submission.Desk] // of programs of this machine
 	house    *admin.House
 	backups  *backup.Metrics
@@ -105,7 +106,7 @@ func New(ctx context.Context, o Options) (_ *Daemon, err error) {
 		}
 	}()
 	for _, step := range []func(context.Context) error{
-		d.openCertificates, d.openResolver, d.openKeepers, d.emptyTemporary, d.openCarriers, d.openDoors, d.openWeb,
+		d.openCertificates, d.openResolver, d.openKeepers, d.emptyTemporary, d.openCarriers, d.openReports, d.openDoors, d.openWeb,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err
@@ -153,7 +154,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	running.Go(func() { d.settleKeys(inner) })
 	running.Go(func() { d.tlsBook.Run(inner) })
 	running.Go(func() { d.renewPolicies(inner) })
-	running.Go(func() { d.sendTLSReports(inner) })
+	running.Go(func() { d.runReports(inner) })
 	running.Go(func() { d.runJunk(inner) })
 	running.Go(func() { d.guard.run(inner) })
 	running.Go(func() { tidy(inner) })

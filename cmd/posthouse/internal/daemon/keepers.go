@@ -162,7 +162,7 @@ func (d *Daemon) tellDamage(ctx context.Context) error {
 func (k *keepers) house(c *config.Config, logger *slog.Logger, r dns.Resolver) *admin.House {
 	return admin.New(admin.Options{
 		Logger: logger, DB: k.db, Directory: k.directory, Store: k.store, Queue: k.queue, Story: k.story, Masks: auth.NewMaskBook(k.side),
-		Quota: defaultQuota(c), Resolver: r, Site: site(c),
+		Quota: defaultQuota(c), Resolver: r, Site: site(c), Reports: k.reportBooks(),
 		Junk: admin.Junk{Judge: k.junk.judge, Book: k.junk.book, Teacher: k.junk.teacher, Enabled: c.Junk.Enabled, Line: c.Junk.Line},
 	})
 }

@@ -117,7 +117,7 @@ func (d *Daemon) mailHandlers(c *config.Config, h handlers) error {
 	strangers := inbound.New(inbound.Options{
 		Logger: d.log, Metrics: d.metrics, Hostname: c.Hostname, Directory: d.keepers.directory, Store: d.keepers.store,
 		Queue: d.keepers.queue, Local: d.local, Lists: d.lists, MaxSize: int64(c.Limits.MessageSize),
-		Checks: d.checks(c), SealKey: d.signingKeys, Policy: inbound.Policy(c.Checks.DMARC),
+		Checks: d.checks(c), SealKey: d.signingKeys, Policy: inbound.Policy(c.Checks.DMARC), Reports: d.reportHooks(c),
 		Scan: d.scanners.Load(), Temp: temporary(c.Data),
 		Judge: d.judge(), Wishes: d.keepers.wishes(), Greylist: c.Junk.GreylistDelay.Duration > 0, Loopback: c.Junk.Loopback,
 	})

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 // notice is a message of the house itself to somebody here. It goes into the mailbox at once, past quota and full disk, because it
 // says what is to be done about them.
 type notice struct {
+	from    mail.Address // zero: the postmaster of this host
 	to      mail.Address // domain empty: the postmaster of this host
 	subject string
 	text    string // lines end with \n
@@ -69,7 +71,7 @@ func (d *Daemon) writeNotice(n notice) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	from := mail.Address{Local: "postmaster", Domain: host}
+	from := cmp.Or(n.from, mail.Address{Local: "postmaster", Domain: host})
 	to := n.to
 	if to.Domain == "" {
 		to.Domain = host

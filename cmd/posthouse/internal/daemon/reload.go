@@ -65,6 +65,7 @@ func (d *Daemon) reloadSettings() (admin.Reloaded, error) {
 	now.Store.KeepDeleted, now.Store.DiskLow, now.Store.DiskStop = next.Store.KeepDeleted, next.Store.DiskLow, next.Store.DiskStop
 	now.Quota, now.Backup = next.Quota, next.Backup
 	now.Submission.Trusted = next.Submission.Trusted
+	now.Reports.Letter, now.Reports.LetterTo, now.Reports.Contact = next.Reports.Letter, next.Reports.LetterTo, next.Reports.Contact
 	now.Scanners = next.Scanners
 	if d.o.Level != nil {
 		level, err := logx.ParseLevel(now.Log.Level)
@@ -114,6 +115,9 @@ var liveSettings = map[string]int{
 	"backup.keep_weekly":       atOnce,
 	"backup.keep_monthly":      atOnce,
 	"backup.share":             atOnce,
+	"reports.contact":          atOnce,
+	"reports.letter":           atOnce,
+	"reports.letter_to":        atOnce,
 	"limits.message_size":      newHandlers,
 	"limits.recipients":        newHandlers,
 	"limits.smtp_command_wait": newHandlers,

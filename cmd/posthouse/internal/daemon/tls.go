@@ -65,22 +65,18 @@ func (d *Daemon) renewPolicies(ctx context.Context) {
 // sendTLSReports sends once a day what was seen of the TLS of domains that want to know (RFC 8460).
 func (d *Daemon) sendTLSReports(ctx context.Context) {
 	c := d.o.Config
-	domain := c.Auth.DefaultDomain.Domain
-	if domain == "" {
-		domain, _ = mail.ParseDomain(c.Hostname) // the settings were checked
-	}
-	if !c.Remote.TLSReports || domain == "" {
+	if !c.Remote.TLSReports {
 		return
 	}
 	report.NewTLSSender(report.TLSOptions{
 		Book: d.tlsBook, Resolver: d.resolver, HTTP: tlspolicy.NewHTTP(d.resolver, allowedBy(c)), Organization: c.Hostname,
-		From: mail.Address{Local: "tls-reports", Domain: domain}, Logger: d.log, Now: d.o.Now, Submit: d.submitReport,
+		From: d.reportSender, Logger: d.log, Now: d.o.Now, Submit: d.submitReport,
 	}).Run(ctx)
 }
 
 // submitReport sends a report signed; nobody waits for a bounce of it.
 func (d *Daemon) submitReport(ctx context.Context, from mail.Address, to []mail.Address, text []byte) error {
-	_, err := d.desk.Load().Local(ctx, submission.LocalMessage{From: from, Null: true, Recipients: to, User: "posthouse"}, bytes.NewReader(text))
+	_, err := d.desk.Load().Local(ctx, submission.LocalMessage{From: from, Null: true, House: true, Recipients: to, User: "posthouse"}, bytes.NewReader(text))
 	return err
 }
 
