@@ -104,9 +104,8 @@ func (t *Teacher) Run(ctx context.Context) {
 	bell := t.o.Store.WatchAll(t.note)
 	defer bell.Close()
 	for {
-		all, err := t.o.Accounts(ctx)
+		err := t.start(ctx)
 		if err == nil {
-			t.note(all)
 			break
 		}
 		t.o.Logger.WarnContext(ctx, logx.LearnFailed, "error", err)
@@ -124,6 +123,36 @@ func (t *Teacher) Run(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// start looks for what happened while nobody looked. Over new tables it is the first look at each account; an account that is made later
+// is known from its beginning.
+func (t *Teacher) start(ctx context.Context) error {
+	all, err := t.o.Accounts(ctx)
+	if err != nil {
+		return err
+	}
+	begun := false
+	if err := t.o.Side.View(ctx, func(tx *kv.Tx) error {
+		begun = tx.Get(tabCursor, begunKey()) != nil
+		return nil
+	}); err != nil {
+		return err
+	}
+	if begun {
+		t.note(all)
+		return nil
+	}
+	for _, account := range all {
+		r := round{t: t, account: account}
+		if err := r.begin(ctx); err != nil && !errors.Is(err, store.ErrNoAccount) {
+			return err
+		}
+	}
+	return t.o.Side.Update(ctx, func(tx *kv.Tx) error {
+		tx.Put(tabCursor, begunKey(), []byte{cursorVersion})
+		return nil
+	})
 }
 
 // note remembers accounts that changed. However many changes there are, each account waits once: there is no queue that could grow.

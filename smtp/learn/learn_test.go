@@ -41,8 +41,16 @@ func newSchool(t *testing.T) *school {
 	storetest.Account(t, s.Store, s.DB, account)
 	s.open()
 	t.Cleanup(func() { s.side.Close() })
-	s.look() // the first one
+	s.begin()
 	return s
+}
+
+// begin is the first look over new tables.
+func (s *school) begin() {
+	s.t.Helper()
+	if err := errors.Join(s.DB.SettleAll(s.t.Context()), s.teacher.start(s.t.Context())); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 // open opens the side tables, as they are, or new ones after they were lost.
@@ -293,9 +301,27 @@ func TestRestart(t *testing.T) {
 	}
 	s.path += ".new"
 	s.open()
+	s.begin()
 	s.expect("the first look", "")
 	s.move("Junk", "INBOX")
 	s.expect("out of Junk", "good three")
+}
+
+// TestNewAccount: one that is made later is known from its beginning, and one that is there is not looked at twice for the first time.
+func TestNewAccount(t *testing.T) {
+	s := newSchool(t)
+	s.deliver("one", true)
+	s.move2Inbox()
+	s.begin()
+	s.expect("out of Junk at once", "good one")
+}
+
+func (s *school) move2Inbox() {
+	s.t.Helper()
+	if err := s.DB.SettleAll(s.t.Context()); err != nil {
+		s.t.Fatal(err)
+	}
+	s.move("Junk", "INBOX")
 }
 
 // TestTrain: the tables are made again from the mailboxes.
@@ -353,7 +379,7 @@ func TestRun(t *testing.T) {
 		for k := range tx.Scan(tabKnown, nil, nil) {
 			return fmt.Errorf("%x is still there", k)
 		}
-		if readCursor(tx, account) != nil {
+		if len(readCursor(tx, account)) != 0 {
 			return errors.New("the cursor is still there")
 		}
 		return nil

@@ -11,7 +11,7 @@ import (
 
 // The tables of this package in side.db.
 const (
-	tabCursor kv.Table = "K" // account u32 -> version, then for each mailbox: id u32, modseq u64, uidnext u32
+	tabCursor kv.Table = "K" // account u32 -> version, then for each mailbox: id u32, modseq u64, uidnext u32; 0 -> version: begun
 	tabKnown  kv.Table = "N" // account u32, message id u64 -> state, time u32
 )
 
@@ -32,6 +32,9 @@ func (s state) inJunk() bool { return s == ours || s == theirs }
 func accountKey(account mail.AccountID) []byte {
 	return binary.BigEndian.AppendUint32(make([]byte, 0, 12), uint32(account))
 }
+
+// begunKey is the row that says that all accounts of that time were looked at for the first time. No account has the number 0.
+func begunKey() []byte { return accountKey(0) }
 
 func behind(account mail.AccountID) []byte {
 	if account == 0xffffffff {
@@ -99,13 +102,13 @@ func (c cursor) encode() []byte {
 	return b
 }
 
-// readCursor returns nil when there is none that can be read: the account is looked at for the first time.
+// readCursor returns an empty one when there is none that can be read: the account is new.
 func readCursor(tx *kv.Tx, account mail.AccountID) cursor {
+	c := cursor{}
 	b := tx.Get(tabCursor, accountKey(account))
 	if len(b) == 0 || b[0] != cursorVersion || (len(b)-1)%placeSize != 0 {
-		return nil
+		return c
 	}
-	c := cursor{}
 	for b = b[1:]; len(b) > 0; b = b[placeSize:] {
 		c[store.MailboxID(binary.BigEndian.Uint32(b))] = place{seq: binary.BigEndian.Uint64(b[4:]), next: binary.BigEndian.Uint32(b[12:])}
 	}

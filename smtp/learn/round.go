@@ -46,23 +46,12 @@ type lesson struct {
 }
 
 func (r *round) run(ctx context.Context) error {
-	var err error
-	if err = r.t.o.Side.View(ctx, func(tx *kv.Tx) error {
-		r.at = readCursor(tx, r.account)
-		return nil
-	}); err != nil {
-		return err
-	}
-	boxes, err := r.t.o.Store.Mailboxes(ctx, r.account)
+	boxes, err := r.mailboxes(ctx)
 	if err != nil {
 		return err
 	}
-	boxes = slices.DeleteFunc(boxes, func(b store.Mailbox) bool { return b.ID == 0 })
 	if len(boxes) == 0 { // it was removed
 		return r.t.Forget(ctx, r.account)
-	}
-	if r.at == nil {
-		return r.begin(ctx, boxes)
 	}
 	for _, b := range boxes {
 		if err := r.mailbox(ctx, b); err != nil && !errors.Is(err, store.ErrNoMailbox) {
@@ -78,10 +67,27 @@ func (r *round) run(ctx context.Context) error {
 	return r.save(ctx)
 }
 
-// begin is the first look at an account: what stands in its mailboxes teaches nothing by itself (Train is for that), but what is taken
+// mailboxes reads the cursor and lists the mailboxes.
+func (r *round) mailboxes(ctx context.Context) ([]store.Mailbox, error) {
+	err := r.t.o.Side.View(ctx, func(tx *kv.Tx) error {
+		r.at = readCursor(tx, r.account)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	boxes, err := r.t.o.Store.Mailboxes(ctx, r.account)
+	return slices.DeleteFunc(boxes, func(b store.Mailbox) bool { return b.ID == 0 }), err
+}
+
+// begin is the first look at an account over new tables: what stands in its mailboxes teaches nothing by itself (Train is for that), but what is taken
 // out of Junk later on is known to have been there.
-func (r *round) begin(ctx context.Context, boxes []store.Mailbox) error {
-	r.at, r.dirty = cursor{}, true
+func (r *round) begin(ctx context.Context) error {
+	boxes, err := r.mailboxes(ctx)
+	if err != nil || len(r.at) > 0 {
+		return err
+	}
+	r.dirty = true
 	for _, b := range boxes {
 		st, err := r.t.o.Store.State(ctx, b.ID)
 		if errors.Is(err, store.ErrNoMailbox) {
