@@ -137,8 +137,16 @@ func readDraft(content *io.SectionReader) (*draft, error) {
 
 func parseDraft(raw []byte) *draft {
 	d := &draft{header: raw, body: int64(len(raw))}
-	if i := bytes.Index(raw, []byte("\r\n\r\n")); i >= 0 {
-		d.header, d.body = raw[:i+2], int64(i+4)
+	for from := 0; from < len(raw); {
+		line := raw[from:]
+		if end := bytes.IndexByte(line, '\n'); end >= 0 {
+			line = line[:end+1]
+		}
+		if len(bytes.TrimRight(line, "\r\n")) == 0 {
+			d.header, d.body = raw[:from:from], int64(from+len(line))
+			break
+		}
+		from += len(line)
 	}
 	for f := range message.Fields(d.header) {
 		switch {

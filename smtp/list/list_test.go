@@ -3,9 +3,8 @@ package list
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"crypto/rand"
-	"crypto/rsa"
-	"crypto/x509"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -82,17 +81,13 @@ func newRig(t *testing.T, zone ...string) *rig {
 		t.Fatal(err)
 	}
 	for _, domain := range []mail.Domain{"alpha.test", "good.test"} {
-		k, err := rsa.GenerateKey(rand.Reader, 2048)
+		pub, private, err := ed25519.GenerateKey(rand.Reader)
 		if err != nil {
 			t.Fatal(err)
 		}
-		pub, err := x509.MarshalPKIXPublicKey(&k.PublicKey)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text := "v=DKIM1; k=rsa; p=" + base64.StdEncoding.EncodeToString(pub)
-		r.keys[domain] = mailauth.SigningKey{Domain: string(domain), Selector: "s", Private: k}
-		r.zone = append(r.zone, "s._domainkey."+string(domain)+`. IN TXT "`+text[:200]+`" "`+text[200:]+`"`)
+		text := "v=DKIM1; k=ed25519; p=" + base64.StdEncoding.EncodeToString(pub)
+		r.keys[domain] = mailauth.SigningKey{Domain: string(domain), Selector: "s", Private: private}
+		r.zone = append(r.zone, "s._domainkey."+string(domain)+`. IN TXT "`+text+`"`)
 	}
 	r.with(Options{})
 	return r
