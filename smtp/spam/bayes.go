@@ -363,12 +363,12 @@ func chiSquareFar(m float64, n int) float64 {
 	return min(1, math.Exp(top)*sum)
 }
 
-// score makes points of a chance: certain junk 5.5, certainly good -3.5, less while little was taught.
+// score makes points of a chance: certain junk 7, certainly good -3.5, less while little was taught.
 func (s state) score(chance float64) float64 {
 	sure := min(1, float64(min(s.good, s.junk))/sureTaught)
 	x := (chance - 0.5) * 2
 	if x >= 0 {
-		return 5.5 * sure * x * x
+		return sure * (5*x*x + 2*math.Pow(x, 16)) // what is nearly certain stands out
 	}
 	return -3.5 * sure * x * x
 }

@@ -24,7 +24,6 @@ type content struct {
 	plain  int  // octets of text/plain
 	html   int  // text parts in HTML
 	images int  // parts
-	cyrus  bool
 }
 
 // link is a place that a text points to.
@@ -107,6 +106,7 @@ func (c *content) readText(p *message.Part) {
 	}
 	c.buf = readUpTo(c.buf[:0], message.TextReader(c.src, p), room)
 	c.text += len(c.buf)
+	c.tokens.stats.wallet = c.tokens.stats.wallet || hasWallet(c.buf)
 	if p.Subtype == "HTML" {
 		c.html++
 		c.readHTML(c.buf)
@@ -142,7 +142,10 @@ func (c *content) plainLinks(text []byte) {
 		for end < len(text) && text[end] > ' ' && bytes.IndexByte([]byte("<>\"'"), text[end]) < 0 {
 			end++
 		}
-		if scheme := text[max(0, i-5):i]; bytes.HasSuffix(bytes.ToLower(scheme), []byte("http")) || bytes.HasSuffix(bytes.ToLower(scheme), []byte("https")) {
+		switch scheme := bytes.ToLower(text[max(0, i-5):i]); {
+		case bytes.HasSuffix(scheme, []byte("https")):
+			c.addLink(string(text[i-5:end]), "")
+		case bytes.HasSuffix(scheme, []byte("http")):
 			c.addLink(string(text[i-4:end]), "")
 		}
 		text = text[end:]
@@ -161,6 +164,9 @@ func (f *Findings) judgeText(c *content) {
 	if c.hidden >= 40 {
 		f.sign("hidden_text", min(2, 0.5+float64(c.hidden)/400), "it has text that is made invisible")
 	}
+	if f.tokens.stats.wallet {
+		f.sign("wallet", 2, "it names a wallet of bitcoin to pay into")
+	}
 	if c.late {
 		f.sign("text_late", 1, "its text comes after more than 128 KB of something else")
 	}
@@ -176,4 +182,49 @@ func (f *Findings) judgeText(c *content) {
 	if c.parts > maxParts {
 		f.sign("parts_many", 1, "it has more than 200 parts")
 	}
+}
+
+// hasWallet tells whether a text has an address of bitcoin (BIP 173; the older form in base 58), which is followed by no letter.
+func hasWallet(text []byte) bool {
+	for from := 0; from < len(text); {
+		i := from
+		for i < len(text) && !(text[i] == 'b' || text[i] == '1' || text[i] == '3') {
+			i++
+		}
+		if i == len(text) {
+			return false
+		}
+		end := i
+		for end < len(text) && (text[end] >= '0' && text[end] <= '9' || text[end]|0x20 >= 'a' && text[end]|0x20 <= 'z') {
+			end++
+		}
+		word := text[i:max(end, i+1)]
+		from = i + len(word)
+		if i > 0 && text[i-1] > ' ' && text[i-1] != ':' && text[i-1] != '>' && text[i-1] != '"' && text[i-1] != '(' {
+			continue
+		}
+		if bytes.HasPrefix(word, []byte("bc1")) && len(word) >= 42 && len(word) <= 62 || text[i] != 'b' && base58(word) {
+			return true
+		}
+	}
+	return false
+}
+
+// base58: of the length of an address, with letters of both cases and figures, as a number or a name never has them.
+func base58(word []byte) bool {
+	if len(word) < 26 || len(word) > 35 || bytes.ContainsAny(word, "0OIl") {
+		return false
+	}
+	upper, lower, figures := 0, 0, 0
+	for _, c := range word {
+		switch {
+		case c >= 'A' && c <= 'Z':
+			upper++
+		case c >= 'a' && c <= 'z':
+			lower++
+		default:
+			figures++
+		}
+	}
+	return upper >= 4 && lower >= 4 && figures >= 2
 }

@@ -56,7 +56,7 @@ func (f *Findings) judgeNames(j *Judge) {
 		f.phish("name_is_address", score, fmt.Sprintf("the author's name is the address %s, but the mail is from %s", plain(other.Unicode(), 80), plain(f.author.Unicode(), 80)))
 	}
 	if b, ok := borrowed(f.name, string(f.author.Domain)); ok && !f.vouched {
-		f.phish("brand_borrowed", 2, fmt.Sprintf("the author calls himself %s, but the mail is from %s", b, plain(f.author.Unicode(), 80)))
+		f.phish("brand_borrowed", 2.5, fmt.Sprintf("the author calls himself %s, but the mail is from %s", b, plain(f.author.Unicode(), 80)))
 	}
 	if name, ok := lookalike(string(f.author.Domain)); ok {
 		f.phish("author_lookalike", 3, fmt.Sprintf("the author's domain %s looks like %s", plain(f.author.Domain.Unicode(), 80), name))
@@ -86,7 +86,7 @@ func (f *Findings) judgeHouse(j *Judge, to Recipient) []Signal {
 	}
 	for _, job := range []string{"support", "admin", "helpdesk", "help desk", "it ", "security", "mail", "team", "service", "server", "webmaster", "account", "hr", "office", "quota", "notification"} {
 		if strings.Contains(strings.ToLower(f.name)+" ", job) {
-			return []Signal{{Name: "house_name_borrowed", Score: 2.5, Phishing: true, Text: fmt.Sprintf("the author calls himself %q, but the mail is not from %s", plain(f.name, 80), to.Address.Domain.Unicode())}}
+			return []Signal{{Name: "house_name_borrowed", Score: 3.5, Phishing: true, Text: fmt.Sprintf("the author calls himself %q, but the mail is not from %s", plain(f.name, 80), to.Address.Domain.Unicode())}}
 		}
 	}
 	return nil

@@ -95,7 +95,7 @@ func (f *Findings) judgeProof() {
 	}
 	switch r.SPF.Result {
 	case mailauth.Fail:
-		f.sign("spf_fail", 2, plain(r.SPF.Domain, 100)+" says that this client never sends its mail")
+		f.sign("spf_fail", 2.5, plain(r.SPF.Domain, 100)+" says that this client never sends its mail")
 	case mailauth.SoftFail:
 		f.sign("spf_softfail", 1, plain(r.SPF.Domain, 100)+" says that this client hardly sends its mail")
 	case mailauth.PermError:
@@ -153,12 +153,12 @@ func (f *Findings) judgeDMARC(domain string) {
 func (f *Findings) judgeNamesOfClient() {
 	switch r := f.report.IPRev; r.Result {
 	case mailauth.PermError:
-		f.sign("ptr_missing", 1.5, "the client's address "+f.facts.Remote.String()+" has no name")
+		f.sign("ptr_missing", 2, "the client's address "+f.facts.Remote.String()+" has no name")
 	case mailauth.Fail:
 		f.sign("ptr_wrong", 1, "the name of the client's address does not lead back to it")
 	case mailauth.Pass:
 		if dynamic(r.Name, f.facts.Remote) {
-			f.sign("ptr_dynamic", 1.8, "the client looks like a line at somebody's home: "+plain(r.Name, 100))
+			f.sign("ptr_dynamic", 2, "the client looks like a line at somebody's home: "+plain(r.Name, 100))
 		}
 	}
 }
@@ -206,9 +206,9 @@ func (f *Findings) judgeHello(j *Judge) {
 	case isNumber(hello):
 		f.sign("helo_number", 2, "the client calls itself by a number without brackets: "+shown)
 	case hello == "localhost" || strings.HasPrefix(hello, "localhost.") || strings.HasSuffix(hello, ".local") || strings.HasSuffix(hello, ".lan") || strings.HasSuffix(hello, ".localdomain"):
-		f.sign("helo_local", 1.5, "the client calls itself by a name that means nothing outside of its own house: "+shown)
+		f.sign("helo_local", 2, "the client calls itself by a name that means nothing outside of its own house: "+shown)
 	case !strings.Contains(hello, "."):
-		f.sign("helo_short", 1.5, "the client calls itself by half a name: "+shown)
+		f.sign("helo_short", 2, "the client calls itself by half a name: "+shown)
 	case strings.ContainsAny(hello, " \t_<>()@"):
 		f.sign("helo_odd", 1, "the client's name is none that a host can have: "+shown)
 	case dynamic(hello, f.facts.Remote) && f.ptr == "":

@@ -45,6 +45,7 @@ type textStats struct {
 	hidden int // characters without width inside of words
 	mixed  int // words of letters of several scripts that look alike
 	sample string
+	wallet bool // an address of bitcoin
 }
 
 // seenSet is a hash set of fixed size with open addressing; zero is no member.
@@ -238,6 +239,8 @@ func (w *wordReader) end() {
 		t.add(w.place, "long:", "word")
 	case w.digits == w.letter: // figures change in every message, their length does not
 		t.add(w.place, "number:", "##########"[:min(w.letter, 10)])
+	case w.digits == w.letter-1 && word[0] == '$':
+		t.add(w.place, "money:", "##########"[:min(w.digits, 10)])
 	case w.letter >= minWord:
 		t.insert(hashBytes(w.place, nil, word), func() string { return string(word) })
 		w.pair(word)

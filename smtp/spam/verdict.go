@@ -70,10 +70,27 @@ func (j *Judge) Verdict(ctx context.Context, f *Findings, to Recipient) Verdict 
 	v.Signals = append(v.Signals, m.rating.judge(f)...)
 	v.classify(f, m)
 	t := f.trust(m.rating)
-	v.FirstContact = m.rating.author.arrived+m.rating.author.good+m.rating.written.wrote == 0 && !m.rating.answered
+	v.FirstContact = m.stranger()
+	if v.FirstContact && to.Account != 0 {
+		v.Signals = append(v.Signals, f.firstContact()...)
+	}
 	v.conclude(j, f, t, to)
 	j.verdicts.WithLabelValues(v.Class.String()).Inc()
 	return v
+}
+
+// firstContact: nobody knows the author; that counts a little, and more when nothing proves who he is.
+func (f *Findings) firstContact() []Signal {
+	score := 0.2
+	if !f.proven && !f.vouched && f.checked && !f.unknown() {
+		score = 0.6
+	}
+	return []Signal{{Name: "first_contact", Score: score, Text: "you have had no mail of this author before"}}
+}
+
+// stranger: nothing of the author was ever kept.
+func (m memories) stranger() bool {
+	return m.rating.author.arrived+m.rating.author.good+m.rating.written.wrote == 0 && !m.rating.answered
 }
 
 // classify adds what the words say.
