@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode"
 
 	gosmtp "github.com/emersion/go-smtp"
 
@@ -60,7 +61,7 @@ func (k *Client) reply(d time.Duration) (Reply, error) {
 			return r, wire.ErrTimeout
 		}
 		k.c.SetReadTimeout(left)
-		line, err := k.c.ReadLine(maxReplyLine)
+		line, err := k.c.ReadLineUpTo(maxReplyLine)
 		if err == wire.ErrLineTooLong {
 			return r, fmt.Errorf("%w: a line of more than %d octets", ErrReply, maxReplyLine)
 		}
@@ -97,11 +98,14 @@ func (r *Reply) add(line []byte) (more bool, err error) {
 	return len(line) > 3 && line[3] == '-', nil
 }
 
-// clean makes text of strangers fit for logs and bounces: no control characters.
+// clean makes text of strangers fit for logs, reports and terminals: no control characters, nothing that turns lines around.
 func clean(s string) string {
 	return strings.Map(func(c rune) rune {
-		if c < ' ' || c == 0x7f {
+		switch {
+		case unicode.IsControl(c), c == '\u2028', c == '\u2029':
 			return ' '
+		case c >= '\u202a' && c <= '\u202e', c >= '\u2066' && c <= '\u2069', c == '\u200e', c == '\u200f', c == '\ufeff':
+			return '?'
 		}
 		return c
 	}, strings.ToValidUTF8(s, "?"))

@@ -112,7 +112,14 @@ const tailSize = 32
 // ReadLine returns the next line without its CRLF (a bare LF ends a line too; a bare CR does not).
 // The bytes are valid until the next read. A line of more than max bytes, CRLF not counted, gives ErrLineTooLong and its last bytes (up to 32).
 // The whole line has one read timeout. io.EOF is returned between lines only, io.ErrUnexpectedEOF inside one.
-func (c *Conn) ReadLine(max int) ([]byte, error) {
+func (c *Conn) ReadLine(max int) ([]byte, error) { return c.readLine(max, c.skipLine) }
+
+// ReadLineUpTo is ReadLine for a connection that is given up at a line that is too long: what follows of it is not read.
+func (c *Conn) ReadLineUpTo(max int) ([]byte, error) {
+	return c.readLine(max, func(bool) ([]byte, error) { return nil, ErrLineTooLong })
+}
+
+func (c *Conn) readLine(max int, tooLong func(armed bool) ([]byte, error)) ([]byte, error) {
 	seen, armed := 0, false
 	for {
 		b := c.in.buf[c.in.r:c.in.w]
@@ -127,7 +134,7 @@ func (c *Conn) ReadLine(max int) ([]byte, error) {
 		}
 		seen = len(b)
 		if seen > max+1 { // one more for the CR that may be its last byte
-			return c.skipLine(armed)
+			return tooLong(armed)
 		}
 		if !armed {
 			if err := c.armRead(); err != nil {

@@ -158,6 +158,9 @@ func (c *Carrier) candidates(ctx context.Context, w *way, group []string, refuse
 	if w.smart != nil {
 		port = w.smart.Port
 	}
+	// A stranger's name servers may let us wait for each of many names; those that were found by then are tried.
+	ctx, cancel := context.WithTimeout(ctx, c.o.Connect)
+	defer cancel()
 	for _, host := range c.mix(group) {
 		addrs, err := c.addresses(ctx, w, host)
 		if errors.Is(err, errSelf) {
@@ -165,7 +168,9 @@ func (c *Carrier) candidates(ctx context.Context, w *way, group []string, refuse
 		}
 		if err != nil {
 			r, _ := errors.AsType[queue.Result](err)
-			r.Host = queue.HostDown
+			if r.Host = queue.HostDown; strings.HasPrefix(r.Status, "5.") {
+				r.Host = queue.HostWell // there is no host that could be down
+			}
 			refused.add(r)
 			continue
 		}

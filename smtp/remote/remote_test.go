@@ -104,7 +104,7 @@ func TestHosts(t *testing.T) {
 			want: []string{"later (down)"}, dialled: []string{mx}},
 		{name: "loop by greeting", scripts: map[string][]string{mx: {hello("MAIL.alpha.test")}}, want: []string{"never 0 5.4.6"}},
 		{name: "we are only the second host, by greeting", zone: twoMX(), scripts: map[string][]string{"192.0.2.2:25": {hello("mail.alpha.test")}}, want: []string{"later (down) 0 4.4.1"}},
-		{name: "loopback", zone: []string{"beta.test. MX 10 mx.beta.test.", "mx.beta.test. A 127.0.0.1"}, want: []string{"later (down) 0 4.4.4 : the address 127.0.0.1 of mx.beta.test is a loopback"}, dialled: []string{}},
+		{name: "loopback", zone: []string{"beta.test. MX 10 mx.beta.test.", "mx.beta.test. A 127.0.0.1"}, want: []string{"never 0 5.4.4 : the address 127.0.0.1 of mx.beta.test is a loopback"}, dialled: []string{}},
 		{name: "loopback in IPv6's clothes", zone: []string{"beta.test. MX 10 mx.beta.test.", "mx.beta.test. AAAA ::ffff:127.0.0.1"}, want: []string{"later (down) 0 4.4.4"}, dialled: []string{}},
 		{name: "private", zone: []string{"beta.test. MX 10 mx.beta.test.", "mx.beta.test. A 10.0.0.1"}, want: []string{"later (down) 0 4.4.4"}, dialled: []string{}},
 		{name: "private beside public", zone: append(oneMX(), "mx.beta.test. A 10.0.0.1"), want: []string{"later (down) 0 4.4.1"}, dialled: []string{mx}},

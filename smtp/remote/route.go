@@ -2,7 +2,9 @@ package remote
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -34,8 +36,17 @@ func (c *Carrier) Route(ctx context.Context, s queue.Stream) (queue.Route, error
 	w := &way{domain: s.To, groups: groups}
 	// Domains share the limits of the hosts that stand first, as a whole: a stranger's domain that names a big host beside
 	// one of its own must not bring the big one into disrepute.
-	first := slices.Sorted(slices.Values(groups[0]))
-	return queue.Route{Host: strings.Join(first, " "), Limit: c.o.PerHost, Way: w}, nil
+	return queue.Route{Host: together(groups[0]), Limit: c.o.PerHost, Way: w}, nil
+}
+
+// together is one name for a group of hosts; of many only a short one is kept, for there may be thousands of such domains.
+func together(group []string) string {
+	name := strings.Join(slices.Sorted(slices.Values(group)), " ")
+	if len(name) <= 255 {
+		return name
+	}
+	sum := sha256.Sum256([]byte(name))
+	return fmt.Sprintf("%.200s ... %x", name, sum[:16])
 }
 
 func (c *Carrier) smartFor(s queue.Stream) *SmartHost {
@@ -153,11 +164,17 @@ func (c *Carrier) addresses(ctx context.Context, w *way, host string) ([]netip.A
 	var refused queue.Result
 	for _, a := range all {
 		a = a.Unmap()
-		if why := c.forbidden(a); why != "" && w.smart == nil {
-			refused = failure(queue.Later, "4.4.4", "the address %s of %s is %s: mail is not sent there", a, host, why)
+		why, lasting := c.forbidden(a)
+		if why == "" || w.smart != nil {
+			good = append(good, a)
 			continue
 		}
-		good = append(good, a)
+		if r := failure(queue.Later, "4.4.4", "the address %s of %s is %s: mail is not sent there", a, host, why); refused.Status != "4.4.4" {
+			refused = r
+			if lasting { // whoever publishes it takes no mail; a private address may be one that should not have got out
+				refused.Status = "5.4.4"
+			}
+		}
 	}
 	if len(good) == 0 {
 		return nil, refused
@@ -194,22 +211,4 @@ func (c *Carrier) lookup(ctx context.Context, host string) ([]netip.Addr, error)
 		return nil, failure(queue.Later, "4.4.3", "the address of the mail server %s cannot be looked up: %v", host, err)
 	}
 	return all, nil
-}
-
-// forbidden says why mail of strangers' domains may not make us connect to an address; "" when it may.
-func (c *Carrier) forbidden(a netip.Addr) string {
-	switch {
-	case a.IsLoopback():
-		if c.o.AllowLoopback {
-			return ""
-		}
-		return "a loopback address"
-	case a.IsUnspecified(), a.IsMulticast(), a.IsInterfaceLocalMulticast(), a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-		return "not a host's address"
-	case a.IsLinkLocalUnicast():
-		return "a link-local address"
-	case a.IsPrivate() && !c.o.AllowPrivate:
-		return "a private address"
-	}
-	return ""
 }
