@@ -19,6 +19,7 @@ func (p *program) queueCommand(o *options) *cobra.Command {
 		{admin.Hold, "held", "Keep entries back until they are released"},
 		{admin.Release, "released", "Let held entries go on"},
 		{admin.Cancel, "cancelled", "Give entries up: the sender gets the message back"},
+		{admin.SendNow, "to be sent now", "Send scheduled messages before their time"},
 	} {
 		cmd.AddCommand(p.queueAction(o, a.action, a.done, a.short))
 	}
@@ -65,15 +66,23 @@ func (p *program) listQueue(ctx context.Context, o *options) error {
 func (p *program) queueTable(list []admin.QueueEntry) error {
 	var rows [][]string
 	for _, e := range list {
-		due := moment(e.Due)
-		if e.Held {
-			due = "held"
-		}
+		due := nextOf(e)
 		rows = append(rows, []string{
 			e.ID, "<" + e.From + ">", e.Domain, strconv.Itoa(len(e.Recipients)), amount(uint64(e.Size)), strconv.Itoa(e.Attempts), due, lastResult(e),
 		})
 	}
 	return table(p.stdout, "the queue is empty", []string{"ID", "FROM", "TO", "RCPTS", "SIZE", "TRIES", "NEXT", "LAST RESULT"}, rows)
+}
+
+// nextOf is when an entry is tried next.
+func nextOf(e admin.QueueEntry) string {
+	switch {
+	case e.Held:
+		return "held"
+	case e.Waits:
+		return moment(e.Release) + " (scheduled)"
+	}
+	return moment(e.Due)
 }
 
 // lastResult is the first line of what the last attempt came to.
@@ -110,10 +119,7 @@ func (p *program) queueShow(o *options) *cobra.Command {
 }
 
 func (p *program) showEntry(e admin.QueueEntry) error {
-	due := moment(e.Due)
-	if e.Held {
-		due = "held"
-	}
+	due := nextOf(e)
 	rows := [][]string{
 		{"from", "<" + e.From + ">"},
 		{"to", e.Domain},
@@ -134,8 +140,12 @@ func (p *program) showEntry(e admin.QueueEntry) error {
 
 func (p *program) queueAction(o *options, action, done, short string) *cobra.Command {
 	var all, silent bool
+	use := action + " ID... | --all"
+	if action == admin.SendNow {
+		use = action + " ID..."
+	}
 	cmd := &cobra.Command{
-		Use:   action + " ID... | --all",
+		Use:   use,
 		Short: short,
 		RunE: func(cmd *cobra.Command, argv []string) error {
 			if all == (len(argv) > 0) {
@@ -157,7 +167,11 @@ func (p *program) queueAction(o *options, action, done, short string) *cobra.Com
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&all, "all", false, "every entry")
+	if action == admin.SendNow {
+		cmd.Args = args(cobra.MinimumNArgs(1))
+	} else {
+		cmd.Flags().BoolVar(&all, "all", false, "every entry")
+	}
 	if action == admin.Cancel {
 		cmd.Flags().BoolVar(&silent, "silent", false, "do not tell the sender")
 	}

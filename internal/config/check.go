@@ -141,6 +141,8 @@ func (k *checker) durations() {
 		{"junk.greylist_delay", k.c.Junk.GreylistDelay, "0s", "1d"},
 		{"junk.refusals", k.c.Junk.Refusals, "1d", "365d"},
 		{"backup.every", k.c.Backup.Every, "0s", "365d"},
+		{"submission.hold", k.c.Submission.Hold, "0s", "1d"},
+		{"submission.schedule", k.c.Submission.Schedule, "0s", "365d"},
 		{"queue.lifetime", q.Lifetime, "1m", "30d"},
 		{"queue.delay_notice", q.DelayNotice, "0s", "30d"},
 	} {

@@ -172,8 +172,11 @@ const (
 
 // Submission is who may hand in mail.
 type Submission struct {
-	Socket  string    `toml:"socket"`
-	Trusted []Trusted `toml:"trusted"`
+	Socket   string    `toml:"socket"`
+	Hold     Duration  `toml:"hold"`
+	SentCopy bool      `toml:"sent_copy"`
+	Schedule Duration  `toml:"schedule"`
+	Trusted  []Trusted `toml:"trusted"`
 }
 
 // Trusted is devices that may submit without a password, as the listed senders only.
@@ -363,15 +366,16 @@ func Default() *Config {
 		},
 		Store: Store{Compress: true, KeepDeleted: Duration{30 * 24 * time.Hour}, DiskLow: 1 << 30, DiskStop: 256 << 20,
 			SegmentSize: 64 << 20, CompactEvery: Duration{15 * time.Minute}, CompactBelow: 60, CompactShare: 10},
-		Backup:  Backup{At: "03:00", Recipients: []string{}, KeepDaily: 7, KeepWeekly: 4, KeepMonthly: 6, Share: 20},
-		Story:   Story{Keep: Duration{14 * 24 * time.Hour}, Size: 64 << 20},
-		Remote:  Remote{Port: 25, IPv6: IPv6Checked, TLSMemory: TLSMemoryTell, TLSReports: true},
-		IMAP:    IMAP{RecentlyDeleted: true},
-		Route:   Route{Across: AcrossDirect},
-		Auth:    Auth{Separator: "+"},
-		Checks:  Checks{DMARC: DMARCEnforce, TrustedSealers: []Domain{}},
-		Reports: Reports{DMARC: true, Letter: "monday"},
-		Lists:   Lists{BounceDays: 5},
+		Backup:     Backup{At: "03:00", Recipients: []string{}, KeepDaily: 7, KeepWeekly: 4, KeepMonthly: 6, Share: 20},
+		Story:      Story{Keep: Duration{14 * 24 * time.Hour}, Size: 64 << 20},
+		Remote:     Remote{Port: 25, IPv6: IPv6Checked, TLSMemory: TLSMemoryTell, TLSReports: true},
+		IMAP:       IMAP{RecentlyDeleted: true},
+		Route:      Route{Across: AcrossDirect},
+		Submission: Submission{Schedule: Duration{90 * 24 * time.Hour}},
+		Auth:       Auth{Separator: "+"},
+		Checks:     Checks{DMARC: DMARCEnforce, TrustedSealers: []Domain{}},
+		Reports:    Reports{DMARC: true, Letter: "monday"},
+		Lists:      Lists{BounceDays: 5},
 		Junk: Junk{Enabled: true, Doubtful: 4, Line: 6, Refuse: 15, Lists: []string{}, ListWait: Duration{3 * time.Second},
 			GreylistDelay: Duration{4 * time.Minute}, Learn: true, Refusals: Duration{14 * 24 * time.Hour}},
 		Web:     Web{Redirect: true, Proxies: []netip.Prefix{}, AdminFrom: []netip.Prefix{}, SignIn: Duration{14 * 24 * time.Hour}},

@@ -150,6 +150,9 @@ func wayFields() []Field {
 		{"remote.smart_hosts[].after_tries", "Only after so many tries of the direct way; 0: at once", "", "Write a whole number.", "0"},
 		{"route.across", "\"direct\": into the mailbox at once; \"mx\": through queue and MX lookup, like a stranger's mail", "Direct is faster and cannot fail. mx only in demos and tests, on loopback.", `Write "direct" or "mx".`, ""},
 		{"submission.socket", "Unix socket where every user of this machine may hand in mail with `posthouse sendmail`", "Off: then only the house's own user and root may. For cron jobs of others: \"/run/posthouse/sendmail.sock\".", "Write the path of a socket.", ""},
+		{"submission.hold", "Each message of an account waits so long in its Outbox before it is sent, and can be taken back until then; 0s: not at all", "Who wants it has it set: `posthouse account set USER --hold 30s`. A house where everybody waits surprises people.", "Write a duration of up to 1d: \"30s\".", ""},
+		{"submission.sent_copy", "What an account sends is put into its Sent at once; a client that does so too makes no double", "Mail programs do it themselves, and a program that reports every hour would fill a mailbox that nobody reads.", "Write true or false.", ""},
+		{"submission.schedule", "How far ahead a client may schedule a message (RFC 4865); 0s: not at all", "A greeting for a birthday, a bill for the end of the quarter.", "Write a duration of up to 365d: \"90d\".", ""},
 		{"submission.trusted[].networks", "Addresses of the devices", "", `Write a list of networks: ["192.0.2.7/32"].`, `["192.0.2.7/32"]`},
 		{"submission.trusted[].senders", "The only senders they may use", "", `Write a list of addresses: ["printer@example.org"].`, `["printer@example.org"]`},
 	}

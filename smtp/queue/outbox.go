@@ -205,6 +205,9 @@ func (q *Queue) letGo(ctx context.Context, number uint64) {
 	}
 }
 
+// Now is the queue's time.
+func (q *Queue) Now() time.Time { return q.o.Now() }
+
 // SendNow lets scheduled entries go before their time.
 func (q *Queue) SendNow(ctx context.Context, f Filter) (int, error) {
 	by := byOperator{}

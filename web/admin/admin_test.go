@@ -122,7 +122,7 @@ func TestVerbs(t *testing.T) {
 		{func() (any, error) { return verb(h.RemoveDomain(ctx, "alpha.test")) }, `{}`},
 		{func() (any, error) { return h.Queue(ctx) }, `[]`},
 		{func() (any, error) { return h.QueueEntry(ctx, "none") }, `missing: none: *`},
-		{func() (any, error) { return h.QueueAction(ctx, "burn", nil) }, `invalid: burn: write retry, hold, release, cancel or drop`},
+		{func() (any, error) { return h.QueueAction(ctx, "burn", nil) }, `invalid: burn: write retry, hold, release, cancel, drop or send`},
 		{func() (any, error) { return h.CheckStore(ctx, admin.CheckRequest{Deep: true}) }, `[]`},
 	} {
 		v, err := step.do()

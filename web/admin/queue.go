@@ -22,6 +22,8 @@ type QueueEntry struct {
 	Last       time.Time        `json:"last,omitzero"`
 	Attempts   int              `json:"attempts"`
 	Held       bool             `json:"held,omitempty"`
+	Release    time.Time        `json:"release,omitzero"`    // it was to be sent then, and not before
+	Waits      bool             `json:"scheduled,omitempty"` // it still waits for that; in its sender's Outbox, where there is one
 }
 
 // QueueRecipient is one of its recipients and what the last attempt came to.
@@ -38,6 +40,7 @@ const (
 	Release = "release" // let go on
 	Cancel  = "cancel"  // give up: the sender gets the message back
 	Drop    = "drop"    // give up in silence
+	SendNow = "send"    // let scheduled ones go before their time
 )
 
 // Queue lists all that waits, the next to be tried first.
@@ -67,6 +70,7 @@ func (h *House) entry(it queue.Item) QueueEntry {
 		ID: it.ID, Number: it.Number, Domain: string(it.Domain), From: it.Envelope.From.String(), Size: it.Size,
 		Created: it.Created, Due: it.Due, Expires: h.o.Queue.Expires(it), Last: it.Last, Attempts: it.Attempts, Held: it.Held,
 	}
+	e.Release, e.Waits = it.Envelope.Release.At, it.Waits || it.Envelope.Release.At.After(h.o.Queue.Now())
 	for i, r := range it.Envelope.Recipients {
 		q := QueueRecipient{Address: r.Address.String()}
 		if i < len(it.Results) && it.Results[i].Verdict != 0 {
@@ -94,8 +98,13 @@ func (h *House) QueueAction(ctx context.Context, action string, ids []string) (i
 		n, err = q.Cancel(ctx, f, true)
 	case Drop:
 		n, err = q.Cancel(ctx, f, false)
+	case SendNow:
+		if len(ids) == 0 {
+			return 0, invalid("name what is to be sent before its time")
+		}
+		n, err = q.SendNow(ctx, f)
 	default:
-		return 0, invalid(action + ": write retry, hold, release, cancel or drop")
+		return 0, invalid(action + ": write retry, hold, release, cancel, drop or send")
 	}
 	what := strings.Join(ids, " ")
 	if len(ids) == 0 {
