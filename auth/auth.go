@@ -26,10 +26,10 @@ var (
 	ErrNoAccount   = errors.New("auth: no such account")
 	ErrNoDomain    = errors.New("auth: no such domain")
 	ErrExists      = errors.New("auth: exists already")
-	ErrInUse       = errors.New("auth: still in use")               // wrapped with what uses it
-	ErrLoop        = errors.New("auth: alias leads back to itself") // wrapped with the way
-	ErrInvalid     = errors.New("auth: not allowed")                // wrapped with the reason
-	ErrPassword    = errors.New("auth: password not allowed")       // wrapped with the reason
+	ErrInUse       = errors.New("auth: still in use")         // wrapped with what uses it
+	ErrLoop        = errors.New("auth: leads back to itself") // wrapped with the way
+	ErrInvalid     = errors.New("auth: not allowed")          // wrapped with the reason
+	ErrPassword    = errors.New("auth: password not allowed") // wrapped with the reason
 	ErrMechanism   = errors.New("auth: no such login mechanism here")
 	ErrBadRecord   = errors.New("auth: record cannot be read")
 	ErrCredentials = errors.New("auth: wrong user name or password")
