@@ -11,7 +11,7 @@ import (
 
 func (p *program) accountCommand(o *options) *cobra.Command {
 	cmd := &cobra.Command{Use: "account", Short: "Accounts: people and machines with a mailbox", RunE: noSubcommand}
-	cmd.AddCommand(p.accountAdd(o), p.accountList(o), p.accountShow(o), p.accountSet(o), p.accountPasswd(o), p.accountForward(o), p.accountRemove(o), p.accountRecount(o))
+	cmd.AddCommand(p.accountAdd(o), p.accountList(o), p.accountShow(o), p.accountSet(o), p.accountPasswd(o), p.accountForward(o), p.accountRemove(o), p.accountRecount(o), p.accountLimits(o), p.accountSend(o))
 	return cmd
 }
 
@@ -114,6 +114,9 @@ func (p *program) showAccount(a admin.Account) error {
 		{"messages", strconv.FormatUint(a.Usage.Messages, 10) + " of " + messages},
 		{"size", amount(a.Usage.Bytes) + " of " + limit(a.Quota.Bytes)},
 		{"created", moment(a.Created)},
+	}
+	if a.SendOff != "" {
+		rows = append(rows, []string{"sending", sendingOff(a.SendOff, moment(a.Since))})
 	}
 	return table(p.stdout, "", []string{"account", strconv.FormatUint(uint64(a.ID), 10)}, rows)
 }

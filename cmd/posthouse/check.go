@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -147,6 +148,9 @@ func (p *program) showStatus(s admin.Status) error {
 		{"process", fmt.Sprintf("%d, since %s, %s", s.PID, moment(s.Started), ready)},
 		{"accounts", fmt.Sprint(s.Accounts)},
 		{"queue", fmt.Sprint(s.Queue)},
+	}
+	if len(s.SendingOff) > 0 {
+		rows = append(rows, []string{"may not send", strings.Join(s.SendingOff, ", ")})
 	}
 	for _, l := range s.Listeners {
 		rows = append(rows, []string{l.Service, l.Address})

@@ -10,7 +10,7 @@ import (
 
 func (p *program) domainCommand(o *options) *cobra.Command {
 	cmd := &cobra.Command{Use: "domain", Short: "Domains of this house", RunE: noSubcommand}
-	cmd.AddCommand(p.domainAdd(o), p.domainList(o), p.domainRemove(o), p.domainQuota(o), p.domainDKIM(o), p.domainRecords(o))
+	cmd.AddCommand(p.domainAdd(o), p.domainList(o), p.domainRemove(o), p.domainQuota(o), p.domainLimits(o), p.domainDKIM(o), p.domainRecords(o))
 	return cmd
 }
 

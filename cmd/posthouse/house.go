@@ -50,6 +50,7 @@ type verbs interface {
 	Pulls(context.Context) ([]admin.PullStatus, error)
 	StopPull(ctx context.Context, id string) error
 	dkimVerbs
+	sendingVerbs
 	listVerbs
 	recordVerbs
 	reportVerbs

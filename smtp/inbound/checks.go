@@ -109,7 +109,9 @@ func (s *session) results(in *intake) ([]byte, error) {
 	s.d.count.report(&r)
 	s.learned(&r)
 	s.tellReports(&r)
-	s.Envelope.Unproven = !r.ProvesPath(s.Envelope.From.Domain)
+	if s.Envelope.Unproven = !r.ProvesPath(s.Envelope.From.Domain); !s.Envelope.Unproven {
+		s.d.o.Suppressed.Arrived(s.ctx, s.Envelope.From) // who writes exists
+	}
 	if err := s.obey(&r); err != nil {
 		return nil, err
 	}

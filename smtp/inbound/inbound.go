@@ -16,6 +16,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/internal/metrics"
 	"github.com/posthouse-mail/posthouse/smtp"
+	"github.com/posthouse-mail/posthouse/smtp/limit"
 	"github.com/posthouse-mail/posthouse/smtp/list"
 	"github.com/posthouse-mail/posthouse/smtp/local"
 	"github.com/posthouse-mail/posthouse/smtp/mailauth"
@@ -28,16 +29,17 @@ import (
 
 // Options of a Desk.
 type Options struct {
-	Logger    *slog.Logger
-	Metrics   *metrics.Set
-	Now       func() time.Time
-	Hostname  string
-	Directory *auth.Directory
-	Store     *store.Store
-	Queue     *queue.Queue
-	Local     *local.Carrier
-	Lists     *list.Lists       // nil: there are none
-	Checks    *mailauth.Checker // where mail comes from; nil: nobody asks
+	Logger     *slog.Logger
+	Metrics    *metrics.Set
+	Now        func() time.Time
+	Hostname   string
+	Directory  *auth.Directory
+	Store      *store.Store
+	Queue      *queue.Queue
+	Local      *local.Carrier
+	Lists      *list.Lists       // nil: there are none
+	Checks     *mailauth.Checker // where mail comes from; nil: nobody asks
+	Suppressed *limit.List       // hears from whom proven mail came; nil: nobody wants to know
 	// SealKey is what seals mail that goes on from an alias of the domain (ARC); nil: nothing is sealed.
 	SealKey func(ctx context.Context, domain mail.Domain) ([]mailauth.SigningKey, error)
 	Reports Reports

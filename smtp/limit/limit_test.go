@@ -333,6 +333,18 @@ func TestStolen(t *testing.T) {
 	if e := <-r.Events(); e.Stolen == nil || e.Account != 1 {
 		t.Errorf("told %+v", e)
 	}
+	r.Trust(t.Context(), 1)
+	if err := r.send(abroad, "trusted", 30); err != nil {
+		t.Errorf("after the operator has looked: %v", err)
+	}
+	r = newRig(t, set)
+	if err := r.send(home, "a", 5); err != nil {
+		t.Fatal(err)
+	}
+	r.after(25 * time.Hour)
+	if err := errors.Join(r.send(home, "a", 5), r.send(abroad, "o", 9)); err != nil {
+		t.Fatal(err)
+	}
 	r.after(2 * time.Hour)
 	if err := r.send(abroad, "p", 9); err != nil {
 		t.Errorf("later: %v", err)

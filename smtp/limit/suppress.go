@@ -54,6 +54,12 @@ type Entry struct {
 // Suppressed reports whether it holds.
 func (e *Entry) Suppressed(now time.Time) bool { return now.Before(e.Until) }
 
+// forever is an end that nobody sees.
+func forever() time.Time { return time.Unix(1<<36, 0).UTC() }
+
+// Forever reports whether it ends by hand only.
+func (e *Entry) Forever() bool { return !e.Until.Before(forever()) }
+
 // Everybody reports whether it holds for all senders: one sender's failure can be a misunderstanding between two hosts.
 func (e *Entry) Everybody() bool { return e.Manual || e.Days > 1 || len(e.Senders) > 1 }
 
@@ -214,7 +220,7 @@ func (l *List) Check(ctx context.Context) (problems []string, err error) {
 // Add puts an address on the list by hand. for 0: for ever.
 func (l *List) Add(ctx context.Context, a mail.Address, d time.Duration, note string) (Entry, error) {
 	now := l.o.Now()
-	e := Entry{Address: a.String(), First: now, Last: now, Manual: true, Note: cut(note, keptNote), Until: time.Unix(1<<36, 0).UTC()}
+	e := Entry{Address: a.String(), First: now, Last: now, Manual: true, Note: cut(note, keptNote), Until: forever()}
 	if d > 0 {
 		e.Until = now.Add(d).UTC()
 	}

@@ -22,6 +22,8 @@ type Account struct {
 	Login     string    `json:"login,omitempty"`
 	Doors     []string  `json:"doors"`
 	Disabled  bool      `json:"disabled,omitempty"`
+	SendOff   string    `json:"send_off,omitempty"` // why it may send nothing
+	Since     time.Time `json:"send_off_since,omitzero"`
 	Created   time.Time `json:"created"`
 	Usage     Amount    `json:"usage"`
 	Quota     Amount    `json:"quota"` // 0: no limit
@@ -114,12 +116,16 @@ func (h *House) RemoveAccount(ctx context.Context, user string) error {
 		if h.o.Junk.Book != nil {
 			h.o.Junk.Book.RemoveAccount(tx, a.ID)
 		}
+		if err := h.forgetSender(tx, a.Addresses); err != nil {
+			return err
+		}
 		return h.o.Store.DeleteAccount(tx, a.ID)
 	})
 	if err != nil {
 		return translate(user, err)
 	}
 	h.forgetJunk(ctx, a.ID)
+	h.forgetCounts(ctx, a.ID)
 	h.done(ctx, "account remove", user)
 	return nil
 }
@@ -272,7 +278,12 @@ func (h *House) show(ctx context.Context, a auth.Account) (Account, error) {
 	if err != nil && !errors.Is(err, store.ErrNoAccount) { // removed between the two reads
 		return Account{}, translate(fmt.Sprint("account ", a.ID), err)
 	}
+	set, err := h.o.Directory.Settings(ctx, a.ID)
+	if err != nil && !errors.Is(err, auth.ErrNoAccount) {
+		return Account{}, translate(fmt.Sprint("account ", a.ID), err)
+	}
 	return Account{
+		SendOff: set.SendOff, Since: since(set),
 		ID: uint32(a.ID), Name: a.Name, Addresses: texts(a.Addresses), Login: a.Login,
 		Doors: doorNames(a.Doors), Disabled: a.Disabled, Created: a.Created,
 		Usage: Amount{u.Bytes, u.Messages}, Quota: Amount{u.Limit.Bytes, u.Limit.Messages},

@@ -38,6 +38,7 @@ type Options struct {
 	Quota     store.Quota    // of new accounts
 	Resolver  dns.Resolver   // to see what is published; nil: nobody looks
 	Site      Site
+	Limits    Limits
 	Reports   Reports
 	Junk      Junk
 }

@@ -59,8 +59,9 @@ func (h *House) CheckStore(ctx context.Context, r CheckRequest) ([]Finding, erro
 		out = append(out, f)
 	}
 	junk, jerr := h.checkJunk(ctx)
+	out, serr := h.withSuppressed(ctx, append(out, junk...))
 	waiting, qerr := h.checkQueue(ctx, r.Deep)
-	return append(append(out, junk...), waiting...), translate("check", errors.Join(err, jerr, qerr))
+	return append(out, waiting...), translate("check", errors.Join(err, jerr, qerr, serr))
 }
 
 // checkQueue looks at the mail that waits. An entry may leave, or its body move, while it is looked at.

@@ -13,6 +13,8 @@ type Status struct {
 	Listeners []Listener `json:"listeners"`
 	Accounts  int        `json:"accounts"`
 	Queue     int        `json:"queue"`
+
+	SendingOff []string `json:"sending_off,omitempty"` // accounts that may not send
 }
 
 // Listener is one open door.

@@ -67,6 +67,7 @@ func New(o Options) *Server {
 	s.backups()
 	s.moving()
 	s.pulls()
+	s.sending()
 	s.reports()
 	s.lists()
 	s.spam()

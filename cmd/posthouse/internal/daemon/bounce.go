@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/posthouse-mail/posthouse/auth"
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/internal/message"
 	"github.com/posthouse-mail/posthouse/smtp/submission"
@@ -39,7 +40,7 @@ func (d *Daemon) reject(ctx context.Context, path string, refused error) (err er
 	if sender == "" {
 		sender = s.User
 	}
-	to, err := d.recipient(ctx, sender)
+	to, err := d.hears(ctx, sender, s.User)
 	if err != nil {
 		return err
 	}
@@ -55,9 +56,26 @@ func (d *Daemon) reject(ctx context.Context, path string, refused error) (err er
 	b := spoolReport{from: from, to: to, recipients: s.Recipients, reason: refused.Error(), header: header,
 		kept: kept, date: d.o.Now()}
 	_, err = d.desk.Load().Local(ctx, submission.LocalMessage{
-		From: from, Null: true, Recipients: []mail.Address{to}, User: "posthouse",
+		From: from, Null: true, Recipients: []mail.Address{to}, User: "posthouse", House: true,
 	}, bytes.NewReader(b.bytes()))
 	return err
+}
+
+// hears is who is told of a message that a program handed in: its sender when that is one of ours, else the user of this machine who
+// handed it in, else the postmaster. A program may claim any sender, and a report to a stranger would be junk.
+func (d *Daemon) hears(ctx context.Context, sender, user string) (mail.Address, error) {
+	for _, text := range []string{sender, user} {
+		to, err := d.recipient(ctx, text)
+		if err != nil {
+			continue
+		}
+		if _, err = d.keepers.directory.Resolve(ctx, to); err == nil {
+			return to, nil
+		} else if !errors.Is(err, auth.ErrNotLocal) && !errors.Is(err, auth.ErrNoAddress) {
+			return to, err
+		}
+	}
+	return mail.Address{Local: "postmaster"}, nil
 }
 
 // spoolReport is the report before it is written.

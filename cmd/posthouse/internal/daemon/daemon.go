@@ -149,6 +149,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	running.Go(func() { d.keepers.db.RunCompaction(inner) })
 	running.Go(func() { d.keepers.story.Run(inner) })
 	running.Go(func() { d.watchSpool(inner) })
+	running.Go(func() { d.keepers.limits.Run(inner) })
+	running.Go(func() { d.keepers.suppressed.Run(inner) })
+	running.Go(func() { d.watchLimits(inner) })
 	running.Go(func() { d.runBackups(inner) })
 	running.Go(func() { d.watchQuotas(inner) })
 	running.Go(func() { d.settleKeys(inner) })
@@ -213,6 +216,9 @@ func (d *Daemon) Status(ctx context.Context) (admin.Status, error) {
 	s := admin.Status{
 		Version: cmp.Or(d.o.Version, "devel"), Hostname: d.o.Config.Hostname, Data: d.o.Config.Data, PID: os.Getpid(),
 		Started: d.started, Ready: d.ready.Load(), Accounts: len(accounts), Queue: len(entries),
+	}
+	if s.SendingOff, err = d.house.SendingOff(ctx); err != nil {
+		return admin.Status{}, err
 	}
 	for _, x := range d.doors {
 		s.Listeners = append(s.Listeners, admin.Listener{Service: x.service.Name, Address: x.service.Listener.Addr().String()})

@@ -13,6 +13,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/dns"
 	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/internal/metrics"
+	"github.com/posthouse-mail/posthouse/smtp/limit"
 	"github.com/posthouse-mail/posthouse/smtp/list"
 	"github.com/posthouse-mail/posthouse/smtp/queue"
 	"github.com/posthouse-mail/posthouse/store"
@@ -24,13 +25,15 @@ import (
 
 // keepers are those who own what is on the disk.
 type keepers struct {
-	db        *kv.DB
-	directory *auth.Directory
-	store     *store.Store
-	queue     *queue.Queue
-	side      *kv.Side    // tables that can be made again
-	story     *story.Book // nil: none is kept
-	junk      junk
+	db         *kv.DB
+	directory  *auth.Directory
+	store      *store.Store
+	queue      *queue.Queue
+	side       *kv.Side    // tables that can be made again
+	story      *story.Book // nil: none is kept
+	limits     *limit.Book // nil: nothing is counted
+	suppressed *limit.List
+	junk       junk
 }
 
 // keeperOptions is what the keepers need of a house.
@@ -97,13 +100,16 @@ func tableOptions(o keeperOptions) kv.Options {
 // build makes the keepers over tables that are not started yet.
 func (k *keepers) build(o keeperOptions) (err error) {
 	c := o.config
+	k.openLimits(o)
 	k.store, err = store.New(k.db, store.Options{
 		Logger: o.logger, Metrics: o.metrics, Keep: c.Store.KeepDeleted.Duration, Warn: c.Quota.Warn,
 	})
 	if err != nil {
 		return err
 	}
-	k.queue, err = queue.New(k.db, k.store, queueOptions(o, k.story))
+	qo := queueOptions(o, k.story)
+	qo.Failed = k.failed
+	k.queue, err = queue.New(k.db, k.store, qo)
 	if err != nil {
 		return err
 	}
@@ -162,7 +168,7 @@ func (d *Daemon) tellDamage(ctx context.Context) error {
 func (k *keepers) house(c *config.Config, logger *slog.Logger, r dns.Resolver) *admin.House {
 	return admin.New(admin.Options{
 		Logger: logger, DB: k.db, Directory: k.directory, Store: k.store, Queue: k.queue, Story: k.story, Masks: auth.NewMaskBook(k.side),
-		Quota: defaultQuota(c), Resolver: r, Site: site(c), Reports: k.reportBooks(),
+		Quota: defaultQuota(c), Resolver: r, Site: site(c), Limits: k.limitVerbs(), Reports: k.reportBooks(),
 		Junk: admin.Junk{Judge: k.junk.judge, Book: k.junk.book, Teacher: k.junk.teacher, Enabled: c.Junk.Enabled, Line: c.Junk.Line},
 	})
 }

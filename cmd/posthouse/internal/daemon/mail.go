@@ -59,6 +59,7 @@ func (d *Daemon) openCarriers(context.Context) error {
 		Lists: d.lists.Take, Masked: d.masked(),
 		Logger: d.log, Metrics: d.metrics, Store: d.keepers.store, Directory: d.keepers.directory, Queue: d.keepers.queue,
 		Across: c.Route.Across == config.AcrossMX, Story: d.keepers.story, Forwarding: local.NewForwarding(d.keepers.db.Secret(), nil),
+		Limits: d.keepers.limits, Suppressed: d.keepers.suppressed,
 		Junked: d.junked(),
 	})
 	smart, err := smartHosts(d.o.Config.Remote.SmartHosts)
@@ -117,7 +118,7 @@ func (d *Daemon) mailHandlers(c *config.Config, h handlers) error {
 	strangers := inbound.New(inbound.Options{
 		Logger: d.log, Metrics: d.metrics, Hostname: c.Hostname, Directory: d.keepers.directory, Store: d.keepers.store,
 		Queue: d.keepers.queue, Local: d.local, Lists: d.lists, MaxSize: int64(c.Limits.MessageSize),
-		Checks: d.checks(c), SealKey: d.signingKeys, Policy: inbound.Policy(c.Checks.DMARC), Reports: d.reportHooks(c),
+		Suppressed: d.keepers.suppressed, Checks: d.checks(c), SealKey: d.signingKeys, Policy: inbound.Policy(c.Checks.DMARC), Reports: d.reportHooks(c),
 		Scan: d.scanners.Load(), Temp: temporary(c.Data),
 		Judge: d.judge(), Wishes: d.keepers.wishes(), Greylist: c.Junk.GreylistDelay.Duration > 0, Loopback: c.Junk.Loopback,
 	})
@@ -175,6 +176,7 @@ func (d *Daemon) signingKeys(ctx context.Context, domain mail.Domain) ([]mailaut
 func (d *Daemon) submissionDesk(c *config.Config) *submission.Desk {
 	o := submission.Options{
 		Keys:   d.signingKeys,
+		Limits: d.keepers.limits, Suppressed: d.keepers.suppressed, Suspend: d.house.Suspend,
 		Logger: d.log, Metrics: d.metrics, Hostname: c.Hostname, Directory: d.keepers.directory, Store: d.keepers.store,
 		Queue: d.keepers.queue, Local: d.local, Lists: d.lists, Across: c.Route.Across == config.AcrossMX, MaxSize: int64(c.Limits.MessageSize),
 		Temp: temporary(c.Data), Wrote: d.wrote(),

@@ -65,6 +65,9 @@ func (d *Daemon) reloadSettings() (admin.Reloaded, error) {
 	now.Store.KeepDeleted, now.Store.DiskLow, now.Store.DiskStop = next.Store.KeepDeleted, next.Store.DiskLow, next.Store.DiskStop
 	now.Quota, now.Backup = next.Quota, next.Backup
 	now.Submission.Trusted = next.Submission.Trusted
+	suppress := now.Sending.Suppress
+	now.Sending = next.Sending
+	now.Sending.Suppress = suppress
 	now.Reports.Letter, now.Reports.LetterTo, now.Reports.Contact = next.Reports.Letter, next.Reports.LetterTo, next.Reports.Contact
 	now.Scanners = next.Scanners
 	if d.o.Level != nil {
@@ -84,6 +87,7 @@ func (d *Daemon) reloadSettings() (admin.Reloaded, error) {
 	d.house.SetDefaultQuota(defaultQuota(&now))
 	d.keepers.store.SetKeep(now.Store.KeepDeleted.Duration)
 	d.keepers.store.SetWarn(now.Quota.Warn)
+	d.keepers.limits.Set(sendSettings(&now))
 	d.setBackup(&now)
 	d.settings.Store(&now)
 	return out, nil
@@ -97,37 +101,48 @@ const (
 
 // liveSettings are those that a reload changes.
 var liveSettings = map[string]int{
-	"log.level":                atOnce,
-	"limits.shutdown_wait":     atOnce,
-	"quota.bytes":              atOnce, // of accounts made from now on
-	"quota.messages":           atOnce,
-	"quota.warn":               atOnce, // at the next message of an account
-	"store.keep_deleted":       atOnce,
-	"store.disk_low":           atOnce,
-	"store.disk_stop":          atOnce,
-	"backup.to":                atOnce,
-	"backup.at":                atOnce,
-	"backup.every":             atOnce,
-	"backup.recipients":        atOnce,
-	"backup.passphrase_file":   atOnce,
-	"backup.identity_file":     atOnce,
-	"backup.keep_daily":        atOnce,
-	"backup.keep_weekly":       atOnce,
-	"backup.keep_monthly":      atOnce,
-	"backup.share":             atOnce,
-	"reports.contact":          atOnce,
-	"reports.letter":           atOnce,
-	"reports.letter_to":        atOnce,
-	"limits.message_size":      newHandlers,
-	"limits.recipients":        newHandlers,
-	"limits.smtp_command_wait": newHandlers,
-	"limits.smtp_data_wait":    newHandlers,
-	"limits.pop3_idle":         newHandlers,
-	"limits.imap_idle":         newHandlers,
-	"pop3.exclusive":           newHandlers,
-	"imap.recently_deleted":    newHandlers,
-	"submission.trusted":       newHandlers,
-	"scanners":                 newHandlers,
+	"log.level":                           atOnce,
+	"limits.shutdown_wait":                atOnce,
+	"quota.bytes":                         atOnce, // of accounts made from now on
+	"quota.messages":                      atOnce,
+	"quota.warn":                          atOnce, // at the next message of an account
+	"store.keep_deleted":                  atOnce,
+	"store.disk_low":                      atOnce,
+	"store.disk_stop":                     atOnce,
+	"backup.to":                           atOnce,
+	"backup.at":                           atOnce,
+	"backup.every":                        atOnce,
+	"backup.recipients":                   atOnce,
+	"backup.passphrase_file":              atOnce,
+	"backup.identity_file":                atOnce,
+	"backup.keep_daily":                   atOnce,
+	"backup.keep_weekly":                  atOnce,
+	"backup.keep_monthly":                 atOnce,
+	"backup.share":                        atOnce,
+	"reports.contact":                     atOnce,
+	"reports.letter":                      atOnce,
+	"reports.letter_to":                   atOnce,
+	"sending.messages_per_hour":           atOnce,
+	"sending.messages_per_day":            atOnce,
+	"sending.recipients_per_hour":         atOnce,
+	"sending.recipients_per_day":          atOnce,
+	"sending.new_recipients_per_day":      atOnce,
+	"sending.suspend_at":                  atOnce,
+	"sending.program_recipients_per_hour": atOnce,
+	"sending.program_recipients_per_day":  atOnce,
+	"sending.forwards_per_hour":           atOnce,
+	"sending.forwards_per_day":            atOnce,
+	"sending.all_forwards_per_day":        atOnce,
+	"limits.message_size":                 newHandlers,
+	"limits.recipients":                   newHandlers,
+	"limits.smtp_command_wait":            newHandlers,
+	"limits.smtp_data_wait":               newHandlers,
+	"limits.pop3_idle":                    newHandlers,
+	"limits.imap_idle":                    newHandlers,
+	"pop3.exclusive":                      newHandlers,
+	"imap.recently_deleted":               newHandlers,
+	"submission.trusted":                  newHandlers,
+	"scanners":                            newHandlers,
 }
 
 // difference names the settings that are not the same.

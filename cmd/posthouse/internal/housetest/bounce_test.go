@@ -44,6 +44,16 @@ func quiet(t *testing.T, houses ...*house) {
 	t.Fatalf("the queues still have %q", waiting)
 }
 
+// proves publishes that the houses of the street may send for the domains: without that nobody is told of what fails (backscatter).
+func (s *street) proves(domains ...string) {
+	s.t.Helper()
+	for _, d := range domains {
+		if err := s.zone.Add(d + `. IN TXT "v=spf1 ip4:127.0.0.0/8 -all"`); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
 // TestAliasMembersOutside: the sender's address goes along, so that the one member that fails comes back to the sender, from
 // the house that knows of the failure; the others have their copy once.
 func TestAliasMembersOutside(t *testing.T) {
@@ -72,6 +82,7 @@ func TestAliasesInACircle(t *testing.T) {
 	s := newStreet(t)
 	a := s.build("", "alice@one.test")
 	b := s.build("", "ben@other.test")
+	s.proves("one.test", "other.test")
 	a.alias("round@one.test", "round@other.test")
 	b.alias("round@other.test", "round@one.test")
 	alice := a.reader("alice@one.test")
