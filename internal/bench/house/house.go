@@ -68,7 +68,8 @@ func (h *House) Setup() error {
 	}
 	text := fmt.Sprintf("hostname = \"mx.%s\"\ndata = %q\n[listen]\nsmtp = [%q]\nsubmission = [%q]\nsubmissions = [%q]\npop3 = [%q]\npop3s = []\nimap = [%q]\nimaps = [%q]\n"+
 		"[[tls.certificates]]\ncert = %q\nkey = %q\n[dns]\nservers = [%q]\n[limits]\n%s"+
-		"[quota]\nbytes = \"0B\"\n[auth]\nclear_loopback = true\n[log]\nlevel = \"warn\"\n[metrics]\nlisten = [%q]\n",
+		"[quota]\nbytes = \"0B\"\n[sending]\nmessages_per_hour = 0\nmessages_per_day = 0\nrecipients_per_hour = 0\nrecipients_per_day = 0\nnew_recipients_per_day = 0\nsuspend_at = 0\n"+
+		"program_recipients_per_hour = 0\nprogram_recipients_per_day = 0\nforwards_per_hour = 0\nforwards_per_day = 0\nall_forwards_per_day = 0\n[auth]\nclear_loopback = true\n[log]\nlevel = \"warn\"\n[metrics]\nlisten = [%q]\n",
 		Domain, h.Data(), h.addr(25), h.addr(587), h.addr(465), h.addr(110), h.addr(143), h.addr(993), pair.Certificate, pair.Key, cmp.Or(h.DNS, "127.0.0.1:1"), limits, h.addr(90))
 	if err := os.WriteFile(h.Settings(), []byte(text+h.Extra), 0o600); err != nil {
 		return err
