@@ -86,7 +86,7 @@ func TestSameDeskUnderBoth(t *testing.T) {
 		{name: "a message", in: open + "DATA\r\nSubject: x\r\n\r\n..hi\r\n.\r\nQUIT\r\n"},
 		{name: "two messages", in: open + "DATA\r\na\r\n.\r\nMAIL FROM:<>\r\nRCPT TO:<c@y.test>\r\nDATA\r\nb\r\n.\r\nQUIT\r\n"},
 		{name: "refused recipients", in: hello + "MAIL FROM:<a@x.test>\r\nRCPT TO:<nobody@y.test>\r\nRCPT TO:<b@y.test>\r\nRSET\r\nQUIT\r\n"},
-		{name: "parameters", in: hello + "MAIL FROM:<a@x.test> SIZE=10 BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=a+2Bb AUTH=<>\r\nRCPT TO:<b@y.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;b@y.test\r\nQUIT\r\n"},
+		{name: "parameters", in: hello + "MAIL FROM:<a@x.test> SIZE=10 BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=a+2Bb AUTH=<>\r\nRCPT TO:<b@y.test> NOTIFY=SUCCESS,DELAY ORCPT=RFC822;b@y.test\r\nQUIT\r\n"},
 		{name: "a space before the path", in: hello + "MAIL FROM: <a@x.test>\r\nRCPT TO: <b@y.test>\r\nQUIT\r\n"},
 		{name: "BDAT", in: open + "BDAT 4\r\nab\r\nBDAT 4 LAST\r\ncd\r\nQUIT\r\n"},
 		{name: "AUTH", in: hello + "AUTH PLAIN AGFsaWNlAHNlY3JldA==\r\nAUTH PLAIN AGFsaWNlAHNlY3JldA==\r\nQUIT\r\n"},

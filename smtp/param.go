@@ -167,19 +167,28 @@ func readOrcpt(a *rcptArgs, v string, _ *conn) *gosmtp.SMTPError {
 	if !ok || text == "" || len(v) > 500 {
 		return badParam("Bad value of ORCPT")
 	}
-	var err error
-	switch strings.ToUpper(kind) {
-	case "RFC822":
-		a.OriginalRecipientType = gosmtp.DSNAddressTypeRFC822
-		a.OriginalRecipient, err = decodeXtext(text)
-	case "UTF-8":
-		a.OriginalRecipientType = gosmtp.DSNAddressTypeUTF8
-		a.OriginalRecipient, err = decodeUTF8Address(text)
-	default:
-		return badParam("Unknown address type in ORCPT")
+	if !atom(kind) {
+		return badParam("Bad address type in ORCPT")
 	}
+	decode := decodeXtext
+	if strings.EqualFold(kind, string(gosmtp.DSNAddressTypeUTF8)) {
+		decode = decodeUTF8Address
+	}
+	var err error
+	a.OriginalRecipientType = gosmtp.DSNAddressType(kind) // as it was written, and of any kind: it goes on unchanged (section 5.2.1 d)
+	a.OriginalRecipient, err = decode(text)
 	if err != nil {
 		return badParam("Bad value of ORCPT")
 	}
 	return nil
+}
+
+// atom reports whether s can be the type of an address (RFC 3461 section 4.2, RFC 5321 section 4.1.2).
+func atom(s string) bool {
+	for _, c := range []byte(s) {
+		if c <= ' ' || c > '~' || strings.IndexByte(`()<>[]:;@\,."`, c) >= 0 {
+			return false
+		}
+	}
+	return s != ""
 }

@@ -80,7 +80,7 @@ func decodeUTF8Address(s string) (string, error) {
 
 // encodeOriginal writes the address of ORCPT (RFC 3461 section 4.2, RFC 6533 section 3).
 func encodeOriginal(r mail.Recipient, unicode bool) string {
-	if r.OriginalType != "UTF-8" {
+	if !strings.EqualFold(r.OriginalType, "UTF-8") {
 		return encodeXtext(r.Original)
 	}
 	var b strings.Builder

@@ -41,7 +41,7 @@ const (
 type Recipient struct {
 	Address      Address
 	Notify       Notify
-	OriginalType string // ORCPT's address type, upper case: "RFC822" or "UTF-8"; empty when not given
+	OriginalType string // ORCPT's address type as it was written ("rfc822", "UTF-8"); empty when not given
 	Original     string // ORCPT's address, xtext decoded
 }
 

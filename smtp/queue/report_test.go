@@ -145,6 +145,11 @@ func TestReports(t *testing.T) {
 			r.original.header = []byte("Subject: Grüße\r\n")
 			r.recipients = []reported{to(t, "käthe@beta.test", actionFailed, refused)}
 		}, []string{"text/plain; charset=utf-8", "message/global-delivery-status", "message/global-headers"}, true},
+		{"utf8-header.eml", func(r *report) { // an SMTPUTF8 message of an ASCII sender, whose host may not know that extension
+			r.original.global, r.asked = true, "for;3600"
+			r.original.header = []byte("Subject: Grüße\r\n")
+			r.recipients = []reported{to(t, "käthe@beta.test", actionFailed, refused)}
+		}, []string{"text/plain; charset=utf-8", "message/delivery-status", "message/global-headers"}, false},
 		{"hostile.eml", func(r *report) {
 			r.original.header = []byte("Subject: x\x01\xff\r\nMessage-ID: <a b>\r\nX: \xfc\r\n")
 			r.recipients = []reported{to(t, "carol@beta.test", actionFailed, Result{Verdict: Never, Code: 554, Status: "nonsense", Remote: "mx\r\nBcc: x",
