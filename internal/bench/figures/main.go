@@ -75,6 +75,7 @@ func figures() []figure {
 		{"backup", (*bench).backup},
 		{"import", (*bench).importMaildir},
 		{"queue", (*bench).waitingRoom},
+		{"checks", (*bench).checks},
 		{"grown", (*bench).grownStore},
 	}
 }
