@@ -97,7 +97,9 @@ func (c *Carrier) Deliver(ctx context.Context, m Message) (blob.LSN, error) {
 	out, done := m.Envelope, map[queue.Handoff][]mail.Recipient{}
 	out.Recipients = nil
 	now := c.o.Now()
+	var own []mail.Envelope
 	for _, to := range m.To {
+		own = append(own, ownForwards(&to, &m.Envelope)...)
 		for _, d := range to.Route.Local {
 			if !slices.ContainsFunc(boxes, func(b store.Delivery) bool { return b.Account == d.Account }) {
 				box := store.Delivery{Account: d.Account, Mailbox: inbox, Received: now}
@@ -122,6 +124,10 @@ func (c *Carrier) Deliver(ctx context.Context, m Message) (blob.LSN, error) {
 			return 0, err
 		}
 		parts = append(parts, c.o.Queue.Part(m.ID, out))
+	}
+	if len(own) > 0 {
+		parts = append(parts, c.o.Queue.Parts(m.ID, own))
+		out.Recipients = append(out.Recipients, firsts(own)...) // for the log and the story
 	}
 	for _, h := range []queue.Handoff{queue.Delivered, queue.Expanded} {
 		e := m.Envelope

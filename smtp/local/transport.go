@@ -68,6 +68,7 @@ type placing struct {
 	item  queue.Item
 	boxes []store.Delivery
 	out   []mail.Recipient
+	own   []mail.Envelope // copies that accounts forward in their own name
 	held  []*store.Reservation
 	now   time.Time
 	alias mail.Domain  // of the first recipient whose mail goes on
@@ -134,7 +135,10 @@ func (c *Carrier) find(ctx context.Context, p *placing, a queue.Attempt, r mail.
 		}
 	}
 	p.boxes = append(p.boxes, boxes...)
-	out := leaving(Recipient{Recipient: r, Route: route})
+	to := Recipient{Recipient: r, Route: route}
+	p.own = append(p.own, ownForwards(&to, &p.item.Envelope)...)
+	route = to.Route
+	out := leaving(to)
 	if len(route.Remote)+len(route.Lists) > 0 {
 		p.out = append(p.out, out...)
 		if p.alias == "" && len(route.Remote) > 0 {
@@ -157,6 +161,11 @@ func (c *Carrier) place(tx *kv.Tx, p *placing) error {
 	}
 	if len(p.boxes) > 0 {
 		c.o.Story.Placed(p.item.ID, at.LSN) // true even if the transaction comes to nothing: it is that message's record
+	}
+	for _, e := range p.own {
+		if err := c.o.Queue.Enqueue(tx, p.item.ID, e, at); err != nil {
+			return err
+		}
 	}
 	if len(p.out) == 0 {
 		return nil

@@ -185,3 +185,24 @@ func TestForwardsInACircle(t *testing.T) {
 		t.Error(f)
 	}
 }
+
+// TestForwardRefused: where a copy stays, the owner hears that what was forwarded did not arrive; where none stays, the sender does.
+func TestForwardRefused(t *testing.T) {
+	s := newStreet(t)
+	a := s.build("", "alice@one.test", "bob@one.test")
+	b := s.build("", "ben@other.test")
+	s.proves("one.test", "other.test")
+	for who, keep := range map[string]bool{"alice@one.test": true, "bob@one.test": false} {
+		if _, err := a.Daemon.House().SetForwarding(t.Context(), who, admin.Forwarding{To: []string{"nobody@other.test"}, Keep: keep}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	alice, ben := a.reader("alice@one.test"), b.reader("ben@other.test")
+	b.send("ben@other.test", "for alice", "alice@one.test")
+	alice.awaits(1, "for alice")
+	contains(t, alice.body(alice.awaits(1, "could not be delivered")[0]), "Final-Recipient: rfc822;nobody@other.test\r\n")
+	quiet(t, a, b)
+	ben.awaits(0, "could not be delivered")
+	b.send("ben@other.test", "for bob", "bob@one.test")
+	contains(t, ben.body(ben.awaits(1, "could not be delivered")[0]), "for bob")
+}
