@@ -27,7 +27,7 @@ var floors = [][]string{
 var street = []string{
 	"internal/archtest", "internal/transcript", "internal/vfs/vfstest", "internal/dns/dnstest",
 	"store/storetest", "auth/authtest", "cmd/posthouse/internal/housetest", "cmd/posthouse/internal/interop",
-	"internal/bench", "internal/bench/load", "internal/bench/mailgen", "internal/bench/strangers", "internal/bench/house", "internal/bench/compare", "internal/bench/figures", "internal/bench/crash", "internal/bench/siege",
+	"internal/bench", "internal/bench/load", "internal/bench/mailgen", "internal/bench/strangers", "internal/bench/junkmail", "internal/bench/house", "internal/bench/compare", "internal/bench/figures", "internal/bench/crash", "internal/bench/siege",
 }
 
 // wayDown is the house seen from its folders: an arrow may run from left to right, never back.

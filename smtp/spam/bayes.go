@@ -49,13 +49,28 @@ func readState(tx *kv.Tx, a mail.AccountID) state {
 	return state{good: n(v), junk: n(v[4:]), tokens: n(v[8:]), lessons: n(v[12:])}
 }
 
-func (s state) put(tx *kv.Tx, a mail.AccountID) {
+// pupil is the classifier of one account while it is taught, in one transaction.
+type pupil struct {
+	state
+	tx      *kv.Tx
+	account mail.AccountID
+	today   uint16
+}
+
+func (j *Judge) pupil(tx *kv.Tx, a mail.AccountID) *pupil {
+	return &pupil{state: readState(tx, a), tx: tx, account: a, today: day(j.o.Now())}
+}
+
+// keep writes the state down.
+func (p *pupil) keep() {
 	v := make([]byte, 0, 16)
-	for _, n := range []uint32{s.good, s.junk, s.tokens, s.lessons} {
+	for _, n := range []uint32{p.good, p.junk, p.tokens, p.lessons} {
 		v = binary.BigEndian.AppendUint32(v, n)
 	}
-	tx.Put(tabBayes, accountKey(a, rowState), v)
+	p.tx.Put(tabBayes, p.key(rowState), v)
 }
+
+func (p *pupil) key(kind byte, rest ...string) []byte { return accountKey(p.account, kind, rest...) }
 
 // day counts days since 1970; it is enough for 179 years.
 func day(t time.Time) uint16 { return uint16(t.Unix() / 86400) }
@@ -114,31 +129,31 @@ func findToken(row []byte, h uint64) (offset int, ok bool) {
 }
 
 // teach adds (step 1) or takes away (step -1) one message of a class.
-func teach(tx *kv.Tx, a mail.AccountID, s *state, hashes []uint64, c Class, step int, today uint16) {
+func (p *pupil) teach(hashes []uint64, c Class, step int) {
 	for len(hashes) > 0 {
 		first := byte(hashes[0] >> 56)
 		n := 1
 		for n < len(hashes) && byte(hashes[n]>>56) == first {
 			n++
 		}
-		key := accountKey(a, rowTokens, string([]byte{first}))
-		old := tx.Get(tabBayes, key)
+		key := p.key(rowTokens, string([]byte{first}))
+		old := p.tx.Get(tabBayes, key)
 		if len(old)%tokenSize != 0 {
-			s.tokens -= min(s.tokens, uint32(len(old)/tokenSize))
+			p.tokens -= min(p.tokens, uint32(len(old)/tokenSize))
 			old = nil
 		}
-		row := teachRow(slices.Clone(old), hashes[:n], c, step, today)
-		s.tokens = uint32(max(0, int64(s.tokens)+int64(len(row)-len(old))/tokenSize))
+		row := teachRow(slices.Clone(old), hashes[:n], c, step, p.today)
+		p.tokens = uint32(max(0, int64(p.tokens)+int64(len(row)-len(old))/tokenSize))
 		if len(row) > 0 {
-			tx.Put(tabBayes, key, row)
+			p.tx.Put(tabBayes, key, row)
 		} else if len(old) > 0 {
-			tx.Delete(tabBayes, key)
+			p.tx.Delete(tabBayes, key)
 		}
 		hashes = hashes[n:]
 	}
-	n := &s.good
+	n := &p.good
 	if c == Junk {
-		n = &s.junk
+		n = &p.junk
 	}
 	if step > 0 {
 		*n++
@@ -187,13 +202,13 @@ func worth(e []byte) int {
 }
 
 // age drops the tokens that are worth least until there is room for some messages more.
-func age(tx *kv.Tx, a mail.AccountID, s *state, limit int) {
-	if int(s.tokens) <= limit {
+func (p *pupil) age(limit int) {
+	if int(p.tokens) <= limit {
 		return
 	}
 	var all []int
 	rows := map[byte][]byte{}
-	for key, row := range tx.Scan(tabBayes, accountKey(a, rowTokens), accountKey(a, rowTokens+1)) {
+	for key, row := range p.tx.Scan(tabBayes, p.key(rowTokens), p.key(rowTokens+1)) {
 		if len(key) != 6 || len(row)%tokenSize != 0 {
 			continue
 		}
@@ -220,12 +235,12 @@ func age(tx *kv.Tx, a mail.AccountID, s *state, limit int) {
 		}
 		left += len(kept) / tokenSize
 		if len(kept) == 0 {
-			tx.Delete(tabBayes, accountKey(a, rowTokens, string([]byte{first})))
+			p.tx.Delete(tabBayes, p.key(rowTokens, string([]byte{first})))
 			continue
 		}
-		tx.Put(tabBayes, accountKey(a, rowTokens, string([]byte{first})), kept)
+		p.tx.Put(tabBayes, p.key(rowTokens, string([]byte{first})), kept)
 	}
-	s.tokens = uint32(left)
+	p.tokens = uint32(left)
 }
 
 // lesson is what a message taught.
@@ -242,21 +257,22 @@ func readLesson(tx *kv.Tx, a mail.AccountID, d [digestSize]byte) (lesson, bool) 
 	return lesson{class: Class(v[0]), tokenizer: v[1]}, true
 }
 
-func putLesson(tx *kv.Tx, a mail.AccountID, s *state, d [digestSize]byte, c Class, today uint16) {
-	tx.Put(tabBayes, accountKey(a, rowLesson, string(d[:])), binary.BigEndian.AppendUint16([]byte{byte(c), tokenizer}, today))
-	if s.lessons++; s.lessons > maxLessons {
-		forgetLessons(tx, a, s)
+// note writes down what a message taught.
+func (p *pupil) note(d [digestSize]byte, c Class) {
+	p.tx.Put(tabBayes, p.key(rowLesson, string(d[:])), binary.BigEndian.AppendUint16([]byte{byte(c), tokenizer}, p.today))
+	if p.lessons++; p.lessons > maxLessons {
+		p.forgetLessons()
 	}
 }
 
 // forgetLessons drops the oldest fifth: what they taught stays, and can no longer be taken back.
-func forgetLessons(tx *kv.Tx, a mail.AccountID, s *state) {
+func (p *pupil) forgetLessons() {
 	type row struct {
 		key []byte
 		day uint16
 	}
 	var all []row
-	for key, v := range tx.Scan(tabBayes, accountKey(a, rowLesson), accountKey(a, rowLesson+1)) {
+	for key, v := range p.tx.Scan(tabBayes, p.key(rowLesson), p.key(rowLesson+1)) {
 		r := row{key: slices.Clone(key)}
 		if len(v) == lessonSize {
 			r.day = binary.BigEndian.Uint16(v[2:])
@@ -266,9 +282,9 @@ func forgetLessons(tx *kv.Tx, a mail.AccountID, s *state) {
 	slices.SortStableFunc(all, func(a, b row) int { return int(a.day) - int(b.day) })
 	n := max(0, len(all)-maxLessons*4/5)
 	for _, r := range all[:n] {
-		tx.Delete(tabBayes, r.key)
+		p.tx.Delete(tabBayes, r.key)
 	}
-	s.lessons = uint32(len(all) - n)
+	p.lessons = uint32(len(all) - n)
 }
 
 // How the counts of tokens become one chance (Robinson: unknown words weigh little; Fisher: all together).

@@ -129,9 +129,10 @@ func TestTeachModel(t *testing.T) {
 			}
 		}
 		if err := s.Update(t.Context(), func(tx *kv.Tx) error {
-			st = readState(tx, 1)
-			teach(tx, 1, &st, l.hashes, l.class, step, 100)
-			st.put(tx, 1)
+			p := &pupil{state: readState(tx, 1), tx: tx, account: 1, today: 100}
+			p.teach(l.hashes, l.class, step)
+			p.keep()
+			st = p.state
 			return nil
 		}); err != nil {
 			t.Fatal(err)
@@ -233,7 +234,7 @@ func TestTokens(t *testing.T) {
 		"a b c d":                  "",
 		"price $500 \xff\xfe bad!": "bad|money:###|price|price bad",
 	} {
-		k := tokens{explain: true}
+		k := tokens{explain: true, seen: new(seenSet)}
 		k.words(placeBody, []byte(text))
 		var got []string
 		for _, s := range k.texts {
@@ -244,7 +245,7 @@ func TestTokens(t *testing.T) {
 			t.Errorf("%q: %s", text, strings.Join(got, "|"))
 		}
 	}
-	k := tokens{}
+	k := tokens{seen: new(seenSet)}
 	for i := range 20_000 {
 		k.words(placeBody, fmt.Appendf(nil, "word%s ", letters(i)))
 	}

@@ -16,7 +16,7 @@ type content struct {
 	tokens *tokens
 	links  []link
 	files  []file
-	buf    []byte // one decoded part
+	*scratch
 	visible
 	text   int // octets of decoded text so far
 	parts  int
@@ -104,17 +104,17 @@ func (c *content) readText(p *message.Part) {
 	if room <= 0 {
 		return
 	}
-	c.buf = readUpTo(c.buf[:0], message.TextReader(c.src, p), room)
-	c.text += len(c.buf)
-	c.tokens.stats.wallet = c.tokens.stats.wallet || hasWallet(c.buf)
+	c.scratch.part = readUpTo(c.scratch.part[:0], message.TextReader(c.src, p), room)
+	c.text += len(c.scratch.part)
+	c.tokens.stats.wallet = c.tokens.stats.wallet || hasWallet(c.scratch.part)
 	if p.Subtype == "HTML" {
 		c.html++
-		c.readHTML(c.buf)
+		c.readHTML(c.scratch.part)
 		return
 	}
-	c.plain += len(bytes.TrimSpace(c.buf))
-	c.tokens.words(placeBody, c.buf)
-	c.plainLinks(c.buf)
+	c.plain += len(bytes.TrimSpace(c.scratch.part))
+	c.tokens.words(placeBody, c.scratch.part)
+	c.plainLinks(c.scratch.part)
 }
 
 func readUpTo(b []byte, r io.Reader, n int) []byte {

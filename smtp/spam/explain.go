@@ -65,7 +65,7 @@ func (j *Judge) stored(ctx context.Context, m io.Reader, explain bool) (*Finding
 	if explain {
 		s = j.Begin(ctx, facts)
 	} else {
-		s = &Sight{j: j, facts: facts, raw: j.prefixes.take(), scan: message.NewScanner()}
+		s = &Sight{j: j, facts: facts, scratch: j.scratches.take(), scan: message.NewScanner()}
 	}
 	s.explain = explain
 	s.vouched = came.vouched

@@ -8,9 +8,8 @@ import (
 
 // visible is what a reader sees of HTML.
 type visible struct {
-	out      []byte // the text of one part
-	shown    int    // octets of text in all parts
-	hidden   int    // octets of text that is made invisible
+	shown    int // octets of text in all parts
+	hidden   int // octets of text that is made invisible
 	pictures int
 	form     bool
 	script   bool

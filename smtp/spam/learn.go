@@ -22,19 +22,18 @@ func (j *Judge) Learn(ctx context.Context, account mail.AccountID, m io.Reader, 
 	if c != Good && c != Junk {
 		return false, ErrClass
 	}
-	return j.lesson(ctx, account, m, func(tx *kv.Tx, s *state, f *Findings) bool {
-		old, ok := readLesson(tx, account, f.digest)
+	return j.lesson(ctx, account, m, func(p *pupil, f *Findings) bool {
+		old, ok := readLesson(p.tx, account, f.digest)
 		if ok && old.class == c {
 			return false
 		}
 		if ok {
-			j.takeBack(tx, account, s, f, old)
+			j.takeBack(p, f, old)
 		}
-		today := day(j.o.Now())
-		teach(tx, account, s, f.tokens.list, c, 1, today)
-		putLesson(tx, account, s, f.digest, c, today)
-		j.rate(tx, account, f, c, 1)
-		age(tx, account, s, j.o.Tokens)
+		p.teach(f.tokens.list, c, 1)
+		p.note(f.digest, c)
+		j.rate(p.tx, account, f, c, 1)
+		p.age(j.o.Tokens)
 		return true
 	})
 }
@@ -42,30 +41,30 @@ func (j *Judge) Learn(ctx context.Context, account mail.AccountID, m io.Reader, 
 // Unlearn takes back what Learn or Delivered taught by a message: the counts are as they were. changed is false when it was never
 // learned.
 func (j *Judge) Unlearn(ctx context.Context, account mail.AccountID, m io.Reader) (changed bool, err error) {
-	return j.lesson(ctx, account, m, func(tx *kv.Tx, s *state, f *Findings) bool {
-		old, ok := readLesson(tx, account, f.digest)
+	return j.lesson(ctx, account, m, func(p *pupil, f *Findings) bool {
+		old, ok := readLesson(p.tx, account, f.digest)
 		if ok {
-			j.takeBack(tx, account, s, f, old)
+			j.takeBack(p, f, old)
 		}
 		return ok
 	})
 }
 
 // takeBack undoes a lesson. Tokens of another tokenizer cannot be found again: they age away.
-func (j *Judge) takeBack(tx *kv.Tx, a mail.AccountID, s *state, f *Findings, old lesson) {
+func (j *Judge) takeBack(p *pupil, f *Findings, old lesson) {
 	class := old.class &^ byItself
 	if old.tokenizer == tokenizer {
-		teach(tx, a, s, f.tokens.list, class, -1, 0)
+		p.teach(f.tokens.list, class, -1)
 	}
 	if old.class&byItself == 0 {
-		j.rate(tx, a, f, class, -1)
+		j.rate(p.tx, p.account, f, class, -1)
 	}
-	tx.Delete(tabBayes, accountKey(a, rowLesson, string(f.digest[:])))
-	s.lessons -= min(s.lessons, 1)
+	p.tx.Delete(tabBayes, p.key(rowLesson, string(f.digest[:])))
+	p.lessons -= min(p.lessons, 1)
 }
 
 // lesson reads a stored message and changes the account's state in one transaction.
-func (j *Judge) lesson(ctx context.Context, a mail.AccountID, m io.Reader, change func(tx *kv.Tx, s *state, f *Findings) bool) (changed bool, err error) {
+func (j *Judge) lesson(ctx context.Context, a mail.AccountID, m io.Reader, change func(p *pupil, f *Findings) bool) (changed bool, err error) {
 	if j.o.Side == nil {
 		return false, ErrNoTable
 	}
@@ -74,9 +73,9 @@ func (j *Judge) lesson(ctx context.Context, a mail.AccountID, m io.Reader, chang
 		return false, err
 	}
 	err = j.o.Side.Update(ctx, func(tx *kv.Tx) error {
-		s := readState(tx, a)
-		if changed = change(tx, &s, f); changed {
-			s.put(tx, a)
+		p := j.pupil(tx, a)
+		if changed = change(p, f); changed {
+			p.keep()
 		}
 		return nil
 	})

@@ -22,10 +22,12 @@ func (c *content) addLink(url, text string) {
 	l.text = text
 	l.shown = shownHost(text)
 	c.links = append(c.links, l)
-	c.tokens.add(placeLink, "host:", l.host)
-	c.tokens.add(placeLink, "domain:", organization(l.host))
-	if i := strings.LastIndexByte(l.host, '.'); i >= 0 {
-		c.tokens.add(placeLink, "top:", l.host[i+1:])
+	if len(c.links) < 2 || c.links[len(c.links)-2].host != l.host { // most links of a message lead to one host
+		c.tokens.add(placeLink, "host:", l.host)
+		c.tokens.add(placeLink, "domain:", organization(l.host))
+		if i := strings.LastIndexByte(l.host, '.'); i >= 0 {
+			c.tokens.add(placeLink, "top:", l.host[i+1:])
+		}
 	}
 	c.tokens.add(placeLink, "path:", firstStep(path))
 }
@@ -39,12 +41,10 @@ func (c *content) addSource(url string) {
 
 // parseLink takes a link apart as browsers do, who forgive much.
 func parseLink(url string) (l link, path string, ok bool) {
-	url = strings.Map(func(r rune) rune {
-		if r == '\t' || r == '\r' || r == '\n' {
-			return -1
-		}
-		return r
-	}, bounded(strings.TrimSpace(url), 2000))
+	url = bounded(strings.TrimSpace(url), 2000)
+	if strings.ContainsAny(url, "\t\r\n") {
+		url = strings.NewReplacer("\t", "", "\r", "", "\n", "").Replace(url)
+	}
 	scheme, rest, found := strings.Cut(url, ":")
 	if !found || !strings.EqualFold(scheme, "http") && !strings.EqualFold(scheme, "https") {
 		return link{}, "", false
@@ -226,7 +226,12 @@ func (f *Findings) judgeLinks(c *content) {
 			f.signals = append(f.signals, Signal{Name: name, Score: score, Text: text, Phishing: phishing})
 		}
 	}
+	judged := map[string]bool{}
 	for _, l := range c.links {
+		if judged[l.host] && !l.user && !l.form {
+			continue
+		}
+		judged[l.host] = true
 		switch {
 		case l.user:
 			one("link_user", 1.5, "a link hides its host behind a name and an @", true)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 
@@ -13,22 +14,27 @@ import (
 // brand is a sender whose name is borrowed often.
 type brand struct {
 	name    string
+	shape   string   // skeleton of name
 	domains []string // without the public suffix: "amazon" stands for amazon.com, amazon.co.uk
 }
 
-// brands are those whom phishing imitates most; a name stands here only when it is no common word.
-func brands() []brand {
-	return []brand{
-		{"paypal", []string{"paypal"}}, {"amazon", []string{"amazon", "amazonses", "amazonaws"}}, {"microsoft", []string{"microsoft", "outlook", "office", "office365", "live", "hotmail"}},
-		{"netflix", []string{"netflix"}}, {"facebook", []string{"facebook", "facebookmail", "fb", "meta"}}, {"instagram", []string{"instagram", "facebookmail"}},
-		{"whatsapp", []string{"whatsapp", "facebookmail"}}, {"linkedin", []string{"linkedin"}}, {"dropbox", []string{"dropbox", "dropboxmail"}},
-		{"docusign", []string{"docusign"}}, {"fedex", []string{"fedex"}}, {"hsbc", []string{"hsbc"}}, {"barclays", []string{"barclays"}},
-		{"wellsfargo", []string{"wellsfargo"}}, {"coinbase", []string{"coinbase"}}, {"binance", []string{"binance"}}, {"metamask", []string{"metamask"}},
-		{"sparkasse", []string{"sparkasse"}}, {"volksbank", []string{"volksbank", "vr"}}, {"postbank", []string{"postbank"}}, {"commerzbank", []string{"commerzbank"}},
-		{"santander", []string{"santander"}}, {"bbva", []string{"bbva"}}, {"icloud", []string{"icloud", "apple"}}, {"spotify", []string{"spotify"}},
-		{"booking.com", []string{"booking"}}, {"adobe", []string{"adobe"}}, {"mastercard", []string{"mastercard"}}, {"americanexpress", []string{"americanexpress", "aexp"}},
+// brands are those whom phishing imitates most; a name stands here only when it is no common word. Never changed.
+var brands = func() []brand {
+	list := []brand{
+		{name: "paypal", domains: []string{"paypal"}}, {name: "amazon", domains: []string{"amazon", "amazonses", "amazonaws"}}, {name: "microsoft", domains: []string{"microsoft", "outlook", "office", "office365", "live", "hotmail"}},
+		{name: "netflix", domains: []string{"netflix"}}, {name: "facebook", domains: []string{"facebook", "facebookmail", "fb", "meta"}}, {name: "instagram", domains: []string{"instagram", "facebookmail"}},
+		{name: "whatsapp", domains: []string{"whatsapp", "facebookmail"}}, {name: "linkedin", domains: []string{"linkedin"}}, {name: "dropbox", domains: []string{"dropbox", "dropboxmail"}},
+		{name: "docusign", domains: []string{"docusign"}}, {name: "fedex", domains: []string{"fedex"}}, {name: "hsbc", domains: []string{"hsbc"}}, {name: "barclays", domains: []string{"barclays"}},
+		{name: "wellsfargo", domains: []string{"wellsfargo"}}, {name: "coinbase", domains: []string{"coinbase"}}, {name: "binance", domains: []string{"binance"}}, {name: "metamask", domains: []string{"metamask"}},
+		{name: "sparkasse", domains: []string{"sparkasse"}}, {name: "volksbank", domains: []string{"volksbank", "vr"}}, {name: "postbank", domains: []string{"postbank"}}, {name: "commerzbank", domains: []string{"commerzbank"}},
+		{name: "santander", domains: []string{"santander"}}, {name: "bbva", domains: []string{"bbva"}}, {name: "icloud", domains: []string{"icloud", "apple"}}, {name: "spotify", domains: []string{"spotify"}},
+		{name: "booking.com", domains: []string{"booking"}}, {name: "adobe", domains: []string{"adobe"}}, {name: "mastercard", domains: []string{"mastercard"}}, {name: "americanexpress", domains: []string{"americanexpress", "aexp"}},
 	}
-}
+	for i := range list {
+		list[i].shape = skeleton(list[i].name)
+	}
+	return list
+}()
 
 // nameOf is a domain without its public suffix: "amazon" of mail.amazon.co.uk.
 func nameOf(host string) string {
@@ -110,8 +116,9 @@ func borrowed(name, domain string) (string, bool) {
 	if name == "" {
 		return "", false
 	}
-	for _, b := range brands() {
-		if !hasWord(name, b.name) {
+	shape := skeleton(name)
+	for _, b := range brands {
+		if !hasShape(shape, b.shape) {
 			continue
 		}
 		mine := false
@@ -125,9 +132,10 @@ func borrowed(name, domain string) (string, bool) {
 }
 
 // hasWord tells whether a text has a word, in any case and with letters that look alike.
-func hasWord(text, word string) bool {
-	t := skeleton(text)
-	word = skeleton(word)
+func hasWord(text, word string) bool { return hasShape(skeleton(text), skeleton(word)) }
+
+// hasShape is hasWord for skeletons.
+func hasShape(t, word string) bool {
 	for from := 0; ; {
 		i := strings.Index(t[from:], word)
 		if i < 0 {
@@ -146,36 +154,46 @@ func wordByte(c byte) bool { return c >= 'a' && c <= 'z' || c >= '0' && c <= '9'
 
 // skeleton is a text with every letter replaced by the Latin one that looks like it, and figures by the letters they imitate.
 func skeleton(s string) string {
-	var b strings.Builder
+	b := make([]byte, 0, len(s))
 	for _, r := range s {
-		b.WriteString(looksLike(unicode.ToLower(r)))
+		if r < 0x80 {
+			c := byte(r)
+			if c >= 'A' && c <= 'Z' {
+				c |= 0x20
+			}
+			switch c {
+			case '0':
+				c = 'o'
+			case '1', '|', 'i':
+				c = 'l'
+			case '5':
+				c = 's'
+			}
+			b = append(b, c)
+			continue
+		}
+		b = appendLikeness(b, unicode.ToLower(r))
 	}
-	t := b.String()
-	t = strings.ReplaceAll(t, "rn", "m")
-	return strings.ReplaceAll(t, "vv", "w")
+	t := string(b)
+	if strings.Contains(t, "rn") || strings.Contains(t, "vv") {
+		t = strings.ReplaceAll(strings.ReplaceAll(t, "rn", "m"), "vv", "w")
+	}
+	return t
 }
 
-func looksLike(r rune) string {
-	if r < 0x80 {
-		switch r {
-		case '0':
-			return "o"
-		case '1', '|', 'i':
-			return "l"
-		case '5':
-			return "s"
-		}
-		return string(r)
-	}
+// appendLikeness appends the Latin letter that a letter of another script, or one with an accent, looks like.
+func appendLikeness(b []byte, r rune) []byte {
 	const from, to = "аеорсухіјѕһԁԛԝкмтвнгпαεορυνκτιχβγηωáàâäãåéèêëíìîïóòôöõúùûüçñýÿıłøđɑɡ", "aeopcyxljshdqwkmtbhrnaeopuvktlxbynwaaaaaaeeeellllooooouuuucnyyllodag"
-	i := 0
-	for _, c := range from {
-		if c == r {
-			return to[i : i+1]
+	if r < 0x250 || r >= 0x370 && r < 0x530 { // Latin, Greek, Cyrillic
+		i := 0
+		for _, c := range from {
+			if c == r {
+				return append(b, to[i])
+			}
+			i++
 		}
-		i++
 	}
-	return string(r)
+	return utf8.AppendRune(b, r)
 }
 
 // lookalike tells whom a host imitates: a brand, or with letters of other scripts a Latin name.
@@ -193,11 +211,11 @@ func lookalike(host string) (string, bool) {
 		name = u
 	}
 	shape := skeleton(name)
-	for _, b := range brands() {
+	for _, b := range brands {
 		if len(b.name) < 5 || own == b.name {
 			continue
 		}
-		if want := skeleton(b.name); shape == want || strings.HasPrefix(shape, want+"-") && own != shape && !strings.HasPrefix(own, b.name) {
+		if shape == b.shape || strings.HasPrefix(shape, b.shape) && len(shape) > len(b.shape) && shape[len(b.shape)] == '-' && own != shape && !strings.HasPrefix(own, b.name) {
 			return b.name, true
 		}
 	}

@@ -285,7 +285,6 @@ func (j *Judge) Delivered(ctx context.Context, f *Findings, to Recipient, v Verd
 	if j.o.Side == nil || to.Account == 0 || v.Class >= Junk || ctx.Err() != nil {
 		return
 	}
-	today := day(j.o.Now())
 	kept := *f // the closure runs later
 	j.o.Side.Later(func(tx *kv.Tx) error {
 		f := &kept
@@ -296,17 +295,17 @@ func (j *Judge) Delivered(ctx context.Context, f *Findings, to Recipient, v Verd
 			j.remember(tx, to.Account, ofDomain, f.authorOrg(), change)
 		}
 		j.remember(tx, to.Account, ofNetwork, f.network, change)
-		s := readState(tx, to.Account)
-		if !v.teaches(s) {
+		p := j.pupil(tx, to.Account)
+		if !v.teaches(p.state) {
 			return nil
 		}
 		if _, ok := readLesson(tx, to.Account, f.digest); ok {
 			return nil
 		}
-		teach(tx, to.Account, &s, f.tokens.list, Good, 1, today)
-		putLesson(tx, to.Account, &s, f.digest, Good|byItself, today)
-		age(tx, to.Account, &s, j.o.Tokens)
-		s.put(tx, to.Account)
+		p.teach(f.tokens.list, Good, 1)
+		p.note(f.digest, Good|byItself)
+		p.age(j.o.Tokens)
+		p.keep()
 		return nil
 	})
 }

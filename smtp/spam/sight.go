@@ -27,9 +27,9 @@ const (
 // Sight looks at one message while it passes: an io.Writer that takes the whole message as it came, header first, in pieces of any
 // size. It holds at most 128 KB, and never fails.
 type Sight struct {
-	j       *Judge
-	facts   Facts
-	raw     *[]byte
+	j     *Judge
+	facts Facts
+	*scratch
 	size    int64
 	scan    *message.Scanner
 	asked   *inquiry // about the client; nil: nothing is asked
@@ -37,27 +37,35 @@ type Sight struct {
 	vouched bool     // by what was found when it came
 }
 
-// prefixes lends the buffers of sights.
-type prefixes struct{ pool sync.Pool }
-
-func (p *prefixes) take() *[]byte {
-	if b, ok := p.pool.Get().(*[]byte); ok {
-		return b
-	}
-	b := make([]byte, 0, firstKept)
-	return &b
+// scratch is the memory of one look, lent from a pool.
+type scratch struct {
+	raw  []byte // the beginning of the message
+	part []byte // one decoded part
+	out  []byte // what a reader sees of it
+	seen seenSet
 }
 
-func (p *prefixes) put(b *[]byte) {
-	*b = (*b)[:0]
-	p.pool.Put(b)
+// scratches lends memory.
+type scratches struct{ pool sync.Pool }
+
+func (p *scratches) take() *scratch {
+	if s, ok := p.pool.Get().(*scratch); ok {
+		return s
+	}
+	return &scratch{raw: make([]byte, 0, firstKept)}
+}
+
+func (p *scratches) put(s *scratch) {
+	s.raw, s.part, s.out = s.raw[:0], s.part[:0], s.out[:0]
+	clear(s.seen[:])
+	p.pool.Put(s)
 }
 
 // Begin starts with a message: it asks the lists about the address, the name in EHLO and MAIL FROM while the message is still on its
 // way. ctx bounds all of it. End it with Finish or Discard.
 func (j *Judge) Begin(ctx context.Context, f Facts) *Sight {
 	f.Remote = f.Remote.Unmap().WithZone("")
-	s := &Sight{j: j, facts: f, raw: j.prefixes.take(), scan: message.NewScanner()}
+	s := &Sight{j: j, facts: f, scratch: j.scratches.take(), scan: message.NewScanner()}
 	if j.asks(f.Remote) {
 		s.asked = j.lists.begin(ctx, f.Remote)
 		s.asked.domain(hostOf(f.Hello))
@@ -71,15 +79,15 @@ func (s *Sight) Write(p []byte) (int, error) {
 	n := len(p)
 	s.size += int64(n)
 	s.scan.Write(p)
-	if s.raw != nil && len(*s.raw) < maxKept {
-		*s.raw = append(*s.raw, p[:min(n, maxKept-len(*s.raw))]...)
+	if s.scratch != nil && len(s.raw) < maxKept {
+		s.raw = append(s.raw, p[:min(n, maxKept-len(s.raw))]...)
 	}
 	return n, nil
 }
 
 // Discard gives the message up; after Finish it does nothing.
 func (s *Sight) Discard() {
-	if s.raw == nil {
+	if s.scratch == nil {
 		return
 	}
 	s.asked.discard()
@@ -87,13 +95,13 @@ func (s *Sight) Discard() {
 }
 
 func (s *Sight) release() {
-	s.j.prefixes.put(s.raw)
-	s.raw = nil
+	s.j.scratches.put(s.scratch)
+	s.scratch = nil
 }
 
 // Finish ends the message. r is the zero Report when nothing was checked.
 func (s *Sight) Finish(r mailauth.Report) *Findings {
-	if s.raw == nil {
+	if s.scratch == nil {
 		return &Findings{}
 	}
 	defer s.release()
@@ -110,12 +118,12 @@ func (s *Sight) Finish(r mailauth.Report) *Findings {
 // read makes findings of what was seen, without what the lists say.
 func (s *Sight) read(r mailauth.Report) *Findings {
 	f := &Findings{facts: s.facts, report: r, vouched: s.vouched || s.j.o.Vouched != nil && s.j.o.Vouched(r), size: s.size}
-	f.tokens.explain = s.explain
+	f.tokens.explain, f.tokens.seen = s.explain, &s.seen
 	sum := s.scan.Finish()
-	head, _ := split(*s.raw)
+	head, _ := split(s.raw)
 	f.readHeader(head)
-	f.digest = digest(*s.raw, s.size)
-	c := content{src: bytes.NewReader(*s.raw), kept: int64(len(*s.raw)), tokens: &f.tokens}
+	f.digest = digest(s.raw, s.size)
+	c := content{src: bytes.NewReader(s.raw), kept: int64(len(s.raw)), tokens: &f.tokens, scratch: s.scratch}
 	c.read(sum.Root)
 	f.links, f.files = c.links, c.files
 	f.prove()
@@ -126,6 +134,7 @@ func (s *Sight) read(r mailauth.Report) *Findings {
 	f.judgeText(&c)
 	f.originTokens()
 	f.tokens.finish()
+	f.tokens.seen = nil
 	return f
 }
 

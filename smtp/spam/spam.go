@@ -124,12 +124,12 @@ type Recipient struct {
 
 // Judge judges messages. Its methods may be called concurrently.
 type Judge struct {
-	o        Options
-	lists    *lists
-	prefixes prefixes
-	verdicts *prometheus.CounterVec
-	grey     greyBook
-	swept    []byte // where forgetRefusals goes on; of the writer of side.db alone
+	o         Options
+	lists     *lists
+	scratches scratches
+	verdicts  *prometheus.CounterVec
+	grey      greyBook
+	swept     []byte // where forgetRefusals goes on; of the writer of side.db alone
 }
 
 // New returns a Judge.

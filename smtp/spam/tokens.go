@@ -34,7 +34,7 @@ type tokens struct {
 	list    []uint64 // sorted by finish
 	texts   map[uint64]string
 	pairs   int
-	seen    seenSet
+	seen    *seenSet // nil when nothing more is added
 
 	stats textStats
 }
@@ -53,7 +53,7 @@ type seenSet [4096]uint64
 
 // put tells whether h is new.
 func (s *seenSet) put(h uint64) bool {
-	for i := h & 4095; ; i = (i + 1) & 4095 {
+	for i := h >> 20 & 4095; ; i = (i + 1) & 4095 {
 		switch s[i] {
 		case h:
 			return false
@@ -96,8 +96,11 @@ func (t *tokens) add(p place, kind, value string) {
 }
 
 func (t *tokens) insert(h uint64, text func() string) {
-	if len(t.list) >= maxTokens || !t.seen.put(h) {
+	if t.seen == nil || len(t.list) >= maxTokens || !t.seen.put(h) {
 		return
+	}
+	if t.list == nil {
+		t.list = make([]uint64, 0, 512)
 	}
 	t.list = append(t.list, h)
 	if t.explain {

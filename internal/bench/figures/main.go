@@ -74,6 +74,7 @@ func figures() []figure {
 		{"compact", (*bench).compact},
 		{"backup", (*bench).backup},
 		{"import", (*bench).importMaildir},
+		{"junk", (*bench).junk},
 		{"queue", (*bench).waitingRoom},
 		{"checks", (*bench).checks},
 		{"grown", (*bench).grownStore},
