@@ -118,6 +118,12 @@ func (p *program) showAccount(a admin.Account) error {
 	if a.SendOff != "" {
 		rows = append(rows, []string{"sending", sendingOff(a.SendOff, moment(a.Since))})
 	}
+	if a.Hold != "" {
+		rows = append(rows, []string{"waits in Outbox", a.Hold})
+	}
+	if a.SentCopy != "" {
+		rows = append(rows, []string{"copy to Sent", a.SentCopy})
+	}
 	return table(p.stdout, "", []string{"account", strconv.FormatUint(uint64(a.ID), 10)}, rows)
 }
 
@@ -130,7 +136,7 @@ func orNone(s string) string {
 
 func (p *program) accountSet(o *options) *cobra.Command {
 	var c admin.Change
-	var name, login, quota string
+	var name, login, quota, hold, sentCopy string
 	var messages uint64
 	var disabled bool
 	cmd := &cobra.Command{
@@ -147,6 +153,12 @@ func (p *program) accountSet(o *options) *cobra.Command {
 			}
 			if given("disabled") {
 				c.Disabled = &disabled
+			}
+			if given("hold") {
+				c.Hold = &hold
+			}
+			if given("sent-copy") {
+				c.SentCopy = &sentCopy
 			}
 			if given("quota-messages") {
 				c.Messages = &messages
@@ -176,6 +188,8 @@ func (p *program) accountSet(o *options) *cobra.Command {
 	f.StringSliceVar(&c.Remove, "remove-address", nil, "`ADDRESS` to remove")
 	f.StringVar(&c.Main, "main", "", "`ADDRESS` that becomes the main one")
 	f.StringVar(&quota, "quota", "", "most it may hold, as 5GiB; 0B is no limit")
+	f.StringVar(&hold, "hold", "", "how long each of its messages waits in the Outbox before it is sent: `DURATION` as 30s, off, or house (as the setting submission.hold)")
+	f.StringVar(&sentCopy, "sent-copy", "", "whether what it sends is put into Sent: `WHETHER`, on, off, or house (as the setting submission.sent_copy)")
 	f.Uint64Var(&messages, "quota-messages", 0, "most messages it may hold; 0 is no limit")
 	return cmd
 }

@@ -24,6 +24,8 @@ type Account struct {
 	Disabled  bool      `json:"disabled,omitempty"`
 	SendOff   string    `json:"send_off,omitempty"` // why it may send nothing
 	Since     time.Time `json:"send_off_since,omitzero"`
+	Hold      string    `json:"hold,omitempty"`      // how long its messages wait in the Outbox: a duration or off; empty: as the house has it
+	SentCopy  string    `json:"sent_copy,omitempty"` // whether they are put into Sent: on or off; likewise
 	Created   time.Time `json:"created"`
 	Usage     Amount    `json:"usage"`
 	Quota     Amount    `json:"quota"` // 0: no limit
@@ -56,6 +58,8 @@ type Change struct {
 	Main     string   `json:"main_address,omitempty"`
 	Bytes    *uint64  `json:"quota_bytes,omitempty"`
 	Messages *uint64  `json:"quota_messages,omitempty"`
+	Hold     *string  `json:"hold,omitempty"`      // a duration, off, or house
+	SentCopy *string  `json:"sent_copy,omitempty"` // on, off, or house
 }
 
 // AddAccount makes identity and mailboxes in one transaction: there is never one without the other.
@@ -174,6 +178,11 @@ func (h *House) SetAccount(ctx context.Context, user string, c Change) (Account,
 		if err := h.o.Store.JoinPool(tx, a.ID, poolOf(&a, domains)); err != nil {
 			return err
 		}
+		if c.Hold != nil || c.SentCopy != nil {
+			if err := h.o.Directory.Configure(tx, a.ID, c.keeping); err != nil {
+				return err
+			}
+		}
 		return h.o.Store.SetQuota(tx, a.ID, quota)
 	})
 	if err != nil {
@@ -283,7 +292,7 @@ func (h *House) show(ctx context.Context, a auth.Account) (Account, error) {
 		return Account{}, translate(fmt.Sprint("account ", a.ID), err)
 	}
 	return Account{
-		SendOff: set.SendOff, Since: since(set),
+		SendOff: set.SendOff, Since: since(set), Hold: holdOf(set), SentCopy: sentCopyOf(set),
 		ID: uint32(a.ID), Name: a.Name, Addresses: texts(a.Addresses), Login: a.Login,
 		Doors: doorNames(a.Doors), Disabled: a.Disabled, Created: a.Created,
 		Usage: Amount{u.Bytes, u.Messages}, Quota: Amount{u.Limit.Bytes, u.Limit.Messages},
