@@ -327,7 +327,7 @@ func peek(b []byte) (glance, error) {
 	r.skip()
 	r.uint()
 	r.uint()
-	g.since = max(int64(r.uint()), when.release)
+	g.since, g.release = max(int64(r.uint()), when.release), when.release
 	r.uint()
 	g.attempts = int(r.uint() & 0xffffffff)
 	if r.bad {
@@ -340,6 +340,7 @@ func peek(b []byte) (glance, error) {
 type glance struct {
 	from, to         []byte
 	since            int64 // entry.since
+	release          int64 // 0: not scheduled
 	attempts         int
 	held, told, owed bool
 }

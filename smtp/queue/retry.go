@@ -3,6 +3,7 @@ package queue
 import (
 	"encoding/binary"
 	"hash/fnv"
+	"slices"
 	"time"
 )
 
@@ -38,6 +39,21 @@ func (o *Options) after(number uint64, e *entry, now int64) int64 {
 		due = end
 	}
 	return due
+}
+
+// fewest is how many attempts an entry has before it is given up for its age: the house may have been off for a week, or the clock
+// wrong, and the first answer is often to come back later.
+func (o *Options) fewest(e *entry) int {
+	n := 1
+	for at := time.Duration(0); n < 4 && at < o.life(e); n++ {
+		at += o.Retry[min(n, len(o.Retry))-1]
+	}
+	return n
+}
+
+// longest is more than any wait between two attempts. What is due later, and is not scheduled, was written by a clock that was ahead.
+func (o *Options) longest() int64 {
+	return (slices.Max(o.Retry)*11/10 + time.Minute).Milliseconds()
 }
 
 // rest is how long a host is left alone after its n-th failure in a row. Where it has only put one message off by its policy (4.7.x

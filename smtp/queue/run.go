@@ -64,11 +64,11 @@ func (q *Queue) end(err error) {
 
 func (q *Queue) now() int64 { return q.o.Now().UnixMilli() }
 
-// sleep waits until wake, a change of the schedule, or the end.
+// sleep waits until wake, a change of the schedule, or the end. It looks at the clock every minute, which somebody may have set.
 func (q *Queue) sleep(ctx context.Context, wake int64) {
 	var due <-chan time.Time
 	if wake != math.MaxInt64 {
-		t := time.NewTimer(time.UnixMilli(wake).Sub(q.o.Now()))
+		t := time.NewTimer(min(time.UnixMilli(wake).Sub(q.o.Now()), time.Minute))
 		defer t.Stop()
 		due = t.C
 	}
@@ -167,6 +167,9 @@ func (q *Queue) read(ctx context.Context, t *ticket) *entry {
 		return nil
 	case e.held:
 		q.committed(change{number: t.number, due: due, created: e.since(), told: e.told, held: true, stream: t.stream.Stream})
+		return nil
+	case e.timing.release > q.now() && due >= e.timing.release: // the clock was set back: its time is still to come
+		q.committed(change{number: t.number, due: e.timing.release, created: e.since(), told: e.told, stream: t.stream.Stream})
 		return nil
 	case e.timing.box != store.Waiting{}:
 		q.letGo(ctx, t.number)

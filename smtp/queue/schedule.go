@@ -24,10 +24,12 @@ type schedule struct {
 	asking   int
 	doubts   int // of asking, about doubtful ones
 	runnable fifo[*host]
-	crowded  []*host // runnable, but the last free workers are kept for others
-	waiting  []*host // hosts to be left alone for a while
-	active   int     // attempts running
-	settling int     // attempts that are over and not stored yet
+	crowded  [ranks]fifo[*host] // runnable, but the last free workers are kept for others; by rank
+	waiting  []*host            // hosts to be left alone for a while
+	rested   int64              // none of waiting is over before; may be too early
+	last     int64              // when next was asked last
+	active   int                // attempts running
+	settling int                // attempts that are over and not stored yet
 	leased   int
 	parked   int
 	jobs     []job // found since the last next
@@ -110,6 +112,7 @@ type host struct {
 	down     bool
 	result   Result // of the last failure
 	queued   bool   // stands in runnable, crowded or waiting
+	crowd    int8   // rank and one while it stands in crowded; another entry of it there is an old one
 }
 
 type jobKind uint8
@@ -132,12 +135,13 @@ type job struct {
 
 const (
 	deferChunk = 500
-	maxKnown   = 4096 // hosts remembered
+	maxKnown   = 4096   // hosts remembered
+	clockBack  = 60_000 // a clock that is set back by less is waited for
 )
 
 func newSchedule(l limits) *schedule {
 	l.unsettled = cmp.Or(l.unsettled, l.workers)
-	return &schedule{limits: l, tickets: map[uint64]*ticket{}, streams: map[Stream]*stream{}, hosts: map[hostKey]*host{}, known: map[hostKey]bool{}}
+	return &schedule{limits: l, rested: math.MaxInt64, tickets: map[uint64]*ticket{}, streams: map[Stream]*stream{}, hosts: map[hostKey]*host{}, known: map[hostKey]bool{}}
 }
 
 // put takes over what a commit did.
@@ -228,6 +232,10 @@ func (s *schedule) release(t *ticket, retry int64) {
 
 // next hands out the jobs that can start now, and says when to ask again (math.MaxInt64: only after a change).
 func (s *schedule) next(now int64) (jobs []job, wake int64) {
+	if now < s.last-clockBack {
+		s.shift(now - s.last)
+	}
+	s.last = now
 	for s.timed.len() > 0 && s.timed.first().due <= now {
 		t := s.timed.first()
 		s.timed.remove(t)
@@ -236,8 +244,11 @@ func (s *schedule) next(now int64) (jobs []job, wake int64) {
 		s.line(t.stream, now)
 	}
 	s.wakeHosts(now)
-	for s.active < s.workers && s.settling < s.unsettled && s.runnable.len() > 0 {
-		h := s.runnable.pop()
+	for s.active < s.workers && s.settling < s.unsettled {
+		h := s.admitted()
+		if h == nil {
+			break
+		}
 		h.queued = false
 		s.serve(h, now)
 	}
@@ -258,9 +269,7 @@ func (s *schedule) next(now int64) (jobs []job, wake int64) {
 	if s.timed.len() > 0 {
 		wake = s.timed.first().due
 	}
-	for _, h := range s.waiting {
-		wake = min(wake, h.start)
-	}
+	wake = min(wake, s.rested)
 	jobs, s.jobs = s.jobs, nil
 	return jobs, wake
 }
@@ -294,13 +303,18 @@ func (s *schedule) enqueue(h *host) {
 
 // wakeHosts makes those hosts runnable whose time of rest is over.
 func (s *schedule) wakeHosts(now int64) {
+	if now < s.rested {
+		return
+	}
 	kept := s.waiting[:0]
+	s.rested = math.MaxInt64
 	for _, h := range s.waiting {
 		if h.start <= now {
 			s.runnable.push(h)
 			continue
 		}
 		kept = append(kept, h)
+		s.rested = min(s.rested, h.start)
 	}
 	clear(s.waiting[len(kept):])
 	s.waiting = kept
@@ -319,12 +333,13 @@ func (s *schedule) serve(h *host, now int64) {
 		case h.start > now:
 			h.queued = true
 			s.waiting = append(s.waiting, h)
+			s.rested = min(s.rested, h.start)
 			return
 		case h.active >= h.limit:
 			return // done makes it runnable again
-		case !s.room(h):
+		case !s.room(h.rank(s.known)):
 			h.queued = true
-			s.crowded = append(s.crowded, h)
+			s.stand(h)
 			return
 		}
 		st := h.turns.pop()
@@ -351,21 +366,6 @@ func (s *schedule) serve(h *host, now int64) {
 	}
 }
 
-// room keeps the last half of the workers from hosts that fail, the last quarter for hosts that have none at work, and the
-// last eighth for those of them that have taken mail before: a host that could take mail finds a worker, whatever the others do.
-func (s *schedule) room(h *host) bool {
-	free := s.workers - s.active
-	switch {
-	case free > s.workers/2:
-		return true
-	case free > s.workers/4:
-		return h.failures == 0 || h.active == 0
-	case s.active == 0:
-		return true
-	}
-	return h.failures == 0 && h.active == 0 && (free > s.workers/8 || s.known[h.hostKey])
-}
-
 // lease takes the next ready ticket of the stream.
 func (s *schedule) lease(st *stream) *ticket {
 	for st.ready.len() > 0 {
@@ -382,19 +382,20 @@ func (s *schedule) lease(st *stream) *ticket {
 
 // deferAll leases all ready tickets of a stream, to be settled with r as if they had been tried.
 func (s *schedule) deferAll(st *stream, r Result) {
-	for st.ready.len() > 0 {
-		var chunk []*ticket
-		for len(chunk) < deferChunk {
-			t := s.lease(st)
-			if t == nil {
-				break
-			}
-			chunk = append(chunk, t)
-		}
-		if len(chunk) > 0 {
-			s.jobs = append(s.jobs, job{kind: jobDefer, stream: st, tickets: chunk, result: r})
+	for t := s.lease(st); t != nil; t = s.lease(st) {
+		s.deferOne(t, r)
+	}
+}
+
+// deferOne adds a leased ticket to those that are settled with r: a host that is down may have thousands of streams, each with few.
+func (s *schedule) deferOne(t *ticket, r Result) {
+	if n := len(s.jobs); n > 0 {
+		if j := &s.jobs[n-1]; j.kind == jobDefer && j.result == r && len(j.tickets) < deferChunk {
+			j.tickets = append(j.tickets, t)
+			return
 		}
 	}
+	s.jobs = append(s.jobs, job{kind: jobDefer, tickets: []*ticket{t}, result: r})
 }
 
 // answered ends the asking for a stream's route.
@@ -466,11 +467,10 @@ func (s *schedule) done(j job, r Result, now int64) {
 		}
 		h.limit = min(h.limit*2, s.most(h))
 	}
-	for _, c := range s.crowded {
-		s.runnable.push(c)
+	s.rested = min(s.rested, h.start)
+	if h.crowd != 0 { // it may have come to another rank
+		s.stand(h)
 	}
-	clear(s.crowded)
-	s.crowded = s.crowded[:0]
 	s.enqueue(h)
 	if h.streams == 0 && h.active == 0 && !h.queued {
 		delete(s.hosts, h.hostKey)
@@ -526,7 +526,6 @@ func (s *schedule) fail(j job, r Result, now int64) {
 
 // deferLate is deferAll for the tickets whose delay notice or end of life has come.
 func (s *schedule) deferLate(st *stream, r Result, now int64) {
-	var late []*ticket
 	for range st.ready.len() {
 		t := st.ready.pop()
 		switch {
@@ -534,13 +533,10 @@ func (s *schedule) deferLate(st *stream, r Result, now int64) {
 		case now >= s.deadline(t):
 			t.place = leased
 			s.leased++
-			late = append(late, t)
+			s.deferOne(t, r)
 		default:
 			st.ready.push(t)
 		}
-	}
-	if len(late) > 0 {
-		s.jobs = append(s.jobs, job{kind: jobDefer, stream: st, tickets: late, result: r})
 	}
 }
 
@@ -563,6 +559,6 @@ func (s *schedule) hurry(number uint64) {
 	}
 	t.stream.until, t.stream.routed = 0, 0
 	if h := t.stream.host; h != nil {
-		h.start, h.down, h.failures = 0, false, 0
+		h.start, h.down, h.failures, s.rested = 0, false, 0, 0
 	}
 }

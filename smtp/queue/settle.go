@@ -150,7 +150,7 @@ func (q *Queue) judge(a *attempt) {
 	}
 	e.attempts++
 	e.last = now
-	expired := now >= e.since()+q.o.life(e).Milliseconds()
+	expired := now >= e.since()+q.o.life(e).Milliseconds() && e.attempts >= q.o.fewest(e)
 	due := q.o.after(a.number, e, now)
 	kept := e.recipients[:0]
 	next := 0

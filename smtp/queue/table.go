@@ -185,6 +185,7 @@ func (q *Queue) fill(ctx context.Context) error {
 		}
 		return d
 	}
+	latest := q.now() + q.o.longest()
 	err := q.db.View(ctx, func(tx *kv.Tx) error {
 		q.mu.Lock()
 		defer q.mu.Unlock()
@@ -194,7 +195,11 @@ func (q *Queue) fill(ctx context.Context) error {
 				q.log.ErrorContext(ctx, logx.QueueBroken, "key", fmt.Sprintf("%x", key), "error", err)
 				continue
 			}
-			q.sched.put(change{number: binary.BigEndian.Uint64(key[8:]), due: int64(binary.BigEndian.Uint64(key[:8])), created: g.since,
+			due := int64(binary.BigEndian.Uint64(key[:8]))
+			if g.release == 0 {
+				due = min(due, latest)
+			}
+			q.sched.put(change{number: binary.BigEndian.Uint64(key[8:]), due: due, created: g.since,
 				told: g.told, held: g.held, stream: q.streamFor(intern(g.from), intern(g.to), g.attempts, g.owed)})
 		}
 		return nil
