@@ -65,6 +65,7 @@ func (d *Daemon) reloadSettings() (admin.Reloaded, error) {
 	now.Store.KeepDeleted, now.Store.DiskLow, now.Store.DiskStop = next.Store.KeepDeleted, next.Store.DiskLow, next.Store.DiskStop
 	now.Quota, now.Backup = next.Quota, next.Backup
 	now.Submission.Trusted = next.Submission.Trusted
+	now.Reports.Letter, now.Reports.LetterTo, now.Reports.Contact = next.Reports.Letter, next.Reports.LetterTo, next.Reports.Contact
 	suppress := now.Sending.Suppress
 	now.Sending = next.Sending
 	now.Sending.Suppress = suppress
@@ -142,6 +143,9 @@ var liveSettings = map[string]int{
 	"pop3.exclusive":                      newHandlers,
 	"imap.recently_deleted":               newHandlers,
 	"submission.trusted":                  newHandlers,
+	"submission.hold":                     newHandlers,
+	"submission.sent_copy":                newHandlers,
+	"submission.schedule":                 newHandlers,
 	"scanners":                            newHandlers,
 }
 
