@@ -46,6 +46,7 @@ type Options struct {
 	MaxSize  int           // octets of all of them; 64 MiB
 	MaxRows  int           // counted for a domain and period with all details; 2,000
 	MaxTotal int           // counted for all domains of a period; 50,000
+	Every    time.Duration // how often counts are written; 30 s
 }
 
 // Book is the memory. Its methods may be called concurrently.
@@ -77,6 +78,9 @@ func New(o Options) *Book {
 			*d.v = d.def
 		}
 	}
+	if o.Every == 0 {
+		o.Every = flushEvery
+	}
 	if o.Keep == 0 {
 		o.Keep = 90 * day
 	}
@@ -89,7 +93,7 @@ func New(o Options) *Book {
 
 // Run writes counts down and forgets what is too old, until ctx ends.
 func (b *Book) Run(ctx context.Context) {
-	tick := time.NewTicker(flushEvery)
+	tick := time.NewTicker(b.o.Every)
 	defer tick.Stop()
 	for n := 0; ; n++ {
 		select {

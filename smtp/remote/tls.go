@@ -25,6 +25,7 @@ type Sighting struct {
 	TLS     *tls.ConnectionState // nil: none
 	Failure *tlspolicy.Error     // what TLS, or the policy, lacked; nil: nothing
 	Given   bool                 // the host was given up for it
+	Report  bool                 // the mail is a report on TLS itself
 }
 
 // Opinion is what the house remembers of a host that offers no TLS now.
@@ -41,6 +42,7 @@ type demand struct {
 	smart   bool   // the handshake verifies the name that the operator wrote
 	require bool   // REQUIRETLS (RFC 8689 section 4.2.1)
 	relaxed bool   // TLS-Required: No (section 4.2.2): what the policy lacks is told, and stops nothing
+	report  bool   // a report on TLS: nobody reports on its way
 }
 
 // binding: the policy of the domain is not only told of.
@@ -102,7 +104,7 @@ func (c *Carrier) demand(ctx context.Context, w *way, to candidate, a queue.Atte
 	case w.smart != nil:
 		return demand{smart: true, require: require, name: "smart host"}, nil
 	}
-	d := demand{require: require}
+	d := demand{require: require, report: a.Envelope.From.IsNull() && tlsOptional(a.Content)}
 	if c.o.Policy != nil {
 		var err error
 		d.Verdict, err = c.o.Policy(ctx, string(w.domain), to.host)
@@ -112,7 +114,7 @@ func (c *Carrier) demand(ctx context.Context, w *way, to candidate, a queue.Atte
 		}
 	}
 	if d.Refused != nil && d.binding() {
-		c.see(ctx, Sighting{Domain: w.domain, Host: to.host, Address: to.addr.Addr(), Verdict: d.Verdict, Failure: d.Refused, Given: true})
+		c.see(ctx, Sighting{Domain: w.domain, Host: to.host, Address: to.addr.Addr(), Verdict: d.Verdict, Failure: d.Refused, Given: true, Report: d.report})
 		return d, d.unmet(to, d.Refused.Reason)
 	}
 	if d.require {
@@ -176,7 +178,7 @@ func (c *Carrier) secured(ctx context.Context, w *way, to candidate, d demand, k
 	if err != nil {
 		return nil, "", err
 	}
-	seen := Sighting{Domain: w.domain, Host: to.host, Address: to.addr.Addr(), Verdict: d.Verdict, Failure: lack}
+	seen := Sighting{Domain: w.domain, Host: to.host, Address: to.addr.Addr(), Verdict: d.Verdict, Failure: lack, Report: d.report}
 	if k != nil {
 		seen.TLS = k.TLS()
 	}

@@ -40,6 +40,7 @@ type DMARCOptions struct {
 	Logger       *slog.Logger
 	Metrics      *metrics.Set
 	Now          func() time.Time
+	Every        time.Duration // how often it looks for periods that are over; 10 min
 }
 
 // DMARCSender sends the reports that are owed.
@@ -57,6 +58,9 @@ func NewDMARCSender(o DMARCOptions) *DMARCSender {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	if o.Every == 0 {
+		o.Every = dueEvery
+	}
 	if o.Organization == "" {
 		o.Organization = o.Hostname
 	}
@@ -66,7 +70,7 @@ func NewDMARCSender(o DMARCOptions) *DMARCSender {
 
 // Run sends the reports of periods that are over, until ctx ends.
 func (s *DMARCSender) Run(ctx context.Context) {
-	tick := time.NewTicker(dueEvery)
+	tick := time.NewTicker(s.o.Every)
 	defer tick.Stop()
 	for {
 		if _, err := s.Due(ctx); err != nil && ctx.Err() == nil {

@@ -36,6 +36,7 @@ type TLSOptions struct {
 	From         Sender
 	Logger       *slog.Logger
 	Now          func() time.Time
+	Every        time.Duration // how often it looks for days that are over; 1 h
 }
 
 // Sender says whose address reports come from, at the moment; its domain signs them.
@@ -52,6 +53,9 @@ func NewTLSSender(o TLSOptions) *TLSSender {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Every == 0 {
+		o.Every = lookEvery
+	}
 	s := &TLSSender{o: o, log: o.Logger}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -61,7 +65,7 @@ func NewTLSSender(o TLSOptions) *TLSSender {
 
 // Run sends the reports of days that are over, until ctx ends.
 func (s *TLSSender) Run(ctx context.Context) {
-	tick := time.NewTicker(lookEvery)
+	tick := time.NewTicker(s.o.Every)
 	defer tick.Stop()
 	for {
 		select {

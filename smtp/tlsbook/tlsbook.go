@@ -35,6 +35,7 @@ type Options struct {
 	Side   *kv.Side
 	Logger *slog.Logger
 	Now    func() time.Time // time.Now
+	Every  time.Duration    // how often counts are written; 30 s
 }
 
 // Book is the memory. Its methods may be called concurrently.
@@ -51,6 +52,9 @@ func New(o Options) *Book {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Every == 0 {
+		o.Every = flushEvery
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -59,7 +63,7 @@ func New(o Options) *Book {
 
 // Run writes counts down and forgets what is too old, until ctx ends.
 func (b *Book) Run(ctx context.Context) {
-	tick := time.NewTicker(flushEvery)
+	tick := time.NewTicker(b.o.Every)
 	defer tick.Stop()
 	for n := 0; ; n++ {
 		select {

@@ -51,6 +51,8 @@ type Options struct {
 	DiskEvery time.Duration        // how often it is looked at; 5 s
 
 	BackupRetry time.Duration // after a backup that failed; 1 h
+
+	ReportsEvery time.Duration // how often reports and letters are looked at; some minutes
 }
 
 // Daemon is one house. Its fields are set by New and do not change, but for settings.

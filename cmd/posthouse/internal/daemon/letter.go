@@ -48,7 +48,7 @@ func letterCounts() []string {
 // at the next start.
 func (d *Daemon) writeLetters(ctx context.Context) {
 	seen := map[string]float64{}
-	tick := time.NewTicker(letterEvery)
+	tick := time.NewTicker(cmp.Or(d.o.ReportsEvery, letterEvery))
 	defer tick.Stop()
 	for {
 		if err := d.letterStep(ctx, seen); err != nil && ctx.Err() == nil {

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -42,6 +43,8 @@ type street struct {
 	ca    *cert.Authority
 	port  string // of SMTP, the same for all: each house has a loopback address of its own
 	next  int    // last octet of the next house's address
+
+	reports time.Duration // how often houses look at reports; 0: as always
 }
 
 func newStreet(t *testing.T) *street {
@@ -85,6 +88,7 @@ type house struct {
 	name    string // host name: mx.DOMAIN of the first domain
 	extra   string // more settings
 	disk    func() (daemon.Disk, error)
+	ahead   atomic.Int64 // of its clock, in nanoseconds
 	Daemon  *daemon.Daemon
 	Level   *slog.LevelVar
 	log     *buffer
@@ -207,7 +211,8 @@ func (h *house) serve(c *config.Config) {
 	var err error
 	h.Daemon, err = daemon.New(ctx, daemon.Options{
 		Config: c, File: h.settingsFile(), Level: h.Level, Version: "test", Logger: logx.New(h.log, logx.Options{Level: h.Level}),
-		Disk: h.disk, DiskEvery: 50 * time.Millisecond, BackupRetry: 50 * time.Millisecond,
+		Disk: h.disk, DiskEvery: 50 * time.Millisecond, BackupRetry: 50 * time.Millisecond, ReportsEvery: h.street.reports,
+		Now: func() time.Time { return time.Now().Add(time.Duration(h.ahead.Load())) },
 	})
 	if err != nil {
 		stop()
