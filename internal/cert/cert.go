@@ -1,7 +1,7 @@
 // Package cert holds the server's certificates: loaded from files, chosen by
 // the name the client asks for (SNI), and loaded again when the files change.
 //
-// Keeper serves them; Authority makes a CA with its certificates for the demo and tests.
+// Keeper serves them; ACME gets and renews them; Authority makes a CA with its certificates for the demo and tests.
 package cert
 
 import (
@@ -35,6 +35,7 @@ type Pair struct{ Certificate, Key string }
 // Options of a Keeper.
 type Options struct {
 	Pairs    []Pair
+	ACME     *ACME         // whose certificates are served besides; nil: nobody's
 	Hostname string        // whose certificate a client without SNI gets; else the first pair's
 	Poll     time.Duration // how often Run looks at the files; 30 s
 	Logger   *slog.Logger
@@ -51,6 +52,8 @@ type Keeper struct {
 	mu    sync.Mutex // one load at a time; guards files
 	files []file
 
+	meanwhile *tls.Certificate // of our own make, until an authority gave one; nil where the settings name one
+
 	clients, hosts *tls.Config
 }
 
@@ -64,8 +67,8 @@ type Status struct {
 }
 
 // Open loads every pair; one that cannot be loaded is an error that says what to do.
-func Open(o Options) (*Keeper, error) {
-	if len(o.Pairs) == 0 {
+func Open(o Options) (_ *Keeper, err error) {
+	if len(o.Pairs) == 0 && o.ACME == nil {
 		return nil, errors.New("cert: no certificate: name a certificate and its key file in the settings")
 	}
 	o.Poll = cmp.Or(o.Poll, defaultPoll)
@@ -84,6 +87,17 @@ func Open(o Options) (*Keeper, error) {
 	}
 	if err := errors.Join(broken...); err != nil {
 		return nil, err
+	}
+	k.gather()
+	for i := range k.files {
+		if k.files[i].loaded == nil {
+			_, _ = k.files[i].load(false) // of an authority: it comes again
+		}
+	}
+	if len(o.Pairs) == 0 {
+		if k.meanwhile, err = placeholder(o.Hostname, o.Now); err != nil {
+			return nil, err
+		}
 	}
 	k.publish()
 	k.clients = k.config()
@@ -111,6 +125,11 @@ func (k *Keeper) config() *tls.Config {
 		MaxVersion: tls.VersionTLS13,
 		ClientAuth: tls.NoClientCert,
 		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			if a := k.options.ACME; a != nil {
+				if c, err := a.challenge(hello); c != nil || err != nil {
+					return c, err
+				}
+			}
 			return k.current.Load().choose(hello.ServerName, hello.SupportsCertificate), nil
 		},
 	}
@@ -127,6 +146,9 @@ func (k *Keeper) Status() []Status {
 	defer k.mu.Unlock()
 	var out []Status
 	for _, f := range k.files {
+		if f.loaded == nil {
+			continue
+		}
 		leaf := f.loaded.Leaf
 		out = append(out, Status{Pair: f.pair, Names: namesOf(leaf), From: leaf.NotBefore, Until: leaf.NotAfter, Error: f.broken})
 	}
@@ -135,6 +157,9 @@ func (k *Keeper) Status() []Status {
 
 func (k *Keeper) firstEnd() time.Time {
 	all := k.Status()
+	if len(all) == 0 {
+		return k.meanwhile.Leaf.NotAfter
+	}
 	return slices.MinFunc(all, func(a, b Status) int { return a.Until.Compare(b.Until) }).Until
 }
 
@@ -142,10 +167,16 @@ func (k *Keeper) firstEnd() time.Time {
 func (k *Keeper) Run(ctx context.Context) {
 	tick := time.NewTicker(k.options.Poll)
 	defer tick.Stop()
+	var news <-chan struct{}
+	if k.options.ACME != nil {
+		news = k.options.ACME.News()
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-news:
+			k.refresh(true)
 		case <-tick.C:
 			k.refresh(true)
 		}
@@ -158,6 +189,7 @@ func (k *Keeper) Reload() error { return k.refresh(false) }
 func (k *Keeper) refresh(changedOnly bool) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.gather()
 	var broken []error
 	replaced := false
 	for i := range k.files {
@@ -182,11 +214,33 @@ func (k *Keeper) refresh(changedOnly bool) error {
 	return errors.Join(broken...)
 }
 
+// gather adds the files of certificates that have come, and forgets those that nobody renews any more. Called with mu held, or before anybody else knows k.
+func (k *Keeper) gather() {
+	if k.options.ACME == nil {
+		return
+	}
+	there := k.options.ACME.Pairs()
+	k.files = slices.DeleteFunc(k.files, func(f file) bool {
+		return !slices.Contains(k.options.Pairs, f.pair) && !slices.Contains(there, f.pair)
+	})
+	for _, p := range there {
+		if !slices.ContainsFunc(k.files, func(f file) bool { return f.pair == p }) {
+			k.files = append(k.files, file{pair: p})
+		}
+	}
+}
+
 // publish puts what is loaded in use. Who is connected already keeps his.
 func (k *Keeper) publish() {
 	s := &shelf{byName: make(map[string][]*tls.Certificate)}
 	for i := range k.files {
 		f := &k.files[i]
+		if f.loaded == nil {
+			continue
+		}
+		if s.own == nil {
+			s.own = f.loaded
+		}
 		leaf := f.loaded.Leaf
 		for _, name := range namesOf(leaf) {
 			s.byName[name] = append(s.byName[name], f.loaded)
@@ -196,7 +250,9 @@ func (k *Keeper) publish() {
 			k.log.Info(logx.CertLoaded, "file", f.pair.Certificate, "names", strings.Join(namesOf(leaf), " "), "until", leaf.NotAfter)
 		}
 	}
-	s.own = k.files[0].loaded
+	if s.own == nil {
+		s.own = k.meanwhile
+	}
 	s.hostname = normal(k.options.Hostname)
 	k.current.Store(s)
 }
@@ -206,6 +262,9 @@ func (k *Keeper) warn() {
 	now := k.options.Now()
 	for i := range k.files {
 		f := &k.files[i]
+		if f.loaded == nil {
+			continue
+		}
 		if until := f.loaded.Leaf.NotAfter; until.Sub(now) < expiring && now.Sub(f.warned) >= 24*time.Hour {
 			f.warned = now
 			k.log.Warn(logx.CertExpires, "file", f.pair.Certificate, "until", until)

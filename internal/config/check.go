@@ -26,6 +26,7 @@ func (k *checker) fail(key, message, remedy string) {
 func (k *checker) check() {
 	k.names()
 	k.certificates()
+	k.acme()
 	k.numbers()
 	k.durations()
 	k.remote()
@@ -136,6 +137,7 @@ func (k *checker) durations() {
 		{"store.keep_deleted", k.c.Store.KeepDeleted, "0s", "3650d"},
 		{"store.compact_every", k.c.Store.CompactEvery, "10ms", "30d"},
 		{"story.keep", k.c.Story.Keep, "0s", "3650d"},
+		{"acme.dns_wait", k.c.ACME.DNSWait, "0s", "10m"},
 		{"web.sign_in", k.c.Web.SignIn, "10m", "90d"},
 		{"junk.list_wait", k.c.Junk.ListWait, "100ms", "20s"},
 		{"junk.greylist_delay", k.c.Junk.GreylistDelay, "0s", "1d"},

@@ -17,6 +17,7 @@ type Config struct {
 	Data       string     `toml:"data"`
 	Listen     Listen     `toml:"listen"`
 	TLS        TLS        `toml:"tls"`
+	ACME       ACME       `toml:"acme"`
 	DNS        DNS        `toml:"dns"`
 	Limits     Limits     `toml:"limits"`
 	Store      Store      `toml:"store"`
@@ -340,7 +341,8 @@ func Default() *Config {
 			HTTP:        []Address{},
 			HTTPS:       []Address{},
 		},
-		DNS: DNS{Timeout: Duration{5 * time.Second}, TrustAD: TrustADLoopback},
+		ACME: ACME{DNSHash: dnsHashes[0], DNSWait: Duration{20 * time.Second}},
+		DNS:  DNS{Timeout: Duration{5 * time.Second}, TrustAD: TrustADLoopback},
 		Limits: Limits{
 			MessageSize:    50 << 20,
 			Recipients:     1000,

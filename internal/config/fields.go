@@ -24,6 +24,7 @@ func sections() map[string]string {
 		"listen":               "The doors: lists of host:port, an empty list closes a door, \":25\" is every address of the machine",
 		"tls":                  "Certificates",
 		"tls.certificates[]":   "One pair of PEM files; repeat for more names, the first is shown to clients that name none",
+		"acme":                 "Certificates from an authority",
 		"dns":                  "The resolver",
 		"limits":               "Limits for each client and for all of them",
 		"store":                "How mail is kept",
@@ -53,7 +54,7 @@ func sections() map[string]string {
 
 // Fields is every setting, in the order of the file.
 func Fields() []Field {
-	all := houseFields()
+	all := append(houseFields(), acmeFields()...)
 	all = append(all, limitFields()...)
 	all = append(all, wayFields()...)
 	all = append(all, sendingFields()...)

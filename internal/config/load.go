@@ -135,6 +135,9 @@ func (c *Config) absolute(folder string) {
 		join(&c.Scanners[i].PasswordFile)
 		join(&c.Scanners[i].CAFile)
 	}
+	join(&c.ACME.Roots)
+	join(&c.ACME.Webroot)
+	join(&c.ACME.DNSSecret)
 	join(&c.Metrics.Cert)
 	join(&c.Metrics.Key)
 	join(&c.Metrics.TokenFile)

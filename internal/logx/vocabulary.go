@@ -24,9 +24,12 @@ const (
 
 // Certificates.
 const (
-	CertLoaded  = "certificate loaded"   // file, names, until
-	CertKept    = "certificate kept"     // file, error: the changed file is of no use, the old one stays
-	CertExpires = "certificate expiring" // file, until
+	CertLoaded   = "certificate loaded"   // file, names, until
+	CertObtained = "certificate obtained" // name, renewed
+	CertRefused  = "certificate refused"  // name, error
+	CertStep     = "certificate step"     // step, and what certmagic says beside it
+	CertKept     = "certificate kept"     // file, error: the changed file is of no use, the old one stays
+	CertExpires  = "certificate expiring" // file, until
 )
 
 // Logins.

@@ -68,6 +68,7 @@ type Daemon struct {
 	metrics  *metrics.Set
 	keepers  *keepers
 	certs    *cert.Keeper // nil: no certificates
+	acme     *cert.ACME   // nil: they are files
 	resolver *dns.Client
 	local    *local.Carrier
 	lists    *list.Lists
@@ -146,6 +147,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	running.Go(func() { queueErr = d.keepers.queue.Run(inner, d.local.Transport(), d.remote) })
 	if d.certs != nil {
 		running.Go(func() { d.certs.Run(inner) })
+		running.Go(func() { d.manageNames(inner) })
 	}
 	running.Go(func() { storeErr = d.keepers.store.Run(inner) })
 	running.Go(func() { d.keepers.db.RunCompaction(inner) })

@@ -39,10 +39,13 @@ type handlers map[string]serve.Handler
 // openCertificates loads the pairs; implicit TLS without one is a mistake that is told before anything is bound.
 func (d *Daemon) openCertificates(context.Context) error {
 	c := d.o.Config
-	if len(c.TLS.Certificates) == 0 {
+	if len(c.TLS.Certificates) == 0 && !c.ACME.Enabled {
 		return inFile(d.o.File, needCertificates(c))
 	}
-	k, err := cert.Open(cert.Options{Pairs: pairs(c), Hostname: c.Hostname, Logger: d.log, Metrics: d.metrics})
+	if err := d.openACME(c); err != nil {
+		return inFile(d.o.File, fmt.Errorf("acme: %w", err))
+	}
+	k, err := cert.Open(cert.Options{Pairs: pairs(c), ACME: d.acme, Hostname: c.Hostname, Logger: d.log, Metrics: d.metrics})
 	if err != nil {
 		return inFile(d.o.File, fmt.Errorf("tls.certificates: %w", err))
 	}
@@ -72,7 +75,7 @@ func needCertificates(c *config.Config) error {
 	if len(open) == 0 {
 		return nil
 	}
-	return fmt.Errorf("tls.certificates: %s cannot open without a certificate; name one, or write an empty list for those doors", strings.Join(open, ", "))
+	return fmt.Errorf("tls.certificates: %s cannot open without a certificate; name one, or set acme.enabled, or write an empty list for those doors", strings.Join(open, ", "))
 }
 
 // inFile says which settings file err is about.
@@ -87,7 +90,9 @@ func inFile(file string, err error) error {
 func CheckFiles(file string, c *config.Config) error {
 	var errs []error
 	if len(c.TLS.Certificates) == 0 {
-		errs = append(errs, inFile(file, needCertificates(c)))
+		if !c.ACME.Enabled {
+			errs = append(errs, inFile(file, needCertificates(c)))
+		}
 	} else if _, err := cert.Open(cert.Options{Pairs: pairs(c), Hostname: c.Hostname}); err != nil {
 		errs = append(errs, inFile(file, fmt.Errorf("tls.certificates: %w", err)))
 	}
@@ -102,6 +107,9 @@ func CheckFiles(file string, c *config.Config) error {
 	if _, err := scanners(c.Scanners); err != nil {
 		errs = append(errs, inFile(file, err))
 	}
+	if _, err := acmeOptions(c); err != nil {
+		errs = append(errs, inFile(file, fmt.Errorf("acme: %w", err)))
+	}
 	if _, err := secretOf(c.Metrics.TokenFile); err != nil {
 		errs = append(errs, inFile(file, fmt.Errorf("metrics.token_file: %w", err)))
 	}
@@ -111,7 +119,7 @@ func CheckFiles(file string, c *config.Config) error {
 // openDoors makes the servers and binds every port, before any of them accepts.
 func (d *Daemon) openDoors(ctx context.Context) error {
 	c := d.o.Config
-	d.visitors = newVisitors(d.log, d.pages(c))
+	d.visitors = newVisitors(d.log, d.proofs(d.pages(c)))
 	h, err := d.handlers(c)
 	if err != nil {
 		return err
@@ -154,7 +162,7 @@ func (d *Daemon) addDoor(s serve.Service, implicitTLS bool) {
 		s.TLS = d.certs.ForClients()
 		if s.Name == serviceHTTPS {
 			s.TLS = s.TLS.Clone()
-			s.TLS.NextProtos = []string{"h2", "http/1.1"}
+			s.TLS.NextProtos = []string{"h2", "http/1.1", cert.ProofProtocol}
 		}
 	}
 	name := s.Name
