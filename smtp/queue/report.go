@@ -99,7 +99,7 @@ func (q *Queue) compose(ctx context.Context, a *attempt) (*written, error) {
 			a.unreported = true
 			return nil, nil
 		}
-		r.unproven, r.to = r.to, mail.Address{Local: "postmaster"}
+		r.unproven, r.to = r.claimed(), mail.Address{Local: "postmaster"}
 	}
 	r.utf8 = !r.to.IsASCII()
 	r.original.global = e.utf8

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/posthouse-mail/posthouse/internal/logx"
+	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/store/story"
 )
 
@@ -51,6 +52,14 @@ func (q *Queue) tellUnreported(ctx context.Context, a *attempt) {
 	q.log.InfoContext(ctx, logx.QueueUnreported, "id", a.before.id, "number", a.number, "from", a.before.from.String())
 	q.o.Story.Tell(a.before.id, story.Event{At: q.o.Now(), Step: story.Unreported,
 		Text: "nothing proves that the mail came from its sender: it was not told"})
+}
+
+// claimed is the sender that the message claims: where it was forwarded, its envelope has another one.
+func (r *report) claimed() mail.Address {
+	if a, err := mail.ParseAddress(strings.Trim(r.original.field("Return-Path"), " <>")); err == nil {
+		return a
+	}
+	return r.to
 }
 
 // named is whom the report is for, as its To field says it.

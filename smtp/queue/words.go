@@ -121,7 +121,11 @@ func (r *report) about(b *bytes.Buffer) {
 	if n := utf8.RuneCountInString(subject); n > 100 {
 		subject = string([]rune(subject)[:100]) + " ..."
 	}
-	b.WriteString("\nYour message:\n")
+	whose := "Your"
+	if !r.unproven.IsNull() {
+		whose = "The"
+	}
+	fmt.Fprintf(b, "\n%s message:\n", whose)
 	if subject != "" {
 		fmt.Fprintf(b, "  Subject: %s\n", subject)
 	}
