@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/posthouse-mail/posthouse/auth"
 	"github.com/posthouse-mail/posthouse/internal/cert"
@@ -44,7 +45,8 @@ type keeperOptions struct {
 	certs   *cert.Keeper
 	damage  bool // start past damage
 
-	resolver *dns.Client // nil: nobody asks
+	resolver *dns.Client      // nil: nobody asks
+	now      func() time.Time // nil: time.Now
 }
 
 // openKeepers opens the data folder and replays its log.
@@ -197,7 +199,7 @@ func OpenFiles(ctx context.Context, c *config.Config, logger *slog.Logger) (*Fil
 func (f *Files) Close() error { return errors.Join(f.House.Close(), f.close()) }
 
 func (d *Daemon) openKeepers(ctx context.Context) (err error) {
-	d.keepers, err = openKeepers(ctx, keeperOptions{config: d.o.Config, logger: d.log, metrics: d.metrics, certs: d.certs, damage: d.o.AcceptDamage, resolver: d.resolver})
+	d.keepers, err = openKeepers(ctx, keeperOptions{config: d.o.Config, logger: d.log, metrics: d.metrics, certs: d.certs, damage: d.o.AcceptDamage, resolver: d.resolver, now: d.o.Now})
 	if err != nil {
 		return err
 	}

@@ -14,9 +14,9 @@ import (
 
 // limits are what keeps the house from harming its own name.
 func (k *keepers) openLimits(o keeperOptions) {
-	k.suppressed = limit.NewList(limit.ListOptions{DB: k.db, Logger: o.logger, Metrics: o.metrics, Off: !o.config.Sending.Suppress})
+	k.suppressed = limit.NewList(limit.ListOptions{DB: k.db, Logger: o.logger, Metrics: o.metrics, Now: o.now, Off: !o.config.Sending.Suppress})
 	if k.side != nil {
-		k.limits = limit.New(limit.Options{Side: k.side, Logger: o.logger, Metrics: o.metrics, Settings: sendSettings(o.config)})
+		k.limits = limit.New(limit.Options{Side: k.side, Logger: o.logger, Metrics: o.metrics, Settings: sendSettings(o.config), Now: o.now})
 	}
 }
 
