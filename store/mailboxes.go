@@ -62,6 +62,25 @@ func (s *Store) Mailboxes(ctx context.Context, id mail.AccountID) ([]Mailbox, er
 	return out, err
 }
 
+// Special finds the mailbox of a special use (RFC 6154); ErrNoMailbox when the account has none. Names are not logged first, so nothing
+// has to be settled: it is asked on the way of each message that is junk.
+func (s *Store) Special(ctx context.Context, id mail.AccountID, use SpecialUse) (b Mailbox, err error) {
+	err = s.db.View(ctx, func(tx *kv.Tx) error {
+		for k, v := range tx.Scan(tabNames, key32(uint32(id)), after(uint32(id))) {
+			n, err := decodeName(v)
+			if err != nil {
+				return err
+			}
+			if n.use&use != 0 {
+				b = Mailbox{ID: n.id, Account: id, Name: string(k[4:]), Use: n.use}
+				return nil
+			}
+		}
+		return ErrNoMailbox
+	})
+	return b, err
+}
+
 // listNames merges the names and the subscriptions of an account.
 func listNames(tx *kv.Tx, id mail.AccountID) ([]Mailbox, error) {
 	var out []Mailbox

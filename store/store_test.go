@@ -651,6 +651,23 @@ func TestDeleteAccount(t *testing.T) {
 	wantErr(t, "flags in its INBOX", err, store.ErrNoMailbox)
 }
 
+// TestSpecial: a use is found whatever its mailbox is called now, without a look at the log.
+func TestSpecial(t *testing.T) {
+	h := house(t)
+	if err := h.Store.RenameMailbox(t.Context(), 1, "Junk", "Pourriel"); err != nil {
+		t.Fatal(err)
+	}
+	b, err := h.Store.Special(t.Context(), 1, store.UseJunk)
+	if err != nil || b.Name != "Pourriel" || b.ID != boxID(t, h.Store, 1, "Pourriel") {
+		t.Error(b, err)
+	}
+	if err := h.Store.DeleteMailbox(t.Context(), 1, "Pourriel"); err != nil {
+		t.Fatal(err)
+	}
+	_, err = h.Store.Special(t.Context(), 1, store.UseJunk)
+	wantErr(t, "without", err, store.ErrNoMailbox)
+}
+
 func TestBells(t *testing.T) {
 	h := house(t)
 	s := h.Store

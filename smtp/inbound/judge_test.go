@@ -1,6 +1,7 @@
 package inbound
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 	gosmtp "github.com/emersion/go-smtp"
 
 	"github.com/posthouse-mail/posthouse/auth"
+	"github.com/posthouse-mail/posthouse/internal/dns"
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/smtp"
 	"github.com/posthouse-mail/posthouse/smtp/junkbook"
@@ -286,5 +288,61 @@ func TestForwardingAccount(t *testing.T) {
 	c.set("alice", func(s *auth.AccountSettings) { s.JunkLine = asJunk * 10 })
 	if code, said := c.send("alice"); code != 250 || c.where() != "alice Junk, queue alice@away.test" {
 		t.Error(code, said, c.where())
+	}
+}
+
+// silence is a resolver that never answers.
+type silence struct {
+	dns.Resolver
+	asked chan struct{}
+}
+
+func (r silence) A(ctx context.Context, _ string) ([]netip.Addr, bool, error) {
+	select {
+	case r.asked <- struct{}{}:
+	default:
+	}
+	<-ctx.Done()
+	return nil, false, ctx.Err()
+}
+func (r silence) AAAA(ctx context.Context, host string) ([]netip.Addr, bool, error) {
+	return r.A(ctx, host)
+}
+func (r silence) IP(ctx context.Context, host string) ([]netip.Addr, bool, error) {
+	return r.A(ctx, host)
+}
+func (r silence) TXT(ctx context.Context, _ string) ([]string, bool, error) {
+	_, _, err := r.A(ctx, "")
+	return nil, false, err
+}
+func (r silence) MX(ctx context.Context, _ string) ([]dns.MX, bool, error) {
+	_, _, err := r.A(ctx, "")
+	return nil, false, err
+}
+func (r silence) PTR(ctx context.Context, _ netip.Addr) ([]string, bool, error) {
+	_, _, err := r.A(ctx, "")
+	return nil, false, err
+}
+
+// TestSilentLists: lists that do not answer hold a message no longer than they may, and count as nothing.
+func TestSilentLists(t *testing.T) {
+	c := newCourt(t, asGood)
+	list, err := spam.ParseList("slow address slow.test 127.0.0.2=9")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dumb := silence{asked: make(chan struct{}, 1)}
+	c.desk.o.Judge = spam.New(spam.Options{Hostname: "mx.alpha.test", Resolver: dumb, Lists: []spam.List{list}, AskOfPrivate: true, ListWait: 50 * time.Millisecond})
+	began := time.Now()
+	if code, said := c.send("alice"); code != 250 && code != 451 {
+		t.Error(code, said)
+	}
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("the message was held for %s", took)
+	}
+	select {
+	case <-dumb.asked:
+	default:
+		t.Error("nothing was asked")
 	}
 }

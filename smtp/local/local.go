@@ -194,13 +194,11 @@ func (c *Carrier) Report(ctx context.Context, to mail.Address) (route auth.Route
 
 // junk is the account's mailbox for junk (RFC 6154), INBOX when it has none.
 func (c *Carrier) junk(ctx context.Context, id mail.AccountID) string {
-	boxes, err := c.o.Store.Mailboxes(ctx, id)
-	for _, b := range boxes {
-		if err == nil && b.ID != 0 && b.Use&store.UseJunk != 0 {
-			return b.Name
-		}
+	b, err := c.o.Store.Special(ctx, id, store.UseJunk)
+	if err != nil {
+		return inbox
 	}
-	return inbox
+	return b.Name
 }
 
 // leaving lists who gets the message through the queue. The sender's wishes for reports go along with a recipient of a stranger's
