@@ -87,7 +87,7 @@ func (d *Directory) Masks(ctx context.Context, id mail.AccountID) ([]Mask, error
 }
 
 // NewMask makes a masked address for an account in a domain of ours, the account's main one when it is empty. The name is chosen by
-// chance among sixty million and more, so that nobody finds masks by trying.
+// chance among a hundred million and more, so that nobody finds masks by trying.
 func (d *Directory) NewMask(tx *kv.Tx, id mail.AccountID, domain mail.Domain, note string) (Mask, error) {
 	r, err := findRecord(tx, id)
 	if err != nil {
