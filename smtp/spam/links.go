@@ -214,7 +214,7 @@ func (f *Findings) linkHosts() []string {
 // judgeLinks adds the signs of links that deceive.
 func (f *Findings) judgeLinks(c *content) {
 	for _, l := range c.links {
-		if l.shown != "" && !isAddress(l.host) && organization(l.shown) != organization(l.host) && !f.tracked(l.host) {
+		if l.shown != "" && organization(l.shown) != organization(l.host) && !f.tracked(l.host) {
 			f.phish("link_differs", 2.5, fmt.Sprintf("a link shows %s and leads to %s", plain(l.shown, 80), plain(l.host, 80)))
 			break
 		}

@@ -65,7 +65,7 @@ func (f *Findings) judgeNames(j *Judge) {
 		f.phish("brand_borrowed", 2.5, fmt.Sprintf("the author calls himself %s, but the mail is from %s", b, plain(f.author.Unicode(), 80)))
 	}
 	if name, ok := lookalike(string(f.author.Domain)); ok {
-		f.phish("author_lookalike", 3, fmt.Sprintf("the author's domain %s looks like %s", plain(f.author.Domain.Unicode(), 80), name))
+		f.phish("author_lookalike", 3, fmt.Sprintf("the author's domain %s looks like %s", plain(string(f.author.Domain), 80), name))
 	}
 	if mixedName(f.name) {
 		f.phish("name_mixed_letters", 1.5, "the author's name mixes letters of several scripts that look alike: "+plain(f.name, 80))
@@ -85,7 +85,7 @@ func (f *Findings) judgeHouse(j *Judge, to Recipient) []Signal {
 		return nil
 	}
 	if like := skeleton(nameOf(string(f.author.Domain))); like == skeleton(name) && nameOf(string(f.author.Domain)) != name {
-		return []Signal{{Name: "house_lookalike", Score: 3, Phishing: true, Text: fmt.Sprintf("the author's domain %s looks like your own, %s", plain(f.author.Domain.Unicode(), 80), to.Address.Domain.Unicode())}}
+		return []Signal{{Name: "house_lookalike", Score: 3, Phishing: true, Text: fmt.Sprintf("the author's domain %s looks like your own, %s", plain(string(f.author.Domain), 80), to.Address.Domain.Unicode())}}
 	}
 	if !hasWord(f.name, name) && !hasWord(f.name, string(to.Address.Domain)) {
 		return nil
