@@ -110,7 +110,7 @@ func openRelease(t *testing.T, dir string, k *keepsake) (log string) {
 	c.Metrics.Listen = nil
 	c.Queue.Lifetime.Duration, c.Queue.DelayNotice.Duration = 100*365*24*time.Hour, 0 // the folder is as old as its release
 	c.DNS.Servers = []netip.AddrPort{names.Addr()}
-	h := &house{t: t, log: &buffer{}}
+	h := &house{t: t, street: &street{t: t}, log: &buffer{}}
 	h.serve(c)
 	defer h.stop()
 	client, err := api.Dial(t.Context(), dir)
