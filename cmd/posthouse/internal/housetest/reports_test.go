@@ -131,3 +131,28 @@ func TestLetter(t *testing.T) {
 	}
 	postmaster.awaits(3, "week to")
 }
+
+// TestLetterReaders: a domain's own postmaster hears of his domain only; a reader elsewhere gets the letter signed.
+func TestLetterReaders(t *testing.T) {
+	s := newStreet(t)
+	far := s.build("", "boss@far.test")
+	h := s.build("[reports]\nletter_to = \"boss@far.test\"", "admin@one.test", "bob@two.test")
+	h.publish("one.test")
+	if _, err := h.Daemon.House().AddAlias(t.Context(), admin.Alias{Address: "postmaster@two.test", Members: []string{"bob@two.test"}}); err != nil {
+		t.Fatal(err)
+	}
+	sent, err := h.Daemon.Letter(t.Context(), true)
+	if err != nil || !slices.Equal(sent.To, []string{"boss@far.test", "postmaster@two.test"}) {
+		t.Fatalf("%+v %v", sent, err)
+	}
+	bob := h.reader("bob@two.test")
+	text := bob.body(bob.awaits(1, "week to")[0])
+	if !strings.Contains(text, "Who sends as two.test") || strings.Contains(text, "one.test\r\n---") || strings.Contains(text, "backup") {
+		t.Errorf("bob reads\n%s", text)
+	}
+	boss := far.reader("boss@far.test")
+	text = boss.body(boss.awaits(1, "week to")[0])
+	if !strings.Contains(text, "Who sends as one.test") || !strings.Contains(text, "dmarc=pass") {
+		t.Errorf("the boss reads\n%s", text)
+	}
+}
