@@ -107,6 +107,9 @@ func (p *program) showExplained(e admin.SpamExplained) error {
 	if e.Off {
 		verdict += "; the account's mail is not judged"
 	}
+	if e.Unjudged != "" {
+		verdict += "; it was not judged when it came: " + e.Unjudged
+	}
 	rows = append(rows, []string{"verdict", verdict})
 	for _, x := range []struct {
 		is   bool

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -49,7 +50,8 @@ type SpamExplained struct {
 	Class        string        `json:"class"` // good, doubtful, junk, refuse
 	Score        float64       `json:"score"`
 	Line         float64       `json:"line"`
-	Off          bool          `json:"off,omitempty"` // the account's mail is not judged
+	Off          bool          `json:"off,omitempty"`        // the account's mail is not judged
+	Unjudged     string        `json:"not_judged,omitempty"` // why it was not judged when it came
 	Phishing     bool          `json:"phishing,omitempty"`
 	FirstContact bool          `json:"first_contact,omitempty"`
 	Known        bool          `json:"known,omitempty"`
@@ -80,6 +82,7 @@ func (h *House) ExplainSpam(ctx context.Context, q SpamQuestion) (SpamExplained,
 	}
 	out := explained(&e)
 	out.Mailbox, out.UID, out.Off = f.mailbox, uint32(f.uid), !judged
+	out.Unjudged = unjudged(f.header(), h.o.Site.Hostname)
 	out.LetIn, out.KeptOut, out.Line = to.LetIn, to.KeptOut, h.o.Junk.Line
 	if f.account != 0 {
 		out.Account = h.nameOf(ctx, f.account)
@@ -129,16 +132,49 @@ func (a *asked) text() io.Reader {
 	return bytes.NewReader(a.raw)
 }
 
-// senders are the authors and the return path.
-func (a *asked) senders() []mail.Address {
+// header is the message's, as far as it can be read.
+func (a *asked) header() []byte {
 	head := make([]byte, 64<<10)
-	n, _ := io.ReadFull(a.text(), head) // what can be read of it
+	n, _ := io.ReadFull(a.text(), head)
 	head = head[:n]
 	if i := bytes.Index(head, []byte("\r\n\r\n")); i >= 0 {
 		head = head[:i+2]
 	}
+	return head
+}
+
+// unjudged tells of mail that did not come from a stranger: the newest Received field is ours, and names a login, another program, or
+// this machine.
+func unjudged(header []byte, hostname string) string {
+	for f := range message.Fields(header) {
+		if !f.Is("Received") {
+			continue
+		}
+		from, rest, ok := strings.Cut(f.Unfolded(), "by "+hostname+" (posthouse) with ")
+		if !ok {
+			return ""
+		}
+		protocol, _, _ := strings.Cut(rest, " ")
+		_, address, _ := strings.Cut(from, "([")
+		address, _, known := strings.Cut(strings.TrimPrefix(address, "IPv6:"), "]")
+		remote, err := netip.ParseAddr(address)
+		switch {
+		case strings.HasSuffix(protocol, "A"):
+			return "somebody of this house has handed it in"
+		case strings.Contains(protocol, "LMTP"):
+			return "another program has handed it over (LMTP)"
+		case !known || err != nil || remote.IsLoopback():
+			return "a program of this machine has handed it in"
+		}
+		return ""
+	}
+	return ""
+}
+
+// senders are the authors and the return path.
+func (a *asked) senders() []mail.Address {
 	var out []mail.Address
-	for f := range message.Fields(head) {
+	for f := range message.Fields(a.header()) {
 		if !f.Is("From") && !f.Is("Return-Path") {
 			continue
 		}

@@ -40,7 +40,7 @@ func (k *keepers) openJunk(o keeperOptions) error {
 			return err == nil && ours
 		},
 		Vouched: mailauth.New(mailauth.Options{Trusted: trustedSealers(c)}).Vouched,
-		Lists:   lists, ListWait: c.Junk.ListWait.Duration,
+		Lists:   lists, ListWait: c.Junk.ListWait.Duration, AskOfPrivate: c.Junk.Loopback,
 		Lines:     spam.Lines{Doubtful: c.Junk.Doubtful, Junk: c.Junk.Line, Refuse: c.Junk.Refuse},
 		Greylist:  spam.Greylisting{Delay: c.Junk.GreylistDelay.Duration},
 		Remembers: c.Junk.Refusals.Duration,
