@@ -47,7 +47,8 @@ func TestCorrespondents(t *testing.T) {
 		"nothing to prove":     {letter("carol@example.com", "Hello", "a letter"), bad(), true},
 		"nothing, dangerous":   {junkFrom("carol@example.com"), bad(), false},
 		"nothing, an answer":   {junkFrom("carol@example.com", ours), bad(), true},
-		"answer of a stranger": {junkFrom("dan@example.edu", ours), proven("example.edu"), true},
+		"answer of his house":  {junkFrom("sales@example.net", ours), proven("example.net"), true},
+		"answer of a stranger": {junkFrom("dan@example.edu", ours), proven("example.edu"), false},
 	} {
 		f := look(t.Context(), j, Facts{Remote: client, Hello: "localhost", From: addr(t, "x@example.info")}, c.r, c.raw)
 		v := j.Verdict(t.Context(), f, alice)

@@ -199,8 +199,10 @@ func (f *Findings) judgeHello(j *Judge) {
 	switch {
 	case hello == "":
 		f.sign("helo_missing", 1, "the client does not say its name")
-	case hello == strings.ToLower(j.o.Hostname) || j.local(mail.Domain(hello)):
+	case hello == strings.ToLower(j.o.Hostname):
 		f.sign("helo_is_us", 4, "the client says that it is this house itself: "+shown)
+	case j.local(mail.Domain(hello)) && f.ptr != organization(hello): // a web server of the domain has that name too
+		f.sign("helo_is_ours", 3, "the client says that it is of this house: "+shown)
 	case strings.HasPrefix(hello, "["):
 		f.sign("helo_literal", 0.8, "the client calls itself by its number: "+shown)
 	case isNumber(hello):

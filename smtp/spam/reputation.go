@@ -20,7 +20,7 @@ const (
 	ofUnproven = 'u' // an author who was not, and the network he came from: "address network"
 	ofDomain   = 'd' // organization of proven authors
 	ofNetwork  = 'n' // of clients
-	ofWritten  = 'w' // whom the account wrote to
+	ofWritten  = 'w' // whom the account wrote to: an address, or "@organization"
 	ofSent     = 'i' // hash of the Message-ID of what the account sent
 
 	standingSize = 20
@@ -124,7 +124,8 @@ func (j *Judge) forgetStrangers(tx *kv.Tx, a mail.AccountID) uint32 {
 // rating is what an account's history says of a message.
 type rating struct {
 	author, domain, network, written standing
-	answered                         bool // it answers a message that the account sent
+	house                            standing // the account wrote to somebody of the author's organization
+	answered                         bool     // it answers a message that the account sent
 	usually                          standing
 }
 
@@ -144,6 +145,7 @@ func readRating(tx *kv.Tx, a mail.AccountID, f *Findings) (r rating) {
 	if whom != "" {
 		r.author = readStanding(tx, a, kind, whom)
 		r.written = readStanding(tx, a, ofWritten, f.author.Key())
+		r.house = readStanding(tx, a, ofWritten, "@"+f.authorOrg())
 		d := readStanding(tx, a, ofDomain, f.authorOrg())
 		if f.proven {
 			r.domain = d
@@ -182,7 +184,8 @@ func (f *Findings) trust(r rating) trust {
 	if r.author.junk > r.author.good {
 		return stranger
 	}
-	friend := r.written.wrote > 0 || r.author.good > 0 || r.answered
+	// The ids of what was sent to a public list are no secret: an answer must also come from where something was sent to.
+	friend := r.written.wrote > 0 || r.author.good > 0 || r.answered && r.house.wrote > 0
 	if !friend {
 		return stranger
 	}
@@ -328,8 +331,12 @@ func (j *Judge) Wrote(ctx context.Context, account mail.AccountID, messageID str
 	}
 	names := make([]string, 0, len(recipients))
 	for _, r := range recipients {
-		if !r.IsNull() {
-			names = append(names, r.Key())
+		if r.IsNull() {
+			continue
+		}
+		names = append(names, r.Key())
+		if org := organization(string(r.Domain)); !freeMail(org) && !slices.Contains(names, "@"+org) {
+			names = append(names, "@"+org)
 		}
 	}
 	sent := ""
