@@ -101,7 +101,7 @@ func (s *session) seal(in *intake, header []byte) {
 func (s *session) results(in *intake) ([]byte, error) {
 	if in.check == nil {
 		if err := s.scan(in, &mailauth.Report{}); err != nil {
-			return nil, err
+			return nil, s.listRefused(in, &mailauth.Report{}, err)
 		}
 		return s.judge(in, &mailauth.Report{}, in.aside)
 	}
@@ -113,10 +113,10 @@ func (s *session) results(in *intake) ([]byte, error) {
 		s.d.o.Suppressed.Arrived(s.ctx, s.Envelope.From) // who writes exists
 	}
 	if err := s.obey(&r); err != nil {
-		return nil, err
+		return nil, s.listRefused(in, &r, err)
 	}
 	if err := s.scan(in, &r); err != nil {
-		return nil, err
+		return nil, s.listRefused(in, &r, err)
 	}
 	verdict, err := s.judge(in, &r, in.aside || s.action(&r) == actionJunk)
 	if err != nil {

@@ -1,6 +1,7 @@
 package inbound
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -217,6 +218,24 @@ func (s *session) noteRefused(h *hearing, action string) {
 		s.d.o.Judge.Refused(s.ctx, h.findings, o.to, o.verdict)
 	}
 	s.d.o.Logger.InfoContext(s.ctx, logx.MailJunk, "connection", s.peer.ID, "from", s.Envelope.From.String(), "author", h.findings.Author().String(), "action", action)
+}
+
+// listRefused notes for each account what was refused before the judge was asked: who misses a message looks in one list for all
+// reasons. It returns the refusal.
+func (s *session) listRefused(in *intake, r *mailauth.Report, refusal error) error {
+	said, ok := errors.AsType[*gosmtp.SMTPError](refusal)
+	if in.sight == nil || !ok || said.Temporary() {
+		return refusal
+	}
+	f := in.sight.Finish(*r)
+	const beyond = 100 // all lines
+	v := spam.Verdict{Class: spam.Refuse, Score: beyond, Signals: []spam.Signal{{Name: "refused", Score: beyond, Text: said.Message}}}
+	for i := range s.To {
+		for _, d := range s.To[i].Route.Local {
+			s.d.o.Judge.Refused(s.ctx, f, spam.Recipient{Account: d.Account, Address: s.To[i].Address}, v)
+		}
+	}
+	return refusal
 }
 
 // file says where each copy goes.

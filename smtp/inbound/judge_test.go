@@ -18,6 +18,7 @@ import (
 	"github.com/posthouse-mail/posthouse/smtp"
 	"github.com/posthouse-mail/posthouse/smtp/junkbook"
 	"github.com/posthouse-mail/posthouse/smtp/local"
+	"github.com/posthouse-mail/posthouse/smtp/mailauth"
 	"github.com/posthouse-mail/posthouse/smtp/queue"
 	"github.com/posthouse-mail/posthouse/smtp/spam"
 	"github.com/posthouse-mail/posthouse/store"
@@ -231,6 +232,48 @@ func TestRefusedIsListed(t *testing.T) {
 	}
 	if got := c.where(); got != "alice INBOX, bob INBOX, bob Junk" {
 		t.Error("he was shut out:", got)
+	}
+}
+
+// TestDisownedIsListed: what the author's domain has refused stands in the same list.
+func TestDisownedIsListed(t *testing.T) {
+	c := newCourt(t, asGood)
+	z, err := dns.NewZone(`_dmarc.shop.test. IN TXT "v=DMARC1; p=reject"`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resolver := z.Client(dns.Options{})
+	defer resolver.Close()
+	c.desk.o.Checks = mailauth.New(mailauth.Options{Resolver: resolver, Hostname: "mx.alpha.test"})
+	if code, said := c.send("alice"); code != 550 {
+		t.Error(code, said)
+	}
+	if err := c.side.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	list, err := c.judge.Refusals(t.Context(), c.ids["alice"])
+	if err != nil || len(list) != 1 || list[0].Sender != "zoe@shop.test" || !strings.Contains(list[0].Reason, "DMARC") {
+		t.Errorf("%+v %v", list, err)
+	}
+}
+
+// TestList: junk for the members of a list is refused; what is for the list itself is taken.
+func TestList(t *testing.T) {
+	c := newCourt(t, asJunk)
+	l := auth.List{Address: parse(t, "club@alpha.test"), Posting: auth.PostAnyone, Owners: []mail.Address{parse(t, "alice@alpha.test")}}
+	c.update(func(tx *kv.Tx) (err error) {
+		l.ID, err = c.dir.PutList(tx, l)
+		return err
+	})
+	if code, said := c.send("club"); code != 550 || !strings.Contains(said, "junk") {
+		t.Error(code, said)
+	}
+	if code, said := c.send("club", "alice"); code != 250 || c.where() != "alice Junk, bob Junk" {
+		t.Error(code, said, c.where())
+	}
+	back := c.dir.At(l, auth.ListBounces, "token")
+	if code, said := c.send(back.Local); code != 250 || !strings.Contains(c.where(), "queue "+back.String()) {
+		t.Error(code, said, c.where())
 	}
 }
 

@@ -93,7 +93,7 @@ func (d *Daemon) judge() *spam.Judge {
 
 // junked hears which messages this house puts into Junk itself; nil: nobody wants to know.
 func (d *Daemon) junked() func(mail.AccountID, uint64) {
-	if !d.o.Config.Junk.Learn {
+	if c := d.o.Config.Junk; !c.Enabled || !c.Learn {
 		return nil
 	}
 	return d.keepers.junk.teacher.Junked
