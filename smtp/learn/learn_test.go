@@ -407,3 +407,23 @@ func TestLedgerIsBounded(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestFloodOfJunk: what this house puts into Junk is not remembered without end, though its owner never touches it.
+func TestFloodOfJunk(t *testing.T) {
+	s := newSchool(t)
+	s.teacher.o.Most = 20
+	for i := range 260 {
+		s.deliver(fmt.Sprint("junk ", i), true)
+	}
+	s.expect("a flood", "")
+	n := 0
+	err := s.side.View(t.Context(), func(tx *kv.Tx) error {
+		for range tx.Scan(tabKnown, nil, nil) {
+			n++
+		}
+		return nil
+	})
+	if err != nil || n != 20 {
+		t.Errorf("%d are remembered, want 20 (%v)", n, err)
+	}
+}

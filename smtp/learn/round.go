@@ -33,6 +33,7 @@ type round struct {
 	dirty   bool
 	lessons int
 	noted   map[uint64]state // of this round: the tables show it a little later
+	prune   bool             // a mailbox has had some hundred messages more: look whether too many are remembered
 }
 
 // lesson is what is to be done about one message.
@@ -130,7 +131,7 @@ func (r *round) save(ctx context.Context) error {
 	row := r.at.encode()
 	return r.t.o.Side.Update(ctx, func(tx *kv.Tx) error {
 		tx.Put(tabCursor, accountKey(r.account), row)
-		if r.lessons > 0 {
+		if r.prune {
 			prune(tx, r.account, r.t.o.Most)
 		}
 		return nil
@@ -175,6 +176,8 @@ func (r *round) mailbox(ctx context.Context, b store.Mailbox) error {
 			return err
 		}
 	}
+	const often = 256
+	r.prune = r.prune || at.next/often != st.UIDNext/often
 	r.at[b.ID], r.dirty = place{st.HighestModSeq, st.UIDNext}, true
 	return nil
 }
