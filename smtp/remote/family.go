@@ -132,7 +132,7 @@ func (c *Carrier) leadsBack(ctx context.Context, a netip.Addr) (bool, error) {
 
 // reverse finds in an answer that the sender's address has no proper name.
 func reverse() *regexp.Regexp {
-	return regexp.MustCompile(`(?i)\b(ptr|rdns|fcrdns|reverse[ -](dns|name|lookup|host ?name|mapping|resolution|record))\b`)
+	return regexp.MustCompile(`(?i)\b(ptr|rdns|fcrdns|reverse[ -](dns|name|lookup|host ?name|mapping|resolution|record)|cannot find your host ?name|pointer record)\b`)
 }
 
 // nameless: the host refuses the address we speak from, and the same mail may pass over IPv4 (RFC 7372 section 3.3: X.7.25).

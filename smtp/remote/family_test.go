@@ -83,11 +83,13 @@ func TestNamelessOverIPv6(t *testing.T) {
 func TestNameless(t *testing.T) {
 	c := &Carrier{reverse: reverse()}
 	for text, want := range map[string]bool{
-		"5.7.1 PTR record setup invalid":                true,
-		"5.7.1 reverse DNS does not match":              true,
-		"4.7.0 Please fix your rDNS":                    true,
-		"5.7.25 refused":                                true,
-		"5.7.1 spam":                                    false,
+		"5.7.1 PTR record setup invalid":   true,
+		"5.7.1 reverse DNS does not match": true,
+		"4.7.0 Please fix your rDNS":       true,
+		"5.7.25 refused":                   true,
+		"4.7.1 Client host rejected: cannot find your hostname, [2001:db8::1]": true,
+		"5.7.1 no pointer record for your address":                             true,
+		"5.7.1 spam": false,
 		"5.1.1 no such user ptr@example.org; ptr":       false,
 		"5.7.1 scripture":                               false,
 		"5.7.1 the reverse of what you said":            false,
