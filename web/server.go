@@ -117,7 +117,7 @@ func (s *Server) visited(next http.Handler) http.Handler {
 		secureHeaders(w.Header(), v.Secure)
 		if s.o.Redirect && !v.Secure && !clearPath(r.URL.Path) && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
 			if host := hostOnly(r.Host); host != "" {
-				http.Redirect(w, r, "https://"+host+r.URL.RequestURI(), http.StatusPermanentRedirect)
+				http.Redirect(w, r, "https://"+host+r.URL.RequestURI(), http.StatusMovedPermanently) // the one that Outlook follows
 				return
 			}
 		}

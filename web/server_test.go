@@ -327,7 +327,7 @@ func TestProxies(t *testing.T) {
 func TestRedirect(t *testing.T) {
 	h := newHouse(t, func(o *web.Options) { o.Redirect = true })
 	v := h.visitor()
-	if to := v.want("http://mail.test:80/mine/?a=1", nil, 308, "").Get("Location"); to != "https://mail.test/mine/?a=1" {
+	if to := v.want("http://mail.test:80/mine/?a=1", nil, 301, "").Get("Location"); to != "https://mail.test/mine/?a=1" {
 		t.Errorf("led to %q", to)
 	}
 	v.want("/.well-known/acme-challenge/x", nil, 404, "")

@@ -140,6 +140,11 @@ func (k *Keeper) Leaf(serverName string) *x509.Certificate {
 	return k.current.Load().choose(serverName, func(*tls.Certificate) error { return nil }).Leaf
 }
 
+// Chain is what a client that asks for serverName is shown, with its key.
+func (k *Keeper) Chain(serverName string) *tls.Certificate {
+	return k.current.Load().choose(serverName, func(*tls.Certificate) error { return nil })
+}
+
 // Status tells what is loaded, in the order of the settings.
 func (k *Keeper) Status() []Status {
 	k.mu.Lock()

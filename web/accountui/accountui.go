@@ -27,14 +27,8 @@ type Options struct {
 	Logger    *slog.Logger
 	House     *admin.House
 	Directory *auth.Directory
-	Programs  Programs
+	Programs  page.Programs
 	Sessions  Sessions
-}
-
-// Programs is what mail programs are told to connect to; a port of 0 is not open.
-type Programs struct {
-	Host                                              string
-	IMAPS, IMAP, POP3S, POP3, Submissions, Submission int
 }
 
 // Session is one sign-in.

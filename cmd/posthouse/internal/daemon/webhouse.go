@@ -16,16 +16,21 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/serve"
 	rooms "github.com/posthouse-mail/posthouse/web"
 	"github.com/posthouse-mail/posthouse/web/accountui"
+	"github.com/posthouse-mail/posthouse/web/autoconfig"
+	"github.com/posthouse-mail/posthouse/web/mtasts"
 	"github.com/posthouse-mail/posthouse/web/page"
 )
 
 // pages makes the web house of the settings.
 func (d *Daemon) pages(c *config.Config) http.Handler {
 	var server *rooms.Server // the account's room asks it for sessions
+	all := append(autoconfig.Rooms(autoconfig.Options{
+		Logger: d.log, Now: d.o.Now, Programs: programs(c), Local: d.keepers.directory.IsLocal, Signer: d.signer(),
+	}), mtasts.Room(d.log, mtasts.Of(d.house)))
 	server = rooms.New(rooms.Options{
 		Logger: d.log, Metrics: d.metrics, Now: d.o.Now, Hostname: c.Hostname, Directory: d.keepers.directory, Side: d.keepers.side,
 		Proxies: c.Web.Proxies, AdminFrom: c.Web.AdminFrom, Redirect: c.Web.Redirect && len(c.Listen.HTTPS) > 0, Idle: c.Web.SignIn.Duration,
-		Rooms: []page.Room{
+		Rooms: append(all,
 			accountui.New(accountui.Options{
 				Logger: d.log, House: d.house, Directory: d.keepers.directory, Programs: programs(c),
 				Sessions: accountui.Sessions{
@@ -36,8 +41,7 @@ func (d *Daemon) pages(c *config.Config) http.Handler {
 					EndOthers: func(ctx context.Context, a mail.AccountID, but string) error { return server.EndSessions(ctx, a, but) },
 					Renew:     func(w http.ResponseWriter, r *http.Request, id auth.Identity) error { return server.Renew(w, r, id) },
 				},
-			}),
-		},
+			})),
 	})
 	return server
 }
@@ -52,23 +56,20 @@ func signIns(all []rooms.Session, err error) ([]accountui.Session, error) {
 }
 
 // programs is what mail programs are told to connect to: the first port of each door.
-func programs(c *config.Config) accountui.Programs {
-	port := func(list []config.Address) int {
-		for _, a := range list {
-			if _, p, err := net.SplitHostPort(a.HostPort); err == nil {
-				n, err := net.DefaultResolver.LookupPort(context.Background(), "tcp", p)
-				if err == nil {
-					return n
-				}
-			}
-		}
-		return 0
-	}
+func programs(c *config.Config) page.Programs {
 	l := c.Listen
-	return accountui.Programs{
-		Host: c.Hostname, IMAPS: port(l.IMAPS), IMAP: port(l.IMAP), POP3S: port(l.POP3S), POP3: port(l.POP3),
-		Submissions: port(l.Submissions), Submission: port(l.Submission),
+	return page.Programs{
+		Host: c.Hostname, IMAPS: firstPort(l.IMAPS), IMAP: firstPort(l.IMAP), POP3S: firstPort(l.POP3S), POP3: firstPort(l.POP3),
+		Submissions: firstPort(l.Submissions), Submission: firstPort(l.Submission),
 	}
+}
+
+// signer is what profiles are signed with; nil: the house has no certificate.
+func (d *Daemon) signer() func() *tls.Certificate {
+	if d.certs == nil {
+		return nil
+	}
+	return func() *tls.Certificate { return d.certs.Chain(d.o.Config.Hostname) }
 }
 
 // Bounds of a request at the web house.

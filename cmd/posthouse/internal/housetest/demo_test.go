@@ -118,6 +118,17 @@ func browse(t *testing.T, h *demo.House, base string) {
 	if first := page(c.Get(base + "/")); !strings.Contains(first, `action="/sign-in"`) {
 		t.Errorf("the first page:\n%s", first)
 	}
+	if found := page(c.Get(base + "/mail/config-v1.1.xml?emailaddress=" + demo.Carol)); !strings.Contains(found, "<port>"+h.Port(demo.PortIMAPS)+"</port>") {
+		t.Errorf("programs are told\n%s", found)
+	}
+	policy, err := http.NewRequestWithContext(t.Context(), "GET", base+"/.well-known/mta-sts.txt", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy.Host = "mta-sts.beta.test"
+	if text := page(c.Do(policy)); !strings.Contains(text, "mode: enforce") || !strings.Contains(text, "mx: "+h.Config.Hostname) {
+		t.Errorf("the policy:\n%s", text)
+	}
 	mine := page(c.PostForm(base+"/sign-in", url.Values{"user": {demo.Carol}, "password": {demo.Password}}))
 	for _, want := range []string{"My account", demo.Carol, h.Port(demo.PortIMAPS)} {
 		if !strings.Contains(mine, want) {
