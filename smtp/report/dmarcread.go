@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	maxRecords  = 200_000
+	maxRecords  = 50_000
 	maxSources  = 1000      // that are kept of a report, each with its count; the others' mail is summed up
 	maxNesting  = 12        // the form has 5
 	maxElement  = 64 << 10  // octets between two "<": text, or one tag with all its attributes

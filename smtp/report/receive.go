@@ -26,7 +26,10 @@ const (
 	maxDaily     = 200    // messages of one sender that are looked at on a day
 	maxSenders   = 10_000 // that are counted; of more, nobody's is looked at until the day ends
 	maxWaiting   = 100    // that are read in one go
-	maxTries     = 24     // while DNS does not say whether the report is wanted
+	maxPending   = 1000   // that wait; more are mail and nothing else
+	restParts    = 9      // reading works a tenth of the time: hostile reports cost their senders little
+	longestRest  = 30 * time.Second
+	maxTries     = 24 // while DNS does not say whether the report is wanted
 	retryEvery   = 10 * time.Minute
 	maxAge       = 90 * 24 * time.Hour // of a report's time
 	maxTLSKept   = 100                 // failures of one policy that are kept
@@ -56,6 +59,7 @@ type Reader struct {
 	mu    sync.Mutex
 	day   string
 	taken map[string]int // messages of a sender on the day
+	waits int            // messages that were noted and not read yet, about
 }
 
 // NewReader returns a Reader.
@@ -94,7 +98,7 @@ func Carried(header []byte) bool {
 func (r *Reader) Take(w dmarcbook.Waiting) {
 	w.Taken = r.o.Now()
 	if !r.allow(w.Sender) {
-		r.log.Info(logx.ReportRefused, "id", w.ID, "sender", w.Sender, "reason", "it has sent too many today")
+		r.log.Info(logx.ReportRefused, "id", w.ID, "sender", w.Sender, "reason", "too many came today")
 		return
 	}
 	r.o.DMARC.Wait(w)
@@ -110,10 +114,11 @@ func (r *Reader) allow(sender string) bool {
 	if day := r.o.Now().UTC().Format(time.DateOnly); day != r.day {
 		r.day, r.taken = day, map[string]int{}
 	}
-	if r.taken[sender] >= maxDaily || len(r.taken) >= maxSenders {
+	if r.taken[sender] >= maxDaily || len(r.taken) >= maxSenders || r.waits >= maxPending {
 		return false
 	}
 	r.taken[sender]++
+	r.waits++
 	return true
 }
 
@@ -122,7 +127,7 @@ func (r *Reader) Run(ctx context.Context) {
 	tick := time.NewTicker(retryEvery)
 	defer tick.Stop()
 	for {
-		if err := r.All(ctx); err != nil && ctx.Err() == nil {
+		if err := r.all(ctx, r.rest); err != nil && ctx.Err() == nil {
 			r.log.WarnContext(ctx, logx.DMARCBookFailed, "what", "waiting", "error", err)
 		}
 		select {
@@ -134,8 +139,22 @@ func (r *Reader) Run(ctx context.Context) {
 	}
 }
 
+// rest waits so long that reading takes a tenth of the time.
+func (r *Reader) rest(ctx context.Context, worked time.Duration) {
+	t := time.NewTimer(min(restParts*worked, longestRest))
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
 // All reads what waits now.
 func (r *Reader) All(ctx context.Context) error {
+	return r.all(ctx, func(context.Context, time.Duration) {})
+}
+
+func (r *Reader) all(ctx context.Context, rest func(context.Context, time.Duration)) error {
 	if err := r.o.DMARC.Settle(ctx); err != nil {
 		return err
 	}
@@ -143,8 +162,15 @@ func (r *Reader) All(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.mu.Lock()
+	if len(list) < maxWaiting {
+		r.waits = len(list)
+	}
+	r.mu.Unlock()
 	for _, w := range list {
+		began := time.Now()
 		kind, result, err := r.one(ctx, w)
+		rest(ctx, time.Since(began))
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -163,6 +189,9 @@ func (r *Reader) All(ctx context.Context) error {
 		if err := r.o.DMARC.Over(ctx, w); err != nil {
 			return err
 		}
+		r.mu.Lock()
+		r.waits = max(r.waits-1, 0)
+		r.mu.Unlock()
 	}
 	if len(list) == maxWaiting {
 		select {
