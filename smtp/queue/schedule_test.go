@@ -2,7 +2,9 @@ package queue
 
 import (
 	"fmt"
+	"maps"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -425,5 +427,105 @@ func TestStrangersLeaveAWorkerToKnownHosts(t *testing.T) {
 	}
 	if n := len(d.known); n > maxKnown {
 		t.Errorf("%d hosts are remembered", n)
+	}
+}
+
+// A day offline: mail for ten thousand hosts is due at once, a tenth of them dead. Every host that takes mail gets its own, nothing
+// stays behind in the lines, and mail for one that is known to take some does not wait for the others.
+func TestThousandsOfHostsAtOnce(t *testing.T) {
+	const hosts = 10_000
+	l := testLimits()
+	l.workers = 200
+	d := newDesk(t, l)
+	d.add(1, 1, "known.test", 0)
+	d.step(0)
+	d.end("mx.known.test", Result{}, 0)
+	for i := range hosts {
+		d.add(10+2*i, 2, mail.Domain(fmt.Sprintf("d%d.test", i)), minute)
+	}
+	d.step(minute)
+	d.add(5, 1, "known.test", minute)
+	d.step(minute)
+	if len(d.running["mx.known.test"]) != 1 {
+		t.Error("a known host waits for strangers")
+	}
+	dead := func(host string) bool { return strings.HasSuffix(host, "7.test") }
+	done, now := 0, minute
+	for d.active > 0 {
+		now += 10
+		for host := range maps.Clone(d.running) {
+			for len(d.running[host]) > 0 {
+				r := Result{}
+				if dead(host) {
+					r = Result{Verdict: Later, Host: HostDown, Text: "down"}
+				} else {
+					done++
+				}
+				d.end(host, r, now)
+			}
+			delete(d.running, host)
+		}
+		d.step(now)
+	}
+	if want := 2*hosts - 2*hosts/10 + 1; done != want {
+		t.Errorf("%d messages went, want %d", done, want)
+	}
+	crowded := 0
+	for _, line := range d.crowded {
+		crowded += line.len()
+	}
+	if crowded+d.runnable.len() != 0 || d.settling != 0 {
+		t.Errorf("%d hosts stand in lines, %d results", crowded+d.runnable.len(), d.settling)
+	}
+	jobs := 0
+	for _, j := range d.put {
+		jobs += len(j)
+	}
+	if jobs > hosts/10 { // far fewer where they come together
+		t.Errorf("%d transactions for what the dead hosts left", jobs)
+	}
+}
+
+// A provider with ten thousand domains does not answer: what waits for it is settled in chunks, not one by one.
+func TestDeadProviderIsSettledInChunks(t *testing.T) {
+	const domains = 10_000
+	d := newDesk(t, testLimits())
+	for i := range domains {
+		to := mail.Domain(fmt.Sprintf("d%d.test", i))
+		d.hosts[to] = "mx.big.test"
+		d.add(1+i, 1, to, 0)
+	}
+	d.step(0)
+	d.end("mx.big.test", Result{Verdict: Later, Host: HostDown, Text: "down"}, 1)
+	d.step(1)
+	if n := len(d.put["down"]); n > domains/deferChunk+5 || d.deferred("down") != domains-4 {
+		t.Errorf("%d entries in %d transactions", d.deferred("down"), n)
+	}
+}
+
+// No result can be stored: sending stops before many messages would go out twice after a crash.
+func TestUnsettledResultsStopTheSending(t *testing.T) {
+	l := testLimits()
+	l.unsettled = 5
+	d := newDesk(t, l)
+	d.add(1, 100, "a.test", 0)
+	d.step(0)
+	var over []*ticket
+	for len(d.running["mx.a.test"]) > 0 {
+		j := d.running["mx.a.test"][0]
+		d.running["mx.a.test"] = d.running["mx.a.test"][1:]
+		d.done(j, Result{}, 1)
+		over = append(over, j.tickets...)
+		d.step(1)
+	}
+	if len(over) < 5 || len(over) > 5+l.perHost {
+		t.Fatalf("%d messages were sent without a stored result", len(over))
+	}
+	for _, t := range over {
+		d.schedule.put(change{number: t.number, gone: true})
+		d.release(t, 0)
+	}
+	if d.step(2); len(d.running["mx.a.test"]) != l.perHost || d.settling != 0 {
+		t.Errorf("it does not go on: %d run, %d unsettled", len(d.running["mx.a.test"]), d.settling)
 	}
 }
