@@ -34,7 +34,7 @@ func (b *bench) junk() error {
 			percent := func(n, of int) float64 { return 100 * float64(n) / float64(max(of, 1)) }
 			b.add(r.GoodJunk*200 <= r.Good && r.Friend == 0, fmt.Sprintf("junk: %s, %d taught: good mail in Junk (of correspondents)", t.name, r.Trained), "at most 0.5 % (none)",
 				"%.2f %% of %d (%d of %d)", percent(r.GoodJunk, r.Good), r.Good, r.Friend, r.Friends)
-			b.add(true, fmt.Sprintf("junk: %s, %d taught: junk found, and made to come twice", t.name, r.Trained), "-",
+			b.add(true, fmt.Sprintf("junk: %s, %d taught: junk found, and made to come twice", t.name, r.Trained), "shown",
 				"%.1f %%, %.1f %% of %d", percent(r.Found, r.Junk), percent(r.JunkWaits, r.Junk), r.Junk)
 		}
 	}
