@@ -7,6 +7,7 @@ import (
 
 	gosmtp "github.com/emersion/go-smtp"
 
+	"github.com/posthouse-mail/posthouse/auth"
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/smtp"
 	"github.com/posthouse-mail/posthouse/smtp/limit"
@@ -26,8 +27,8 @@ func (r *Recipient) forwards() []mail.Address {
 	return slices.DeleteFunc(slices.Clone(r.Route.Remote), func(a mail.Address) bool { return slices.Contains(r.waits, a) })
 }
 
-// mayForward looks whether mail may go on. Who does not exist is left out, and refused when nobody else is left; what is too much
-// now waits at its sender.
+// mayForward looks whether mail may go on. Who does not exist is left out: the copy of an account that forwards there stays in its
+// mailbox, and a recipient that leads to nobody else is refused. What is too much now waits at its sender.
 func (t *Transaction) mayForward(ctx context.Context, to *Recipient) error {
 	if to.Back || len(to.Route.Remote) == 0 {
 		return nil
@@ -41,6 +42,7 @@ func (t *Transaction) mayForward(ctx context.Context, to *Recipient) error {
 			continue
 		}
 		gone = e
+		stay(&to.Route, a)
 		t.Learned(story.Event{At: t.carrier.o.Now(), Step: story.Failed, Who: a.String(), Status: "5.1.1", Text: "not tried: it is on the suppression list, " + why(e)})
 	}
 	if len(left) == 0 && len(to.Route.Local) == 0 && len(to.Route.Lists) == 0 {
@@ -48,6 +50,17 @@ func (t *Transaction) mayForward(ctx context.Context, to *Recipient) error {
 	}
 	to.Route.Remote = left
 	return tooMuch(t.carrier.o.Limits.Forward(left...).Ask(ctx))
+}
+
+// stay keeps the mail of accounts that forward to an address in their mailboxes here.
+func stay(r *auth.Route, a mail.Address) {
+	for _, f := range r.Forwards {
+		has := func(d auth.Destination) bool { return d.Account == f.From.Account }
+		if f.To.Key() == a.Key() && !slices.ContainsFunc(r.Local, has) {
+			r.Local = append(slices.Clone(r.Local), f.From)
+		}
+	}
+	r.Forwards = slices.DeleteFunc(slices.Clone(r.Forwards), func(f auth.Forward) bool { return f.To.Key() == a.Key() })
 }
 
 // why is an entry of the suppression list in words.

@@ -42,13 +42,25 @@ func (k *keepers) limitVerbs() admin.Limits {
 	return admin.Limits{Book: k.limits, Suppressed: k.suppressed}
 }
 
+// maxTold is how many notices a day the postmaster gets of programs and forwards.
+const maxTold = 10
+
 // watchLimits tells user and postmaster of limits that were reached, until ctx ends.
 func (d *Daemon) watchLimits(ctx context.Context) {
+	day, told := int64(0), 0 // of what concerns no account: many forwards can be full at once
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case e := <-d.keepers.limits.Events():
+			if today := d.o.Now().Unix() / 86400; today != day {
+				day, told = today, 0
+			}
+			if e.Account == 0 {
+				if told++; told > maxTold {
+					continue
+				}
+			}
 			d.tellLimit(ctx, e)
 		}
 	}

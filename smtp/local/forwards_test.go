@@ -1,0 +1,74 @@
+package local
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	gosmtp "github.com/emersion/go-smtp"
+
+	"github.com/posthouse-mail/posthouse/auth"
+	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/smtp/limit"
+)
+
+// Members outside that do not exist are left out: an account that forwards to one keeps its mail here, an alias that leads to nobody
+// else is refused.
+func TestForwardToNobody(t *testing.T) {
+	r := newRig(t, Options{})
+	gone, there := parse(t, "gone@away.test"), parse(t, "dora@away.test")
+	list := limit.NewList(limit.ListOptions{DB: r.db})
+	r.o.Suppressed = list
+	if _, err := list.Add(t.Context(), gone, 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	alice := auth.Destination{Account: r.id["alice@alpha.test"], Address: parse(t, "alice@alpha.test")}
+	carol := auth.Destination{Account: r.id["carol@beta.test"], Address: parse(t, "carol@beta.test")}
+	for _, c := range []struct {
+		name   string
+		route  auth.Route
+		back   bool
+		local  []auth.Destination
+		remote []mail.Address
+		refuse int
+	}{
+		{"all are there", auth.Route{Remote: []mail.Address{there}}, false, nil, []mail.Address{there}, 0},
+		{"one is gone", auth.Route{Remote: []mail.Address{gone, there}}, false, nil, []mail.Address{there}, 0},
+		{"the only one outside is gone", auth.Route{Local: []auth.Destination{alice}, Remote: []mail.Address{gone}}, false, []auth.Destination{alice}, nil, 0},
+		{"nobody is left", auth.Route{Remote: []mail.Address{gone}}, false, nil, nil, 550},
+		{"an account forwards there", auth.Route{Remote: []mail.Address{gone}, Forwards: []auth.Forward{{From: alice, To: gone}}}, false, []auth.Destination{alice}, nil, 0},
+		{"two do, and one keeps a copy", auth.Route{Local: []auth.Destination{carol}, Remote: []mail.Address{gone}, Forwards: []auth.Forward{{From: alice, To: gone}, {From: carol, To: gone}}},
+			false, []auth.Destination{carol, alice}, nil, 0},
+		{"a report on forwarded mail", auth.Route{Remote: []mail.Address{gone}}, true, nil, []mail.Address{gone}, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			x := r.NewTransaction(1000)
+			defer x.Reset()
+			err := x.Add(t.Context(), Recipient{Recipient: mail.Recipient{Address: parse(t, "team@alpha.test")}, Route: c.route, Back: c.back})
+			no, refused := errors.AsType[*gosmtp.SMTPError](err)
+			if refused != (c.refuse != 0) || refused && (no.Code != c.refuse || !strings.Contains(no.Message, "team@alpha.test")) || !refused && err != nil {
+				t.Fatalf("%v", err)
+			}
+			if refused {
+				return
+			}
+			if got := x.To[0].Route; !slices.Equal(got.Local, c.local) || !slices.Equal(got.Remote, c.remote) || len(got.Forwards) != 0 {
+				t.Errorf("leads to %+v", got)
+			}
+		})
+	}
+}
+
+// What goes on is charged when the message is taken, and not when it is refused.
+func TestForwardsAreCounted(t *testing.T) {
+	waits := parse(t, "full@alpha.test")
+	x := Recipient{Route: auth.Route{Remote: []mail.Address{parse(t, "dora@away.test"), waits}}, waits: []mail.Address{waits}}
+	if got := x.forwards(); len(got) != 1 || got[0].Local != "dora" {
+		t.Errorf("counted %v", got)
+	}
+	x.Back = true
+	if got := x.forwards(); got != nil {
+		t.Errorf("a report counts %v", got)
+	}
+}
