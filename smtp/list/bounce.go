@@ -32,11 +32,11 @@ func (l *Lists) bounced(ctx context.Context, a queue.Attempt, m auth.ListMail, d
 		return done("no report (RFC 3464): not counted")
 	}
 	for _, s := range all {
-		if s.failed() {
+		if s.counts() {
 			return l.count(ctx, m.List, who.Address, s)
 		}
 	}
-	return done("a report of no failure: not counted")
+	return done("a report that tells nothing of the address: not counted")
 }
 
 func (l *Lists) count(ctx context.Context, list auth.List, who mail.Address, s status) queue.Result {

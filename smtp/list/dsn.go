@@ -24,8 +24,19 @@ type status struct {
 	said   string // Diagnostic-Code without its type, printable
 }
 
-// failed: the message did not reach him and nobody tries any more.
-func (s status) failed() bool { return s.action == "failed" }
+// counts: the message did not reach him, nobody tries any more, and that tells something of his address. A refusal of this message for
+// its size, form or look (RFC 3463 sections 3.4, 3.7, 3.8) does not: it would be said to a good address too.
+func (s status) counts() bool {
+	if s.action != "failed" {
+		return false
+	}
+	for _, other := range []string{"5.3.4", "5.6.", "5.7."} {
+		if strings.HasPrefix(s.code, other) {
+			return false
+		}
+	}
+	return true
+}
 
 // readReport takes a delivery status notification apart; ok is false for any other message. It reads a bounded part of it and bears
 // whatever stands there.

@@ -50,6 +50,7 @@ func TestBounces(t *testing.T) {
 	for name, text := range map[string]string{
 		"delayed": report("delayed", "4.4.1"), "no report": "Subject: out of office\nAuto-Submitted: auto-replied\n\nI am away.\n",
 		"torn": strings.SplitAfter(report("failed", "5.1.1"), "delivery-status\n")[0], "relayed": report("relayed", "2.0.0"),
+		"refused as junk": report("failed", "5.7.1"), "too large": report("failed", "5.3.4"),
 	} {
 		if got := r.take("", back, text); got.Verdict != queue.Done || r.member("dora@away.test").Bounces != 0 {
 			t.Errorf("%s: %v", name, got)

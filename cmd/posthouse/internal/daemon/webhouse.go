@@ -16,6 +16,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/serve"
 	rooms "github.com/posthouse-mail/posthouse/web"
 	"github.com/posthouse-mail/posthouse/web/accountui"
+	"github.com/posthouse-mail/posthouse/web/api"
 	"github.com/posthouse-mail/posthouse/web/autoconfig"
 	"github.com/posthouse-mail/posthouse/web/mtasts"
 	"github.com/posthouse-mail/posthouse/web/page"
@@ -26,7 +27,7 @@ func (d *Daemon) pages(c *config.Config) http.Handler {
 	var server *rooms.Server // the account's room asks it for sessions
 	all := append(autoconfig.Rooms(autoconfig.Options{
 		Logger: d.log, Now: d.o.Now, Programs: programs(c), Local: d.keepers.directory.IsLocal, Signer: d.signer(),
-	}), mtasts.Room(d.log, mtasts.Of(d.house)))
+	}), mtasts.Room(d.log, mtasts.Of(d.house)), page.Room{Path: api.LeavePath, For: page.Anyone, Handler: api.Leave(d.house.Unsubscribe)})
 	server = rooms.New(rooms.Options{
 		Logger: d.log, Metrics: d.metrics, Now: d.o.Now, Hostname: c.Hostname, Directory: d.keepers.directory, Side: d.keepers.side,
 		Proxies: c.Web.Proxies, AdminFrom: c.Web.AdminFrom, Redirect: c.Web.Redirect && len(c.Listen.HTTPS) > 0, Idle: c.Web.SignIn.Duration,

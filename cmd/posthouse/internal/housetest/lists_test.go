@@ -2,6 +2,7 @@ package housetest
 
 import (
 	"fmt"
+	"net/http"
 	"regexp"
 	"strings"
 	"testing"
@@ -205,4 +206,51 @@ func TestForwardRefused(t *testing.T) {
 	ben.awaits(0, "could not be delivered")
 	b.send("ben@other.test", "for bob", "bob@one.test")
 	contains(t, ben.body(ben.awaits(1, "could not be delivered")[0]), "for bob")
+}
+
+// TestOneClick: a program leaves a list for its user with one request (RFC 8058).
+func TestOneClick(t *testing.T) {
+	s := newStreet(t)
+	a := s.build("https = [\"127.0.0.1:0\"]\n[lists]\nurl = \"https://mx.one.test/lists/leave/\"\n", "alice@one.test")
+	b := s.build("", "ben@other.test")
+	a.publishes("one.test")
+	a.list(admin.NewList{Address: "dev@one.test", Owners: []string{"alice@one.test"}}, "ben@other.test")
+	ben := b.reader("ben@other.test")
+	a.send("alice@one.test", "hello", "dev@one.test")
+	text := ben.body(ben.awaits(1, "hello")[0])
+	contains(t, text, "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n", "dkim=pass", "dmarc=pass")
+	link := regexp.MustCompile(`<https://mx\.one\.test(/lists/leave/[^>]+)>`).FindStringSubmatch(text)
+	if link == nil {
+		t.Fatal(text)
+	}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: a.trust()}}
+	defer client.CloseIdleConnections()
+	request := func(method, body string) int {
+		r, err := http.NewRequestWithContext(t.Context(), method, "https://"+a.doors["https"]+link[1], strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		answer, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		check(t, answer.Body.Close())
+		return answer.StatusCode
+	}
+	if code := request("GET", ""); code != http.StatusOK {
+		t.Errorf("GET: %d", code)
+	}
+	if d, err := a.Daemon.House().List(t.Context(), "dev@one.test"); err != nil || d.Members != 1 {
+		t.Errorf("after a GET: %+v %v", d, err)
+	}
+	if code := request("POST", "List-Unsubscribe=One-Click"); code != http.StatusOK {
+		t.Errorf("POST: %d", code)
+	}
+	if d, err := a.Daemon.House().List(t.Context(), "dev@one.test"); err != nil || d.Members != 0 {
+		t.Errorf("after the POST: %+v %v", d, err)
+	}
+	if code := request("POST", "List-Unsubscribe=One-Click"); code != http.StatusNotFound {
+		t.Errorf("a second POST: %d", code)
+	}
 }
