@@ -124,6 +124,9 @@ func (p *program) showAccount(a admin.Account) error {
 	if a.SentCopy != "" {
 		rows = append(rows, []string{"copy to Sent", a.SentCopy})
 	}
+	if len(a.Forward) > 0 {
+		rows = append(rows, []string{"goes on to", forwards(a)})
+	}
 	return table(p.stdout, "", []string{"account", strconv.FormatUint(uint64(a.ID), 10)}, rows)
 }
 

@@ -45,3 +45,12 @@ func (p *program) accountForward(o *options) *cobra.Command {
 	cmd.MarkFlagsMutuallyExclusive("keep", "off")
 	return cmd
 }
+
+// forwards is where an account's mail goes on to, in a line.
+func forwards(a admin.Account) string {
+	to := strings.Join(a.Forward, ", ")
+	if a.Keep {
+		to += ", and a copy stays"
+	}
+	return to
+}

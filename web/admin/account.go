@@ -27,6 +27,8 @@ type Account struct {
 	Hold      string    `json:"hold,omitempty"`      // how long its messages wait in the Outbox: a duration or off; empty: as the house has it
 	SentCopy  string    `json:"sent_copy,omitempty"` // whether they are put into Sent: on or off; likewise
 	Created   time.Time `json:"created"`
+	Forward   []string  `json:"forward,omitempty"` // where its mail goes on to
+	Keep      bool      `json:"keep,omitempty"`    // and a copy stays
 	Usage     Amount    `json:"usage"`
 	Quota     Amount    `json:"quota"` // 0: no limit
 }
@@ -295,6 +297,7 @@ func (h *House) show(ctx context.Context, a auth.Account) (Account, error) {
 		SendOff: set.SendOff, Since: since(set), Hold: holdOf(set), SentCopy: sentCopyOf(set),
 		ID: uint32(a.ID), Name: a.Name, Addresses: texts(a.Addresses), Login: a.Login,
 		Doors: doorNames(a.Doors), Disabled: a.Disabled, Created: a.Created,
+		Forward: texts(a.Settings.Forward), Keep: a.Settings.Keep,
 		Usage: Amount{u.Bytes, u.Messages}, Quota: Amount{u.Limit.Bytes, u.Limit.Messages},
 	}, nil
 }
