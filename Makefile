@@ -45,7 +45,7 @@ crash: build ## kill -9 the server under a mixed load KILLS times (20, SEED choo
 siege: build ## hostile clients of eleven kinds, with an honest one beside them
 	@$(GO) run ./internal/bench/siege
 
-compare: build ## beside Debian's Postfix and Dovecot, as ratios (root; postfix dovecot-imapd dovecot-pop3d dovecot-lmtpd)
+compare: build ## beside Debian's Postfix and Dovecot, as ratios (root; postfix dovecot-imapd dovecot-pop3d dovecot-lmtpd rspamd)
 	@$(GO) run ./internal/bench/compare
 
 cover: ## coverage of the unit tests, by function

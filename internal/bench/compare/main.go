@@ -1,6 +1,6 @@
 // Compare sets the house beside Debian's Postfix and Dovecot (mdbox) on the same
 // machine, takes them in turn, and prints each measure as a ratio of one run with the required ratio beside
-// it. It needs root and the Debian packages postfix, dovecot-imapd, dovecot-pop3d and dovecot-lmtpd.
+// it. It needs root and the Debian packages postfix, dovecot-imapd, dovecot-pop3d, dovecot-lmtpd and rspamd.
 package main
 
 import (
@@ -32,11 +32,13 @@ func main() {
 	plain := flag.Bool("plain", false, "mail is stored without compression, as Dovecot's is")
 	source := flag.Int("nsource", 10000, "messages of the smtp-source measure")
 	queued := flag.Int("nqueue", 10000, "messages of the queue's measure")
+	checked := flag.Int("nchecked", 2000, "messages of the measure with all checks on")
+	base := flag.Int("base", 26000, "where the ports of both begin: 3,000 from there")
 	sc := load.DefaultScale
 	sc.Idle = 1000 // so many that what the process pays once does not count
 	sc.Flags()
 	flag.Parse()
-	if err := run(options{binary: *binary, rounds: *rounds, only: *only, source: *source, queued: *queued, scale: sc, plain: *plain}); err != nil {
+	if err := run(options{binary: *binary, rounds: *rounds, only: *only, source: *source, queued: *queued, checked: *checked, base: *base, scale: sc, plain: *plain}); err != nil {
 		fmt.Fprintln(os.Stderr, "compare:", err)
 		os.Exit(1)
 	}
@@ -46,9 +48,16 @@ type options struct {
 	binary, only   string
 	rounds, source int
 	queued         int
+	checked, base  int
 	plain          bool
 	scale          load.Scale
 }
+
+// Where the ports of the pair begin, and those of the house with all checks, behind base.
+const (
+	pairPorts    = 1000
+	checkedPorts = 2000
+)
 
 // contest is the two servers and what was measured of them.
 type contest struct {
@@ -73,7 +82,7 @@ func run(o options) error {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return err
 	}
-	c := &contest{options: o, only: only, house: &house.House{Binary: o.binary, Dir: filepath.Join(dir, "house"), Base: 26000}}
+	c := &contest{options: o, only: only, house: &house.House{Binary: o.binary, Dir: filepath.Join(dir, "house"), Base: o.base}}
 	if o.plain {
 		c.house.Extra = "[store]\ncompress = false\n"
 	}
@@ -85,7 +94,7 @@ func run(o options) error {
 	}
 	defer c.house.Stop()
 	c.us = c.house.Target()
-	if c.them, err = startPair(filepath.Join(dir, "pair"), 27000); err != nil {
+	if c.them, err = startPair(filepath.Join(dir, "pair"), o.base+pairPorts); err != nil {
 		return err
 	}
 	defer exec.Command(c.them.Stop[0]).Run()

@@ -46,6 +46,9 @@ func (c *contest) measure() {
 	if c.wanted("smtp-source") {
 		c.smtpSource()
 	}
+	if c.wanted("checked") {
+		c.inboundChecked()
+	}
 	if c.wanted("queue") {
 		c.queue()
 	}

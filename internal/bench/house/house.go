@@ -27,15 +27,16 @@ const (
 
 // House is one data folder with its ports.
 type House struct {
-	Binary string
-	Dir    string
-	Base   int    // ports: Base+25, +465, +587, +110, +143, +993, +90 (metrics)
-	Limits string // lines of [limits]; "" for many of everything from one address
-	Extra  string // more settings, whole sections
-	DNS    string // address and port of the DNS server; "" for one that refuses at once
-	cmd    *exec.Cmd
-	exit   chan error // what the process ended with, once
-	log    *os.File
+	Binary    string
+	Dir       string
+	Base      int    // ports: Base+25, +465, +587, +110, +143, +993, +90 (metrics)
+	Limits    string // lines of [limits]; "" for many of everything from one address
+	Extra     string // more settings, whole sections
+	ProxyFrom string // network whose connections begin with a PROXY header; "" for none
+	DNS       string // address and port of the DNS server; "" for one that refuses at once
+	cmd       *exec.Cmd
+	exit      chan error // what the process ended with, once
+	log       *os.File
 }
 
 func (h *House) addr(port int) string { return fmt.Sprintf("127.0.0.1:%d", h.Base+port) }
@@ -66,11 +67,11 @@ func (h *House) Setup() error {
 	if limits == "" {
 		limits = "connections = 8000\nconnections_per_address = 8000\nsmtp_connections = 2000\n"
 	}
-	text := fmt.Sprintf("hostname = \"mx.%s\"\ndata = %q\n[listen]\nsmtp = [%q]\nsubmission = [%q]\nsubmissions = [%q]\npop3 = [%q]\npop3s = []\nimap = [%q]\nimaps = [%q]\n"+
+	text := fmt.Sprintf("hostname = \"mx.%s\"\ndata = %q\n[listen]\nsmtp = [%q]\nsubmission = [%q]\nsubmissions = [%q]\npop3 = [%q]\npop3s = []\nimap = [%q]\nimaps = [%q]\n%s"+
 		"[[tls.certificates]]\ncert = %q\nkey = %q\n[dns]\nservers = [%q]\n[limits]\n%s"+
 		"[quota]\nbytes = \"0B\"\n[sending]\nmessages_per_hour = 0\nmessages_per_day = 0\nrecipients_per_hour = 0\nrecipients_per_day = 0\nnew_recipients_per_day = 0\nsuspend_at = 0\n"+
 		"program_recipients_per_hour = 0\nprogram_recipients_per_day = 0\nforwards_per_hour = 0\nforwards_per_day = 0\nall_forwards_per_day = 0\n[auth]\nclear_loopback = true\n[log]\nlevel = \"warn\"\n[metrics]\nlisten = [%q]\n",
-		Domain, h.Data(), h.addr(25), h.addr(587), h.addr(465), h.addr(110), h.addr(143), h.addr(993), pair.Certificate, pair.Key, cmp.Or(h.DNS, "127.0.0.1:1"), limits, h.addr(90))
+		Domain, h.Data(), h.addr(25), h.addr(587), h.addr(465), h.addr(110), h.addr(143), h.addr(993), h.proxy(), pair.Certificate, pair.Key, cmp.Or(h.DNS, "127.0.0.1:1"), limits, h.addr(90))
 	if err := os.WriteFile(h.Settings(), []byte(text+h.Extra), 0o600); err != nil {
 		return err
 	}
@@ -83,6 +84,13 @@ func (h *House) Setup() error {
 		}
 	}
 	return nil
+}
+
+func (h *House) proxy() string {
+	if h.ProxyFrom == "" {
+		return ""
+	}
+	return fmt.Sprintf("proxy_from = [%q]\n", h.ProxyFrom)
 }
 
 // AddAccount makes an account with Password.
