@@ -77,7 +77,7 @@ func (s *Store) Append(ctx context.Context, mailbox MailboxID, msgs []AppendMess
 			if uids[i], err = b.land(entries[i], &parts[i], true); err != nil {
 				return err
 			}
-			b.noteSent(parts[i].copy, uids[i], sentByClient)
+			b.noteSent(parts[i].copy, uids[i], sentByClient, s.now())
 			if msgs[i].UIDL != "" {
 				tx.Put(tabUIDL, key32x2(uint32(mailbox), uids[i]), []byte(msgs[i].UIDL))
 			}

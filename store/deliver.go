@@ -188,8 +188,9 @@ func (s *Store) applyMail(tx *kv.Tx, e kv.Entry, data []byte) error {
 // arrive is land for one's own messages too: one that Sent has already is not added, one that waits to be sent is bound to what waits in
 // the queue (with the body at).
 func (b *box) arrive(e, at kv.Entry, p *mailPart) error {
+	when := time.Unix(p.saved, 0) // and not the time now: a repair applies records again, and must find the same
 	if p.copy != 0 && len(p.waits) == 0 {
-		if uid, _, ok := b.twin(p.copy); ok && b.addFlags(uid, p.flags) {
+		if uid, _, ok := b.twin(p.copy, when); ok && b.addFlags(uid, p.flags) {
 			return nil
 		}
 	}
@@ -200,7 +201,7 @@ func (b *box) arrive(e, at kv.Entry, p *mailPart) error {
 	if len(p.waits) > 0 {
 		return b.m.wait(at, Waiting{p.account, b.id, uid}, p)
 	}
-	b.noteSent(p.copy, uid, sentByUs)
+	b.noteSent(p.copy, uid, sentByUs, when)
 	return nil
 }
 

@@ -14,7 +14,7 @@ func (s *Store) note() {
 	s.db.Shorten(tabMail, rowDelta{s: s})
 	s.db.Shorten(tabHoldings, holdingDelta{})
 	s.db.Outline(kv.Outline{
-		Whole: []kv.Table{tabNames, tabSubs, tabKeywords, tabHoldings, tabPools, tabDropped, tabWaiting},
+		Whole: []kv.Table{tabNames, tabSubs, tabKeywords, tabHoldings, tabPools, tabDropped},
 		Rows: func(tx *kv.Tx, yield func(t kv.Table, key, value []byte) error) error {
 			put := func(id uint32) error {
 				key := stateKey(MailboxID(id))

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 
 	"github.com/posthouse-mail/posthouse/internal/mail"
@@ -84,6 +85,25 @@ func (s *Store) Waits(tx *kv.Tx, w Waiting) (note []byte, ok bool) {
 	}
 	r, err := decodeWaiting(key, v)
 	return r.note, err == nil
+}
+
+// AllWaiting yields every message that waits, with what its owner keeps with it.
+func (s *Store) AllWaiting(tx *kv.Tx) iter.Seq2[Waiting, []byte] {
+	return func(yield func(Waiting, []byte) bool) {
+		for k, v := range tx.Scan(tabWaiting, nil, nil) {
+			r, err := decodeWaiting(k, v)
+			if err != nil {
+				continue // told by Check
+			}
+			w := Waiting{Mailbox: MailboxID(binary.BigEndian.Uint32(k)), UID: binary.BigEndian.Uint32(k[4:])}
+			if st, err := loadState(tx, w.Mailbox); err == nil {
+				w.Account = st.account
+			}
+			if !yield(w, r.note) {
+				return
+			}
+		}
+	}
 }
 
 // hasWaiting reports whether messages of a mailbox wait to be sent.
@@ -183,7 +203,7 @@ func (s *Store) LetGo(tx *kv.Tx, w Waiting) (sent bool, err error) {
 		return false, err
 	}
 	if r.copy != 0 {
-		if uid, _, ok := dst.twin(r.copy); ok && dst.addFlags(uid, Seen) {
+		if uid, _, ok := dst.twin(r.copy, s.now()); ok && dst.addFlags(uid, Seen) {
 			b.remove(&gone)
 			return true, m.end()
 		}
@@ -244,7 +264,7 @@ func (m *mutation) shift(src, dst *box, gone *removal, flags func(Flags) Flags, 
 	t.at(0).setFlags(flags(t.at(0).flags()))
 	src.remove(gone)
 	done := t.add()
-	dst.noteSent(copy, done.To[0], sentByUs)
+	dst.noteSent(copy, done.To[0], sentByUs, m.s.now())
 	return nil
 }
 

@@ -38,19 +38,19 @@ func (k *keys) copyHash(sum *message.Summary) uint64 {
 func sentKey(id MailboxID, hash uint64) []byte { return key32x64(uint32(id), hash) }
 
 // noteSent remembers a message of the mailbox.
-func (b *box) noteSent(hash uint64, uid UID, how byte) {
+func (b *box) noteSent(hash uint64, uid UID, how byte, at time.Time) {
 	if hash == 0 {
 		return
 	}
 	v := binary.BigEndian.AppendUint32(make([]byte, 0, 9), uid)
-	v = binary.BigEndian.AppendUint32(v, seconds(b.m.s.now().Unix()))
+	v = binary.BigEndian.AppendUint32(v, seconds(at.Unix()))
 	b.m.tx.Put(tabSent, sentKey(b.id, hash), append(v, how))
 }
 
 // twin finds the message of the mailbox that has the same Message-ID and Date, while it is known. Whether it is still there is for
 // the caller to find out (addFlags).
-func (b *box) twin(hash uint64) (uid UID, how byte, ok bool) {
-	return twin(b.m.tx, b.id, hash, b.m.s.now())
+func (b *box) twin(hash uint64, at time.Time) (uid UID, how byte, ok bool) {
+	return twin(b.m.tx, b.id, hash, at)
 }
 
 func twin(tx *kv.Tx, id MailboxID, hash uint64, now time.Time) (uid UID, how byte, ok bool) {
@@ -115,7 +115,7 @@ func (s *Store) repeated(ctx context.Context, p *mailPart) (validity uint32, uid
 
 // merge gives the flags of a message that is to be appended to its twin, which the house put there.
 func (b *box) merge(p *mailPart) (uid UID, ok bool, err error) {
-	uid, how, ok := b.twin(p.copy)
+	uid, how, ok := b.twin(p.copy, b.m.s.now())
 	if !ok || how != sentByUs {
 		return 0, false, nil
 	}

@@ -102,6 +102,9 @@ func (m *model) check(h *house) {
 	m.t.Helper()
 	waiting := map[string]bool{}
 	items := h.list()
+	if problems, err := h.q.CheckOutbox(m.t.Context()); err != nil || len(problems) > 0 {
+		m.t.Error(err, problems)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, it := range items {

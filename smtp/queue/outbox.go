@@ -205,6 +205,40 @@ func (q *Queue) letGo(ctx context.Context, number uint64) {
 	}
 }
 
+// CheckOutbox holds what waits in the queue against what stands in Outboxes, and says in words what does not fit.
+func (q *Queue) CheckOutbox(ctx context.Context) (problems []string, err error) {
+	if err := q.db.SettleAll(ctx); err != nil {
+		return nil, err
+	}
+	err = q.db.View(ctx, func(tx *kv.Tx) error {
+		problems = nil
+		shown := map[uint64]store.Waiting{}
+		for w, note := range q.store.AllWaiting(tx) {
+			all, err := bound(tx, w, note)
+			if err != nil {
+				return err
+			}
+			if len(all) == 0 {
+				problems = append(problems, fmt.Sprintf("account %d: message %d of mailbox %d waits to be sent, and nothing in the queue does so: move it away and send it again", w.Account, w.UID, w.Mailbox))
+			}
+			for n := range all {
+				shown[n] = w
+			}
+		}
+		for key, row := range tx.Scan(rows, nil, nil) {
+			e, err := parseEntry(row)
+			if err != nil || len(key) != 16 || e.timing.box == (store.Waiting{}) {
+				continue // what cannot be read is told by List
+			}
+			if n := binary.BigEndian.Uint64(key[8:]); shown[n] != e.timing.box {
+				problems = append(problems, fmt.Sprintf("queue entry %s to %s waits for its time, and the sender's Outbox does not show it: it will be sent", e.id, e.domain))
+			}
+		}
+		return nil
+	})
+	return problems, err
+}
+
 // Now is the queue's time.
 func (q *Queue) Now() time.Time { return q.o.Now() }
 

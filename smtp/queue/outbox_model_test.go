@@ -2,6 +2,7 @@ package queue
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -177,5 +178,42 @@ func TestOutboxRaces(t *testing.T) {
 		m.check(h)
 		m.checkOutbox(h)
 		t.Logf("%d of %d were taken back in time", m.drafts+m.binned, m.scheduled)
+	})
+}
+
+// TestCheckOutbox: what a repair could not bring back is named, and what is in the queue is sent all the same.
+func TestCheckOutbox(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, Options{Hostname: "mail.sender.test"})
+		h.account()
+		e := envelope(t, "alice@sender.test", "a@far.test", "b@away.test")
+		e.Release.At = time.Now().Add(time.Hour)
+		_, uid := h.later(e, sample)
+		h.later(e, sample)
+		box, _ := h.box(store.OutboxName)
+		key := []byte{0, 0, byte(box >> 8), byte(box), 0, 0, 0, byte(uid)}
+		err := h.db.Update(t.Context(), func(tx *kv.Tx) error {
+			tx.Delete("c", key)
+			for n := range uint64(2) { // of the second message
+				h.q.put(tx, 3+n, 0, nil)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		problems, err := h.q.CheckOutbox(t.Context())
+		text := strings.Join(problems, "\n")
+		if err != nil || len(problems) != 3 || strings.Count(text, "the sender's Outbox does not show it") != 2 || !strings.Contains(text, "message 2 of mailbox") {
+			t.Error(err, text)
+		}
+		c := &carrier{deliver: func(a Attempt) Outcome {
+			return Fail(len(a.Envelope.Recipients), Result{Verdict: Done, Code: 250, Status: "2.0.0"})
+		}}
+		h.run(c)
+		settled(2 * time.Hour)
+		if c.count("a@far.test") != 1 || c.count("b@away.test") != 1 {
+			t.Error(c.tried)
+		}
 	})
 }

@@ -70,6 +70,13 @@ func (h *House) checkQueue(ctx context.Context, deep bool) (out []Finding, err e
 	if err != nil {
 		return nil, err
 	}
+	loose, err := h.o.Queue.CheckOutbox(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, text := range loose {
+		out = append(out, Finding{Problem: words(text)})
+	}
 	for _, it := range items {
 		if ctx.Err() != nil {
 			return out, ctx.Err()
