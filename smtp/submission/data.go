@@ -51,9 +51,9 @@ func (s *session) wrote() {
 }
 
 // receive brings the message into the store. What leaves the house passes a spool, because only at its end it is known whether
-// it has to be converted to 7 bit; what stays goes straight in.
+// it has to be converted to 7 bit; what stays goes straight in, unless somebody looks at it first.
 func (s *session) receive(r io.Reader) (*store.Arrival, error) {
-	if !s.rcptFrom && !s.leaves() {
+	if s.straight() {
 		w, err := s.d.o.Store.NewMessage(s.ctx, s.Size)
 		if err != nil {
 			return nil, err
@@ -74,6 +74,9 @@ func (s *session) receive(r io.Reader) (*store.Arrival, error) {
 		return nil, err
 	}
 	sum := scan.Finish()
+	if err := s.scan(); err != nil {
+		return nil, err
+	}
 	w, err := s.d.o.Store.NewMessage(s.ctx, sum.Size)
 	if err != nil {
 		return nil, err
@@ -90,6 +93,12 @@ func (s *session) receive(r io.Reader) (*store.Arrival, error) {
 
 // sign writes the spooled message as it leaves, its signatures in front.
 func (s *session) sign(w *store.Writer, sum *message.Summary) error {
+	if s.stays() { // looked at, and no more
+		if err := s.spool.CopyTo(s.copy.beside(w)); err != nil {
+			return err
+		}
+		return s.fronts(w, nil)
+	}
 	out := &signing{Writer: w, keys: s.keys(), now: s.d.o.Now()}
 	if err := s.convert(s.copy.beside(out), sum); err != nil {
 		return err

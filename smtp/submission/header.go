@@ -23,6 +23,7 @@ type draft struct {
 	messageID bool
 	name      string // its Message-ID
 	hops      int
+	head      int    // octets of what was written of it, with the empty line
 	blind     []byte // what only the sender's copy has in front
 	utf8      bool   // the header has octets over 127
 }
@@ -88,6 +89,7 @@ func (s *session) begin(w io.Writer, header []byte) error {
 		w = s.copy.beside(straight)
 		s.head.W = w
 	}
+	m.head = len(b)
 	_, err := w.Write(b)
 	return err
 }

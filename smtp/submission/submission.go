@@ -23,6 +23,7 @@ import (
 	"github.com/posthouse-mail/posthouse/smtp/local"
 	"github.com/posthouse-mail/posthouse/smtp/mailauth"
 	"github.com/posthouse-mail/posthouse/smtp/queue"
+	"github.com/posthouse-mail/posthouse/smtp/scan"
 	"github.com/posthouse-mail/posthouse/store"
 	"github.com/posthouse-mail/posthouse/store/story"
 )
@@ -45,6 +46,7 @@ type Options struct {
 	Local     *local.Carrier
 	Lists     *list.Lists // nil: there are none
 	Trusted   []Trusted
+	Scan      *scan.Panel // programs that look at messages; nil: none
 	// Keys are what signs mail of a domain (DKIM); nil: nothing is signed.
 	Keys       func(ctx context.Context, domain mail.Domain) ([]mailauth.SigningKey, error)
 	Limits     *limit.Book // how much may be sent; nil: no limit

@@ -180,7 +180,7 @@ func (d *Daemon) submissionDesk(c *config.Config) *submission.Desk {
 		Limits: d.keepers.limits, Suppressed: d.keepers.suppressed, Suspend: d.house.Suspend,
 		Logger: d.log, Metrics: d.metrics, Hostname: c.Hostname, Directory: d.keepers.directory, Store: d.keepers.store,
 		Queue: d.keepers.queue, Local: d.local, Lists: d.lists, Across: c.Route.Across == config.AcrossMX, MaxSize: int64(c.Limits.MessageSize),
-		Temp: temporary(c.Data), Wrote: d.wrote(), Hold: c.Submission.Hold.Duration, SentCopy: c.Submission.SentCopy,
+		Temp: temporary(c.Data), Scan: d.scanners.Load(), Wrote: d.wrote(), Hold: c.Submission.Hold.Duration, SentCopy: c.Submission.SentCopy,
 	}
 	for _, t := range c.Submission.Trusted {
 		one := submission.Trusted{Networks: t.Networks}
