@@ -99,13 +99,17 @@ func dial(t testing.TB, s *smtp.Server, from string) net.Conn {
 	return theirs
 }
 
-// TestTranscripts: "RUN: count alice 2" counts a mailbox, "RUN: has alice TEXT" and "RUN: lacks alice TEXT" look into its newest message
+// TestTranscripts: "RUN: count alice 2" counts a mailbox, "RUN: in alice Outbox 2" another one, "RUN: has alice TEXT" and "RUN: lacks alice TEXT" look into its newest message
 // (TEXT in Go syntax), "RUN: queue 1" counts what waits to leave, "RUN: leaving TEXT" looks into the
 // first that does.
 func TestTranscripts(t *testing.T) {
 	transcript.Run(t, filepath.Join("testdata", "*.txt"), func(t *testing.T) transcript.House {
 		r := newRig(t)
-		s := smtp.NewServer(smtp.Options{Hostname: "mx.alpha.test", Desk: r.desk, MaxSize: 4000, Auth: true, FixLF: true})
+		so := smtp.Options{Hostname: "mx.alpha.test", Desk: r.desk, MaxSize: 4000, Auth: true, FixLF: true}
+		if strings.Contains(t.Name(), "future") {
+			so.FutureRelease, so.Now = time.Hour, r.desk.o.Now
+		}
+		s := smtp.NewServer(so)
 		return transcript.House{
 			Dial: func(client string) (net.Conn, error) {
 				if client == "printer" {
@@ -118,6 +122,12 @@ func TestTranscripts(t *testing.T) {
 					who, n, _ := strings.Cut(args, " ")
 					if rows := storetest.Rows(t, r.store, r.ids[who], "INBOX"); strconv.Itoa(len(rows)) != n {
 						t.Errorf("%s has %d messages, want %s", who, len(rows), n)
+					}
+				},
+				"in": func(t *testing.T, args string) {
+					words := strings.Fields(args)
+					if rows := r.has(t, words[0], words[1]); strconv.Itoa(len(rows)) != words[2] {
+						t.Errorf("%s has %d messages in %s, want %s", words[0], len(rows), words[1], words[2])
 					}
 				},
 				"has":     func(t *testing.T, args string) { r.look(t, args, true) },
