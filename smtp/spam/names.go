@@ -48,11 +48,7 @@ func (f *Findings) judgeNames(j *Judge) {
 		return
 	}
 	if j.local(f.author.Domain) && !f.proven && !f.vouched {
-		if f.list != "" || len(f.signers) > 0 && f.report.DMARC.Result != mailFail {
-			f.sign("own_domain_unproven", 1, "the author is said to be of this house, and that is not proven; a list may have changed it")
-		} else {
-			f.phish("own_domain_forged", 4, "the author is said to be of this house ("+plain(f.author.Unicode(), 100)+"), but the mail comes from outside and nothing proves it")
-		}
+		f.judgeOwn()
 	}
 	if other, ok := addressIn(f.name); ok && organization(string(other.Domain)) != f.authorOrg() {
 		score := 2.0
@@ -72,6 +68,19 @@ func (f *Findings) judgeNames(j *Judge) {
 	}
 	if cheap(string(f.author.Domain)) {
 		f.sign("author_cheap", 1, "the author's domain is of a kind that is mostly used for junk")
+	}
+}
+
+// judgeOwn: the author is said to be of this house, and nothing proves it.
+func (f *Findings) judgeOwn() {
+	who := plain(f.author.Unicode(), 100)
+	switch other := f.spfPass || len(f.signers) > 0; {
+	case f.list != "" && other:
+		f.sign("own_domain_unproven", 1, "the author is said to be of this house ("+who+"), and a list that proves itself has passed it on")
+	case other: // a service that sends for us, or anybody
+		f.phish("own_domain_unproven", 2.5, "the author is said to be of this house ("+who+"), but only the domain of somebody else is proven")
+	default:
+		f.phish("own_domain_forged", 4, "the author is said to be of this house ("+who+"), but the mail comes from outside and nothing proves it")
 	}
 }
 

@@ -9,8 +9,6 @@ import (
 	"github.com/posthouse-mail/posthouse/smtp/mailauth"
 )
 
-const mailFail = mailauth.Fail
-
 // origins is what is proven about where a message comes from.
 type origins struct {
 	proven  bool     // the author's domain: by DMARC, or a signature or SPF of the same organization

@@ -187,17 +187,29 @@ func TestProofSigns(t *testing.T) {
 		from string
 		want string
 	}{
-		"proven":          {proven("example.net"), "bob@example.net", "dmarc_pass"},
-		"forged":          {mailauth.Report{SPF: mailauth.SPF{Result: mailauth.Fail}, DMARC: failed}, "bob@example.net", "dmarc_fail spf_fail unproven"},
-		"vouched":         {mailauth.Report{SPF: mailauth.SPF{Result: mailauth.SoftFail}, DMARC: failed, ARC: mailauth.ARC{Result: mailauth.Pass}}, "bob@example.net", "arc_vouched spf_softfail"},
-		"broken":          {mailauth.Report{SPF: mailauth.SPF{Result: mailauth.None}, DKIM: []mailauth.DKIM{{Result: mailauth.Fail}}}, "bob@example.net", "dkim_fail unproven"},
-		"DNS fails":       {mailauth.Report{SPF: mailauth.SPF{Result: mailauth.TempError}, DMARC: mailauth.DMARC{Result: mailauth.TempError}}, "bob@example.net", ""},
-		"our own, forged": {mailauth.Report{SPF: mailauth.SPF{Result: mailauth.None}}, "bob@example.org", "own_domain_forged unproven"},
-		"our own, proven": {proven("example.org"), "bob@example.org", "dmarc_pass"},
-		"not checked":     {mailauth.Report{}, "bob@example.net", ""},
+		"proven":             {proven("example.net"), "bob@example.net", "dmarc_pass"},
+		"forged":             {mailauth.Report{SPF: mailauth.SPF{Result: mailauth.Fail}, DMARC: failed}, "bob@example.net", "dmarc_fail spf_fail unproven"},
+		"vouched":            {mailauth.Report{SPF: mailauth.SPF{Result: mailauth.SoftFail}, DMARC: failed, ARC: mailauth.ARC{Result: mailauth.Pass}}, "bob@example.net", "arc_vouched spf_softfail"},
+		"broken":             {mailauth.Report{SPF: mailauth.SPF{Result: mailauth.None}, DKIM: []mailauth.DKIM{{Result: mailauth.Fail}}}, "bob@example.net", "dkim_fail unproven"},
+		"DNS fails":          {mailauth.Report{SPF: mailauth.SPF{Result: mailauth.TempError}, DMARC: mailauth.DMARC{Result: mailauth.TempError}}, "bob@example.net", ""},
+		"our own, forged":    {mailauth.Report{SPF: mailauth.SPF{Result: mailauth.None}}, "bob@example.org", "own_domain_forged unproven"},
+		"our own, a service": {mailauth.Report{SPF: mailauth.SPF{Result: mailauth.Pass, Domain: "service.example"}, DMARC: mailauth.DMARC{Result: mailauth.None}}, "bob@example.org", "own_domain_unproven"},
+		"our own, proven":    {proven("example.org"), "bob@example.org", "dmarc_pass"},
+		"not checked":        {mailauth.Report{}, "bob@example.net", ""},
 	} {
 		if got := strings.Join(names(look(t.Context(), j, Facts{}, c.r, letter(c.from, "Hi", "t"))), " "); got != c.want {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}
+
+// TestCountedLinks: a proven newsletter may count clicks elsewhere; somebody unproven may not.
+func TestCountedLinks(t *testing.T) {
+	j := judge(t, Options{})
+	raw := wire("From: news@example.net\nTo: alice@example.org\nSubject: Hi\nDate: Sun, 22 Nov 2026 11:00:00 +0000\nMessage-ID: <1@x>\nList-Unsubscribe: <https://x.example/>\nContent-Type: text/html\n\n<a href=\"https://click.service.example/1\">www.example.net</a>\n")
+	for want, r := range map[string]mailauth.Report{"link_counted": proven("example.net"), "link_differs": unproven()} {
+		if v := j.Verdict(t.Context(), look(t.Context(), j, Facts{}, r, raw), alice); !has(v, want) {
+			t.Errorf("%s: %s", want, describe(v))
 		}
 	}
 }
