@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/posthouse-mail/posthouse/internal/logx"
+	"github.com/posthouse-mail/posthouse/internal/metrics"
 )
 
 // A helper that could not be reached so often, one message after the other, is left in peace for so long; then one message tries it.
@@ -39,7 +40,7 @@ type helper struct {
 	last   error
 }
 
-func newHelper(o Helper, panel *Options) (*helper, error) {
+func (p *Panel) helper(o Helper) (*helper, error) {
 	if o.Name == "" {
 		o.Name = string(o.Kind)
 	}
@@ -61,24 +62,36 @@ func newHelper(o Helper, panel *Options) (*helper, error) {
 	if o.Dial == nil {
 		o.Dial = (&net.Dialer{}).DialContext
 	}
-	h := &helper{o: o, panel: panel, turns: make(chan struct{}, o.Connections)}
+	h := &helper{o: o, panel: &p.o, up: p.count.up.WithLabelValues(o.Name), answers: p.count.answers, took: p.count.took, turns: make(chan struct{}, o.Connections)}
 	network, address, err := place(o.Address)
 	if err != nil {
 		return nil, fmt.Errorf("helper %s: %w", o.Name, err)
 	}
 	switch o.Kind {
 	case Rspamd:
-		h.scanner = newRspamd(&h.o, panel.Hostname, network, address)
+		h.scanner = newRspamd(&h.o, p.o.Hostname, network, address)
 	case Milter:
-		h.scanner = &milter{o: &h.o, hostname: panel.Hostname, network: network, address: address}
+		h.scanner = &milter{o: &h.o, hostname: p.o.Hostname, network: network, address: address}
 	default:
 		return nil, fmt.Errorf("helper %s: there is no kind %q", o.Name, o.Kind)
 	}
-	h.up = panel.Metrics.Gauges("scan_up", "Whether a helper (rspamd, milter) answered when it was asked last.", "helper").WithLabelValues(o.Name)
 	h.up.Set(1)
-	h.answers = panel.Metrics.Counters("scan_answers_total", "Messages shown to helpers, by what they said (pass, junk, later, refuse), failed, or not shown: large, down.", "helper", "answer")
-	h.took = panel.Metrics.Seconds("scan_seconds", "How long helpers took to answer.")
 	return h, nil
+}
+
+// counters are the metrics of all helpers.
+type counters struct {
+	up      *prometheus.GaugeVec
+	answers *prometheus.CounterVec
+	took    prometheus.Histogram
+}
+
+func newCounters(m *metrics.Set) counters {
+	return counters{
+		up:      m.Gauges("scan_up", "Whether a helper (rspamd, milter) answered when it was asked last.", "helper"),
+		answers: m.Counters("scan_answers_total", "Messages for helpers, by what they said (pass, junk, later, refuse), failed, or not shown: large, down.", "helper", "answer"),
+		took:    m.Seconds("scan_seconds", "How long helpers took to answer."),
+	}
 }
 
 // place splits an address of the settings.

@@ -156,6 +156,7 @@ type scanner interface {
 type Panel struct {
 	o       Options
 	helpers []*helper
+	count   counters
 }
 
 // New returns a Panel. The programs need not run yet.
@@ -166,9 +167,9 @@ func New(o Options) (*Panel, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	p := &Panel{o: o}
+	p := &Panel{o: o, count: newCounters(o.Metrics)}
 	for _, h := range o.Helpers {
-		one, err := newHelper(h, &p.o)
+		one, err := p.helper(h)
 		if err != nil {
 			return nil, err
 		}

@@ -37,15 +37,13 @@ func scanners(list []config.Scanner) ([]scan.Helper, error) {
 
 // openScanners makes ready to ask the programs that look at messages, for connections from now on.
 func (d *Daemon) openScanners(c *config.Config) error {
-	var p *scan.Panel
-	if len(c.Scanners) > 0 {
-		helpers, err := scanners(c.Scanners)
-		if err != nil {
-			return err
-		}
-		if p, err = scan.New(scan.Options{Logger: d.log, Metrics: d.metrics, Hostname: c.Hostname, Helpers: helpers}); err != nil {
-			return fmt.Errorf("scanners: %w", err)
-		}
+	helpers, err := scanners(c.Scanners)
+	if err != nil {
+		return err
+	}
+	p, err := scan.New(scan.Options{Logger: d.log, Metrics: d.metrics, Hostname: c.Hostname, Helpers: helpers})
+	if err != nil {
+		return fmt.Errorf("scanners: %w", err)
 	}
 	d.scanners.Swap(p).Close()
 	return nil
