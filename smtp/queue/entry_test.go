@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/store"
 	"github.com/posthouse-mail/posthouse/store/blob"
 )
 
@@ -50,12 +51,13 @@ func TestEntryStoredForm(t *testing.T) {
 		}
 	}
 	e.requireTLS, e.unproven = true, true
+	e.timing = timing{release: e.created + 3600_000, asked: "for;3600", box: store.Waiting{Account: 1, Mailbox: 300, UID: 70000}}
 	c := appendEntry(nil, e)
 	got, err = parseEntry(c)
 	if err != nil || !reflect.DeepEqual(got, e) || b[0] != 1 || c[0] != 2 { // rows of before read on, and are written as before
 		t.Fatalf("with REQUIRETLS parseEntry gave %+v, %v", got, err)
 	}
-	if g, err := peek(c); err != nil || string(g.to) != "beta.test" || g.attempts != 3 {
+	if g, err := peek(c); err != nil || string(g.to) != "beta.test" || g.attempts != 3 || g.since != e.timing.release {
 		t.Fatalf("with REQUIRETLS peek gave %+v, %v", g, err)
 	}
 	c[2] |= 0x80
@@ -75,6 +77,9 @@ func TestEntryStoredForm(t *testing.T) {
 func FuzzEntry(f *testing.F) {
 	f.Add(appendEntry(nil, full(f)))
 	f.Add(appendEntry(nil, &entry{id: "x", domain: "d.test", recipients: []recipient{{Recipient: mail.Recipient{Address: mail.Address{Local: "a", Domain: "d.test"}}}}}))
+	late := full(f)
+	late.timing = timing{release: 1, asked: "until;2026-01-02T03:04:05Z", box: store.Waiting{Account: 1, Mailbox: 2, UID: 3}}
+	f.Add(appendEntry(nil, late))
 	f.Add([]byte{1, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		e, err := parseEntry(b)

@@ -217,3 +217,46 @@ func TestCheckOutbox(t *testing.T) {
 		}
 	})
 }
+
+// TestLifeBeginsWithRelease: the delay is told, and the message given up, counted from its release; mail from <> after a day.
+func TestLifeBeginsWithRelease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, Options{Hostname: "mail.alpha.test"})
+		begin := time.Now()
+		var tried, told []time.Duration
+		var nulls []time.Duration
+		c := &carrier{}
+		c.deliver = func(a Attempt) Outcome {
+			at := time.Since(begin)
+			switch {
+			case a.Domain == "sender.test":
+				told = append(told, at)
+				return Fail(1, Result{Verdict: Done, Handoff: Delivered})
+			case a.Envelope.From.IsNull():
+				nulls = append(nulls, at)
+			default:
+				tried = append(tried, at)
+			}
+			return Fail(1, Result{Verdict: Later, Code: 451, Status: "4.3.0"})
+		}
+		h.run(c)
+		e := envelope(t, "alice@sender.test", "a@far.test")
+		e.Release = mail.Release{At: begin.Add(48 * time.Hour), Asked: "for;172800"}
+		h.send(e, sample)
+		h.send(envelope(t, "", "b@other.test"), sample)
+		if it := h.list(); !h.q.Expires(it[1]).Equal(e.Release.At.Add(5*24*time.Hour)) || !h.q.Expires(it[0]).Equal(begin.Add(24*time.Hour)) {
+			t.Error(h.q.Expires(it[0]), h.q.Expires(it[1]))
+		}
+		settled(8 * 24 * time.Hour)
+		hour := time.Hour
+		if tried[0] != 48*hour || tried[len(tried)-1].Round(hour) != (5*24+48)*hour {
+			t.Error(tried[0], tried[len(tried)-1])
+		}
+		if len(told) != 2 || told[0].Round(hour) != 52*hour || told[1].Round(hour) != (5*24+48)*hour {
+			t.Error(told)
+		}
+		if nulls[len(nulls)-1].Round(hour) != 24*hour {
+			t.Error(nulls)
+		}
+	})
+}
