@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -11,17 +12,30 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/internal/serve"
 	"github.com/posthouse-mail/posthouse/smtp"
+	"github.com/posthouse-mail/posthouse/smtp/junkbook"
+	"github.com/posthouse-mail/posthouse/smtp/spam"
+	"github.com/posthouse-mail/posthouse/store/kv"
 )
 
 // BenchmarkInbound: 20 clients of ours send 4 KB messages over loopback TCP to alice, each message durable before its 250; over one
 // connection each, and over a new one for each message.
 func BenchmarkInbound(b *testing.B) {
-	b.Run("connection kept", func(b *testing.B) { inbound(b, false) })
-	b.Run("new connection", func(b *testing.B) { inbound(b, true) })
+	b.Run("connection kept", func(b *testing.B) { inbound(b, newRig(b), false) })
+	b.Run("new connection", func(b *testing.B) { inbound(b, newRig(b), true) })
+	b.Run("judged", func(b *testing.B) {
+		r := newRig(b)
+		side, err := kv.OpenSide(kv.SideOptions{Path: filepath.Join(b.TempDir(), "side.db")})
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer side.Close()
+		r.desk.o.Judge = spam.New(spam.Options{Side: side, Hostname: "mx.alpha.test"})
+		r.desk.o.Wishes, r.desk.o.Loopback = Wishes{Book: junkbook.New(r.db, nil), Directory: r.desk.o.Directory}, true
+		inbound(b, r, false)
+	})
 }
 
-func inbound(b *testing.B, anew bool) {
-	r := newRig(b)
+func inbound(b *testing.B, r *rig, anew bool) {
 	r.desk.o.MaxSize = 1 << 20
 	s := smtp.NewServer(smtp.Options{Hostname: "mx.alpha.test", Desk: r.desk})
 	g := serve.New(serve.Options{})
