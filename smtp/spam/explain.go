@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/internal/message"
@@ -68,7 +69,7 @@ func (j *Judge) stored(ctx context.Context, m io.Reader, explain bool) (*Finding
 		s = &Sight{j: j, facts: facts, scratch: j.scratches.take(), scan: message.NewScanner()}
 	}
 	s.explain = explain
-	s.vouched = came.vouched
+	s.vouched, s.came = came.vouched, came.at
 	if _, err := io.Copy(s, r); err != nil {
 		s.Discard()
 		return nil, fmt.Errorf("read the message: %w", err)
@@ -84,6 +85,7 @@ type arrival struct {
 	facts   Facts
 	report  mailauth.Report
 	vouched bool
+	at      time.Time
 	size    int // octets of the fields that say so
 }
 
@@ -114,11 +116,15 @@ func (j *Judge) arrival(head []byte) (a arrival) {
 		case field.Is("X-Spam-Status"):
 			a.vouched = strings.Contains(field.Unfolded(), "arc_vouched")
 		case field.Is("Received"):
-			hello, addr, ours := readTrace(field.Unfolded(), j.o.Hostname)
+			v := field.Unfolded()
+			hello, addr, ours := readTrace(v, j.o.Hostname)
 			if !ours {
 				return arrival{}
 			}
 			f.Hello, f.Remote = hello, addr
+			if t, ok := message.ParseDate(v[strings.LastIndexByte(v, ';')+1:]); ok {
+				a.at = t
+			}
 			r.Session = mailauth.Session{Remote: addr, Hello: hello, From: f.From}
 			return a
 		case !ourField(field):

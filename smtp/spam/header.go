@@ -200,7 +200,6 @@ func (f *Findings) judgeHeader(j *Judge, sum *message.Summary) {
 	if len(f.to) == 0 && f.list == "" {
 		f.sign("to_missing", 0.8, "To and Cc name nobody")
 	}
-	f.judgeDate(j.o.Now(), sum.Date)
 	f.judgeNames(j)
 	if f.replies() && !f.replyTo.IsNull() && f.list == "" && organization(string(f.replyTo.Domain)) != organization(string(f.author.Domain)) {
 		f.sign("reply_elsewhere", 0.8, "answers would go to another domain than the author's: "+plain(f.replyTo.Unicode(), 100))

@@ -130,6 +130,8 @@ func FuzzSight(f *testing.F) {
 		raw := write(2000)
 		f.Add(raw[:min(len(raw), 2000)])
 	}
+	f.Add([]byte("Return-Path: <a@b.example>\r\nX-Spam-Status: Yes, tests=arc_vouched\r\nAuthentication-Results: mx.example.org; iprev=pass policy.iprev=192.0.2.1;\r\n spf=fail reason=\"x; y\" smtp.mailfrom=b.example; dkim=pass header.d=b.example;\r\n dmarc=fail header.from=b.example policy.published-domain-policy=reject\r\n" +
+		"Received: from x ([192.0.2.1])\r\n\tby mx.example.org (posthouse) with ESMTP id 1;\r\n\tSun, 22 Nov 2026 12:00:00 +0000\r\nFrom: a@b.example\r\n\r\ntext\r\n"))
 	j := New(Options{Hostname: "mx.example.org", Local: local, Now: func() time.Time { return today }})
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		e, err := j.Explain(t.Context(), alice, bytes.NewReader(raw))

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/internal/message"
@@ -32,9 +33,10 @@ type Sight struct {
 	*scratch
 	size    int64
 	scan    *message.Scanner
-	asked   *inquiry // about the client; nil: nothing is asked
-	explain bool     // the words are kept beside their hashes
-	vouched bool     // by what was found when it came
+	asked   *inquiry  // about the client; nil: nothing is asked
+	explain bool      // the words are kept beside their hashes
+	vouched bool      // by what was found when it came
+	came    time.Time // zero: now
 }
 
 // scratch is the memory of one look, lent from a pool.
@@ -131,6 +133,11 @@ func (s *Sight) read(r mailauth.Report) *Findings {
 	f.prove()
 	f.origin(s.j)
 	f.judgeHeader(s.j, sum)
+	now := s.came
+	if now.IsZero() {
+		now = s.j.o.Now()
+	}
+	f.judgeDate(now, sum.Date)
 	f.judgeLinks(&c)
 	f.judgeFiles()
 	f.judgeText(&c)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/smtp/mailauth"
@@ -216,7 +217,8 @@ func TestCountedLinks(t *testing.T) {
 
 // TestExplainAgrees: what is judged at the door and what is explained from the mailbox is the same.
 func TestExplainAgrees(t *testing.T) {
-	j := judge(t, Options{})
+	now := today
+	j := judge(t, Options{Now: func() time.Time { return now }})
 	for i := range 8 {
 		learn(t, j, letter("bob@example.net", letters(i), "the meeting is on monday"), Good)
 		learn(t, j, letter("eve@example.com", letters(i), "buy cheap pills today"), Junk)
@@ -230,6 +232,7 @@ func TestExplainAgrees(t *testing.T) {
 	v := j.Verdict(t.Context(), f, alice)
 	stored := "Return-Path: <bounce@example.com>\r\nDelivered-To: alice@example.org\r\nX-Spam-Flag: YES\r\n" + string(r.Field("mx.example.org")) +
 		"Received: from pc.local ([192.0.2.25])\r\n\tby mx.example.org (posthouse) with ESMTPS id 3\r\n\t(TLS 1.3 TLS_AES_128_GCM_SHA256)\r\n\tfor <alice@example.org>;\r\n\tSun, 22 Nov 2026 12:00:00 +0000\r\n" + string(raw)
+	now = today.Add(100 * 24 * time.Hour) // it was not old when it came
 	e, err := j.Explain(t.Context(), alice, strings.NewReader(stored))
 	if err != nil {
 		t.Fatal(err)
