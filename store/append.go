@@ -126,7 +126,7 @@ func (s *Store) prepare(ctx context.Context, mailbox MailboxID, msgs []AppendMes
 		kw := loadKeywords(tx, mailbox)
 		for i, m := range msgs {
 			if n.use&UseSent != 0 && m.UIDL == "" {
-				parts[i].copy = m.Arrival.copyHash
+				parts[i].copy = s.keys().copyHash(m.Arrival.sum)
 			}
 			if _, err := kw.learnAll(m.Keywords); err != nil {
 				return err

@@ -59,7 +59,7 @@ func (w *Writer) Finish() (*Arrival, error) {
 	a := &Arrival{sum: w.scan.Finish(), size: w.size}
 	a.sum.Shift(w.front)
 	k := w.s.keys()
-	a.thread, a.msgHash, a.copyHash = k.threadOf(a.sum), k.messageHash(a.sum), k.copyHash(a.sum)
+	a.thread, a.msgHash = k.threadOf(a.sum), k.messageHash(a.sum)
 	body, err := w.body.Finish(a.head())
 	if err != nil {
 		return nil, err
@@ -78,8 +78,6 @@ type Arrival struct {
 	size    int64
 	thread  uint64
 	msgHash uint64
-
-	copyHash uint64 // table j
 }
 
 // Size is the length in octets.

@@ -113,7 +113,7 @@ func (s *Store) address(ctx context.Context, a *Arrival, to []Delivery) ([]mailP
 		p := &parts[i]
 		p.thread, p.msgHash = a.thread, a.msgHash
 		if d.Own {
-			p.copy = a.copyHash
+			p.copy = s.keys().copyHash(a.sum)
 		}
 		id, epoch, ok := s.routes.find(p.account, p.name)
 		if !ok {
