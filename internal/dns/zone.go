@@ -163,7 +163,25 @@ func (z *Zone) answer(m *miekg.Msg) *miekg.Msg {
 	if len(z.records[name]) == 0 && !z.hasBelow(name) {
 		reply.Rcode = miekg.RcodeNameError
 	}
+	if len(reply.Answer) == 0 {
+		reply.Ns = z.authority(name)
+	}
 	return reply
+}
+
+// authority is the SOA record over a name, where the zone has one: an absence may be kept as long as it says (RFC 2308 section 3).
+func (z *Zone) authority(name string) []miekg.RR {
+	for end := false; !end; {
+		for _, rr := range z.records[name] {
+			if rr.Header().Rrtype == miekg.TypeSOA {
+				return []miekg.RR{rr}
+			}
+		}
+		var next int
+		next, end = miekg.NextLabel(name, 0)
+		name = name[next:]
+	}
+	return nil
 }
 
 // hasBelow tells an empty non-terminal, which exists (RFC 4592 section 2.2.2).
