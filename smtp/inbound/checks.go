@@ -30,6 +30,7 @@ type intake struct {
 	seal    *mailauth.Sealer // nil: it goes to nobody outside
 	sight   *spam.Sight      // nil: nobody judges
 	signals []spam.Signal    // what others found (scanners)
+	unsure  bool             // one of them would have its sender come again
 	scan    *waiting         // nil: nobody else looks at it, and it goes into the store at once
 	aside   bool             // others want it in Junk
 	body    bool

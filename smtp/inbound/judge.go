@@ -64,6 +64,9 @@ func (s *session) judge(in *intake, r *mailauth.Report, disowned bool) ([]byte, 
 	h := &hearing{findings: in.sight.Finish(*r), disowned: disowned}
 	h.findings.Add(in.signals...)
 	s.hear(h)
+	if in.unsure {
+		h.doubt()
+	}
 	h.setAside()
 	if err := s.turnAway(h); err != nil {
 		return nil, err
@@ -143,6 +146,15 @@ func (h *hearing) setAside() {
 	}
 	for _, o := range h.all() {
 		o.verdict.Class = max(o.verdict.Class, spam.Junk)
+	}
+}
+
+// doubt is what a helper asks for. Whom an account knows, or lets in, does not wait for a helper's doubts.
+func (h *hearing) doubt() {
+	for _, o := range h.all() {
+		if o.judged && o.verdict.Class == spam.Good && !o.verdict.Known && o.to.LetIn == "" {
+			o.verdict.Class = spam.Doubtful
+		}
 	}
 }
 

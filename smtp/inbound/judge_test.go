@@ -257,6 +257,25 @@ func TestDisownedIsListed(t *testing.T) {
 	}
 }
 
+// TestHelpersDoubt: a helper that is unsure makes strangers wait, and nobody else.
+func TestHelpersDoubt(t *testing.T) {
+	h := &hearing{accounts: []opinion{
+		{judged: true},
+		{judged: true, verdict: spam.Verdict{Known: true}},
+		{judged: true, to: spam.Recipient{LetIn: "shop.test"}},
+		{},
+		{judged: true, verdict: spam.Verdict{Class: spam.Junk}},
+	}, outside: &opinion{judged: true}}
+	h.doubt()
+	var got []spam.Class
+	for _, o := range h.all() {
+		got = append(got, o.verdict.Class)
+	}
+	if fmt.Sprint(got) != "[doubtful good good good junk doubtful]" {
+		t.Error(got)
+	}
+}
+
 // TestList: junk for the members of a list is refused; what is for the list itself is taken.
 func TestList(t *testing.T) {
 	c := newCourt(t, asJunk)

@@ -50,6 +50,7 @@ func (s *session) scan(in *intake, r *mailauth.Report) error {
 	for _, line := range v.Told {
 		s.Learned(story.Event{At: s.d.o.Now(), Step: story.Checked, Text: line})
 	}
+	in.unsure = v.Doubtful
 	for _, g := range v.Signals {
 		in.signals = append(in.signals, spam.Signal{Name: g.Name, Score: g.Score, Text: g.Text})
 	}
