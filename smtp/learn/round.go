@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"slices"
+	"time"
 
 	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/internal/mail"
@@ -249,9 +250,17 @@ func outside(m store.Message, known state, fresh, filed bool) lesson {
 	return lesson{}
 }
 
-// teach gives the lessons.
+// teach gives the lessons, with pauses: somebody may have moved thousands.
 func (r *round) teach(ctx context.Context, todo []lesson) error {
+	const atOnce = 32
+	began, given := time.Now(), 0
 	for i := range todo {
+		if given == atOnce {
+			if !r.t.rest(ctx, time.Since(began)) {
+				return ctx.Err()
+			}
+			began, given = time.Now(), 0
+		}
 		l := &todo[i]
 		if l.teach {
 			err := r.t.give(ctx, r.account, l.m, l.class)
@@ -262,6 +271,7 @@ func (r *round) teach(ctx context.Context, todo []lesson) error {
 				return err
 			}
 			r.lessons++
+			given++
 		}
 		r.note(l.m.ID, l.note)
 		if l.flags {
