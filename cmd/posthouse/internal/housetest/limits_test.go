@@ -310,3 +310,25 @@ func (h *house) handIn(user, subject string, to ...string) (receipt string, err 
 	}
 	return c.Submit(h.t.Context(), api.Message{From: "admin@one.test", Recipients: to, User: user}, strings.NewReader("Subject: "+subject+"\n\nx\n"))
 }
+
+// TestRefusedSpool: a program may claim any sender; when its message is refused later, somebody of the house hears of it, and no stranger.
+func TestRefusedSpool(t *testing.T) {
+	s := newStreet(t)
+	h := s.build("[auth]\ndefault_domain = \"one.test\"\n", "admin@one.test", "alice@one.test")
+	victim := s.build("", "victim@other.test")
+	h.stop()
+	for _, m := range []api.Message{
+		{From: "victim@other.test", User: "alice"}, // the user has a mailbox
+		{From: "victim@other.test", User: "www-data"},
+	} {
+		m.Recipients = []string{"nobody@one.test"}
+		if _, err := api.Spool(h.data(), m, strings.NewReader("Subject: by "+m.User+"\r\n\r\nx\r\n")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.start()
+	contains(t, h.reader("alice@one.test").body(h.reader("alice@one.test").awaits(1, "Not sent")[0]), "Subject: by alice")
+	contains(t, h.reader("admin@one.test").body(h.reader("admin@one.test").awaits(1, "Not sent")[0]), "Subject: by www-data")
+	quiet(t, h, victim)
+	victim.reader("victim@other.test").awaits(0, "")
+}
