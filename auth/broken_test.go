@@ -30,6 +30,7 @@ func TestBrokenRows(t *testing.T) {
 		tx.Put("a", key, append([]byte{9}, tx.Get("a", key)...))
 		tx.Put("l", []byte("x@alpha.test"), []byte("garbage"))
 		tx.Put("a", []byte("odd key"), nil)
+		tx.Put("r", []byte("m\x00\x00\x00\x01x@alpha.test"), []byte("garbage"))
 		return nil
 	})
 	if err != nil {
@@ -43,7 +44,7 @@ func TestBrokenRows(t *testing.T) {
 		t.Fatal(err)
 	}
 	broken, err := again.Broken(t.Context())
-	if err != nil || len(broken) != 3 || !strings.Contains(strings.Join(broken, "\n"), "account 2") {
+	if err != nil || len(broken) != 4 || !strings.Contains(strings.Join(broken, "\n"), "account 2") {
 		t.Fatalf("%q %v", broken, err)
 	}
 	err = h.db.Update(t.Context(), func(tx *kv.Tx) error {

@@ -168,6 +168,11 @@ func parseDraft(raw []byte) *draft {
 		case f.Is("Auto-Submitted"):
 			value, _, _ := strings.Cut(strings.ToLower(strings.TrimSpace(f.Unfolded())), ";")
 			d.auto = d.auto || strings.TrimSpace(value) != "no"
+		case f.Is("X-Autoreply"), f.Is("X-Autorespond"): // what older programs write
+			d.auto = true
+		case f.Is("Precedence"):
+			value := strings.ToLower(strings.TrimSpace(f.Unfolded()))
+			d.auto = d.auto || value == "auto_reply" || value == "junk"
 		case f.Is("List-Id"):
 			d.lists = append(d.lists, inBrackets(f.Unfolded()))
 		case f.Is("X-Loop"):

@@ -329,6 +329,8 @@ func TestRefuses(t *testing.T) {
 		{name: "from the list already", text: mailFrom("dora@away.test", "List-Id: Dev <DEV.alpha.test>\n"), code: 554, status: "5.4.6"},
 		{name: "through the list already", text: mailFrom("dora@away.test", "X-Loop: Dev@alpha.test\n"), code: 554, status: "5.4.6"},
 		{name: "an automatic answer", text: mailFrom("dora@away.test", "Auto-Submitted: auto-replied (vacation)\n"), code: 250},
+		{name: "an automatic answer of old", text: mailFrom("dora@away.test", "Precedence: auto_reply\n"), code: 250},
+		{name: "bulk is no answer", text: mailFrom("dora@away.test", "Precedence: bulk\nSubject: more\n")},
 		{name: "not automatic, and says so", text: mailFrom("dora@away.test", "Auto-Submitted: no\n")},
 		{name: "another list's mail", text: mailFrom("dora@away.test", "List-Id: <other.away.test>\nX-Loop: other@away.test\n")},
 	} {
