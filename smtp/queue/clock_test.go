@@ -197,3 +197,30 @@ type provider struct {
 
 func (p provider) Route(_ context.Context, s Stream) (Route, error)      { return p.route(s), nil }
 func (p provider) Deliver(_ context.Context, r Route, a Attempt) Outcome { return p.deliver(r, a) }
+
+// A host that puts off each message that it sees for the first time gets a thousand of them within the day, not one every few minutes.
+func TestGreylistingHost(t *testing.T) {
+	const messages = 1000
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, Options{Hostname: "mail.alpha.test", DelayAfter: -1})
+		var taken atomic.Int64
+		for i := range messages / 50 {
+			e := envelope(t, "alice@alpha.test")
+			for d := range 50 {
+				e.Recipients = append(e.Recipients, mail.Recipient{Address: address(t, fmt.Sprintf("carol@d%d.test", 50*i+d))})
+			}
+			h.send(e, sample)
+		}
+		h.run(provider{route: func(Stream) Route { return Route{Host: "mx.big.test"} }, deliver: func(r Route, a Attempt) Outcome {
+			if a.Attempts == 0 {
+				return Fail(1, Result{Verdict: Later, Code: 450, Status: "4.7.1", Text: "greylisted", Remote: r.Host, Host: HostSlow})
+			}
+			taken.Add(1)
+			return laterUntil(a, 0)
+		}})
+		settled(3 * time.Hour)
+		if n := taken.Load(); n != messages {
+			t.Errorf("%d of %d taken", n, messages)
+		}
+	})
+}

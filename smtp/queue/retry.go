@@ -56,13 +56,12 @@ func (o *Options) longest() int64 {
 	return (slices.Max(o.Retry)*11/10 + time.Minute).Milliseconds()
 }
 
-// rest is how long a host is left alone after its n-th failure in a row. Where it has only put one message off by its policy (4.7.x
-// without 421: often greylisting, which every new sender meets), the rest stays short.
+// rest is how long a host is left alone after its n-th failure in a row. Where it has only put messages off by its policy (4.7.x
+// without 421: often greylisting, which each of a thousand new messages meets once), it is seconds: the messages have waits of their own.
 func rest(name string, n int, r Result) time.Duration {
-	most := 30 * time.Minute
 	if r.Host == HostSlow && r.Code != 421 {
-		most = 5 * time.Minute
+		return jitter(min(time.Duration(n)*250*time.Millisecond, 5*time.Second), append([]byte(name), byte(n)))
 	}
 	d := time.Minute << min(n-1, 5)
-	return jitter(min(d, most), append([]byte(name), byte(n)))
+	return jitter(min(d, 30*time.Minute), append([]byte(name), byte(n)))
 }

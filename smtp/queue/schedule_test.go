@@ -128,9 +128,9 @@ func TestSlowHostKeepsItsItemsAndRests(t *testing.T) {
 	d.add(1, 10, "slow.test", 0)
 	d.add(100, 10, "good.test", 0)
 	d.step(0)
-	d.end("mx.slow.test", Result{Verdict: Later, Host: HostSlow, Text: "421"}, 0)
+	d.end("mx.slow.test", Result{Verdict: Later, Code: 421, Host: HostSlow, Text: "421"}, 0)
 	for len(d.running["mx.slow.test"]) > 0 { // those that ran beside it: they count once
-		d.end("mx.slow.test", Result{Verdict: Later, Host: HostSlow, Text: "421"}, 0)
+		d.end("mx.slow.test", Result{Verdict: Later, Code: 421, Host: HostSlow, Text: "421"}, 0)
 	}
 	wake := d.step(0)
 	if n := len(d.running["mx.slow.test"]); n != 0 {
@@ -163,7 +163,7 @@ func TestSlowHostTellsTheSendersWhoseTimeHasCome(t *testing.T) {
 	d.add(1, 3, "slow.test", 0)
 	d.schedule.put(change{number: 9, due: 300 * minute, created: 300 * minute, stream: Stream{From: "alpha.test", To: "slow.test"}})
 	d.step(300 * minute)
-	d.end("mx.slow.test", Result{Verdict: Later, Host: HostSlow, Text: "421"}, 300*minute)
+	d.end("mx.slow.test", Result{Verdict: Later, Code: 421, Host: HostSlow, Text: "421"}, 300*minute)
 	d.step(300 * minute)
 	if n := d.deferred("421"); n != 2 {
 		t.Errorf("%d settled, want the two whose delay notice is due", n)
@@ -289,7 +289,7 @@ func TestRests(t *testing.T) {
 		{Result{Host: HostDown}, 1, 54 * time.Second, 66 * time.Second},
 		{Result{Host: HostDown}, 50, 27 * time.Minute, 33 * time.Minute},
 		{Result{Host: HostSlow, Code: 421}, 50, 27 * time.Minute, 33 * time.Minute},
-		{Result{Host: HostSlow, Code: 451, Status: "4.7.1"}, 50, 4 * time.Minute, 6 * time.Minute},
+		{Result{Host: HostSlow, Code: 451, Status: "4.7.1"}, 50, 4 * time.Second, 6 * time.Second},
 	} {
 		if d := rest("mx", c.n, c.r); d < c.from || d > c.to {
 			t.Errorf("%+v: failure %d gives a rest of %v", c.r, c.n, d)
