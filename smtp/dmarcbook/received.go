@@ -66,13 +66,16 @@ func (b *Book) KeepReport(ctx context.Context, r Received) (again bool, err erro
 	if err != nil {
 		return false, err
 	}
-	err = b.update(ctx, "report", func(tx *kv.Tx) error {
+	known := false // belongs to the writer until it is done
+	if err := b.update(ctx, "report", func(tx *kv.Tx) error {
 		key := receivedKey(r)
-		again = tx.Get(tabReceived, key) != nil
+		known = tx.Get(tabReceived, key) != nil
 		tx.Put(tabReceived, key, text)
 		return nil
-	})
-	return again, err
+	}); err != nil {
+		return false, err
+	}
+	return known, nil
 }
 
 // Reports gives the kept reports whose time ends after since, about one domain or, with "", about all; oldest first.

@@ -38,12 +38,15 @@ func (b *Book) KeepReport(ctx context.Context, r Received) (again bool, err erro
 	if err != nil {
 		return false, err
 	}
-	err = b.o.Side.Update(ctx, func(tx *kv.Tx) error {
-		again = tx.Get(tabReport, reportKey(r)) != nil
+	known := false // belongs to the writer until it is done
+	if err := b.o.Side.Update(ctx, func(tx *kv.Tx) error {
+		known = tx.Get(tabReport, reportKey(r)) != nil
 		tx.Put(tabReport, reportKey(r), text)
 		return nil
-	})
-	return again, err
+	}); err != nil {
+		return false, err
+	}
+	return known, nil
 }
 
 // Reports lists the newest received reports.

@@ -56,7 +56,7 @@ func (d *Daemon) writeLetters(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
-			if _, err := d.tally(context.WithoutCancel(ctx), seen); err != nil {
+			if _, err := d.tally(ctx, seen); err != nil {
 				d.log.Warn(logx.LetterFailed, "error", err)
 			}
 			return
@@ -74,7 +74,8 @@ func (d *Daemon) letterStep(ctx context.Context, seen map[string]float64) error 
 	if !letterDue(c.Letter, state.Sent, now) {
 		return nil
 	}
-	if _, err := d.sendLetters(ctx, state); err != nil {
+	_, err = d.sendLetters(ctx, state)
+	if err != nil && !errors.Is(err, auth.ErrNoAddress) && !errors.Is(err, auth.ErrNotLocal) { // nobody is there to read it: next week, perhaps
 		return err
 	}
 	return d.changeLetter(ctx, func(s *letterState) { *s = letterState{Sent: now} })
@@ -108,6 +109,7 @@ func (d *Daemon) tally(ctx context.Context, seen map[string]float64) (state lett
 		more[name] = total[name] - seen[name]
 	}
 	now := d.o.Now()
+	var changed letterState
 	err = d.changeLetter(ctx, func(s *letterState) {
 		if s.Sent.IsZero() || s.Sent.After(now.Add(time.Hour)) {
 			s.Sent = now
@@ -118,16 +120,18 @@ func (d *Daemon) tally(ctx context.Context, seen map[string]float64) (state lett
 		for name, n := range more {
 			s.Counts[name] += n
 		}
-		state = letterState{s.Sent, maps.Clone(s.Counts)}
+		changed = letterState{s.Sent, maps.Clone(s.Counts)}
 	})
-	if err == nil {
-		maps.Copy(seen, total)
+	if err != nil {
+		return state, err
 	}
-	return state, err
+	maps.Copy(seen, total)
+	return changed, nil
 }
 
+// changeLetter runs to its end when the house stops: a change that nobody waited for would be made all the same, and then made again.
 func (d *Daemon) changeLetter(ctx context.Context, fn func(*letterState)) error {
-	ctx, cancel := context.WithTimeout(ctx, letterWait)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), letterWait)
 	defer cancel()
 	return d.keepers.side.Update(ctx, func(tx *kv.Tx) error {
 		var s letterState
