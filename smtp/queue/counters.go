@@ -34,6 +34,18 @@ func newCounters(q *Queue) counters {
 			return float64(n)
 		})
 	})
+	m.GaugeFunc("queue_scheduled", "Entries whose time to be sent has not come.", func() float64 {
+		now := q.now()
+		return q.measure(func(s *schedule) float64 {
+			n := 0
+			for _, t := range s.tickets {
+				if t.created > now {
+					n++
+				}
+			}
+			return float64(n)
+		})
+	})
 	m.GaugeFunc("queue_oldest_seconds", "Age of the oldest entry.", func() float64 {
 		now := q.now()
 		return q.measure(func(s *schedule) float64 {

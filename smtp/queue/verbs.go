@@ -28,9 +28,10 @@ type Filter struct {
 	Sender    string   // address in any case, or "<>"
 	Recipient string   // address in any case
 	Domain    mail.Domain
-	Held      bool // only those that the operator holds
-	Scheduled bool // only those whose time has not come (FUTURERELEASE)
-	Limit     int  // at most so many
+	Held      bool           // only those that the operator holds
+	Outbox    mail.AccountID // only what waits in this account's Outbox
+	Scheduled bool           // only those whose time has not come (FUTURERELEASE)
+	Limit     int            // at most so many
 
 	now int64
 }
@@ -40,6 +41,7 @@ func (f *Filter) fits(number uint64, e *entry) bool {
 	case f.Number != 0 && f.Number != number,
 		f.Held && !e.held,
 		f.Scheduled && e.timing.release <= f.now,
+		f.Outbox != 0 && f.Outbox != e.timing.box.Account,
 		f.Domain != "" && f.Domain != e.domain,
 		len(f.IDs) > 0 && !slices.Contains(f.IDs, e.id),
 		f.Sender == "<>" && !e.from.IsNull(),

@@ -9,6 +9,7 @@ import (
 	"github.com/posthouse-mail/posthouse/auth"
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/smtp/limit"
+	"github.com/posthouse-mail/posthouse/smtp/queue"
 	"github.com/posthouse-mail/posthouse/store/kv"
 )
 
@@ -191,9 +192,10 @@ func (h *House) SetSending(ctx context.Context, user string, s SendSwitch) (Send
 	return h.AccountLimits(ctx, user)
 }
 
-// Suspend keeps an account from sending for a reason; empty: it may send again.
+// Suspend keeps an account from sending for a reason; empty: it may send again. What waits in its Outbox is held, and stays so until
+// somebody has looked at it: whoever had the password may have put it there.
 func (h *House) Suspend(ctx context.Context, id mail.AccountID, reason string) error {
-	return h.o.DB.Update(ctx, func(tx *kv.Tx) error {
+	err := h.o.DB.Update(ctx, func(tx *kv.Tx) error {
 		return h.o.Directory.Configure(tx, id, func(s *auth.AccountSettings) error {
 			s.SendOff, s.SendOffSince = reason, 0
 			if reason != "" {
@@ -202,6 +204,11 @@ func (h *House) Suspend(ctx context.Context, id mail.AccountID, reason string) e
 			return nil
 		})
 	})
+	if err != nil || reason == "" {
+		return err
+	}
+	_, err = h.o.Queue.Hold(ctx, queue.Filter{Outbox: id})
+	return err
 }
 
 // SendingOff lists the accounts that may not send.

@@ -110,6 +110,21 @@ func TestScheduledMail(t *testing.T) {
 		t.Errorf("the client's own copy: %+v %v", data, err)
 	}
 
+	// An account whose sending is switched off sends nothing that waited before.
+	a.submit("alice@one.test", "HOLDFOR=3600", letter(4), "bob@one.test")
+	if _, err := a.Daemon.House().SetSending(t.Context(), "alice@one.test", admin.SendSwitch{Reason: "stolen"}); err != nil {
+		t.Fatal(err)
+	}
+	if queue, err := a.Daemon.House().Queue(t.Context()); err != nil || len(queue) != 1 || !queue[0].Held {
+		t.Error("what waits is held:", queue, err)
+	}
+	if _, err := a.Daemon.House().QueueAction(t.Context(), admin.Cancel, nil); err != nil || alice.in("Drafts") != 2 {
+		t.Error(err)
+	}
+	if _, err := a.Daemon.House().SetSending(t.Context(), "alice@one.test", admin.SendSwitch{On: true}); err != nil {
+		t.Fatal(err)
+	}
+
 	// A setting of the account holds up everything and keeps a copy.
 	hold, on := "1s", admin.On
 	if _, err := a.Daemon.House().SetAccount(t.Context(), "alice@one.test", admin.Change{Hold: &hold, SentCopy: &on}); err != nil {
