@@ -193,8 +193,9 @@ func TestForwardRefused(t *testing.T) {
 	a := s.build("", "alice@one.test", "bob@one.test")
 	b := s.build("", "ben@other.test")
 	s.proves("one.test", "other.test")
-	for who, keep := range map[string]bool{"alice@one.test": true, "bob@one.test": false} {
-		if _, err := a.Daemon.House().SetForwarding(t.Context(), who, admin.Forwarding{To: []string{"nobody@other.test"}, Keep: keep}); err != nil {
+	// An address each: one that was refused is suppressed, and what would go on to it stays.
+	for who, to := range map[string]string{"alice@one.test": "nobody@other.test", "bob@one.test": "noone@other.test"} {
+		if _, err := a.Daemon.House().SetForwarding(t.Context(), who, admin.Forwarding{To: []string{to}, Keep: to == "nobody@other.test"}); err != nil {
 			t.Fatal(err)
 		}
 	}
