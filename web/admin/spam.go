@@ -176,7 +176,8 @@ func (h *House) SetSpamSender(ctx context.Context, user string, s SpamSender) (S
 		if err := h.o.Directory.Configure(tx, a.ID, still); err != nil { // it was removed meanwhile
 			return err
 		}
-		e, err = h.o.Junk.Book.Put(tx, a.ID, s.Sender, s.Blocked)
+		made, err := h.o.Junk.Book.Put(tx, a.ID, s.Sender, s.Blocked)
+		e = made
 		return err
 	})
 	if err != nil {
