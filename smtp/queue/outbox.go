@@ -74,8 +74,6 @@ func (o *Options) lifeFrom(from mail.Address) time.Duration {
 	return o.Lifetime
 }
 
-func (q *Queue) lifeFrom(from mail.Address) time.Duration { return q.o.lifeFrom(from) }
-
 // Waits is Part for a message that waits in its sender's Outbox: for store.Delivery, whose message has it bound.
 func (q *Queue) Waits(id string, e mail.Envelope) []byte { return q.Part(id, e).Data }
 
