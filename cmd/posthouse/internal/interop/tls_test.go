@@ -163,24 +163,33 @@ func tlsHouse(t *testing.T) (*house, *postfix) {
 		"foreign.test": strings.Replace(sts, "MX 10 mx\n", "MX 10 mx.plain.test.\n", 1),
 		"named.test":   sts,
 		"watch.test":   sts,
-	}, "dane.test", "other.test", "bogus.test")
+		"bare.test":    "@ IN MX 10 mx\nmx IN A 127.0.0.3\n_mta-sts IN TXT \"v=STSv1; id=1\"\nmta-sts IN A " + stsHost + "\n", // a host without TLS
+		"naked.test":   "@ IN MX 10 mx\nmx IN A 127.0.0.3\n" + record + key + "\n",
+	}, "dane.test", "other.test", "bogus.test", "naked.test")
 	policy := func(mode, host string) string {
 		return "version: STSv1\nmode: " + mode + "\nmx: " + host + "\nmax_age: 86400\n"
 	}
 	policySite(t, authority, map[string]string{
 		"sts.test": policy("enforce", "mx.sts.test"), "foreign.test": policy("enforce", "mx.foreign.test"),
 		"named.test": policy("enforce", "mx.named.test"), "watch.test": policy("testing", "mx.watch.test"),
+		"bare.test": policy("enforce", "mx.bare.test"),
 	})
 	h := serveWith(t, filepath.Join(t.TempDir(), "data"), port, names, authority)
 	p := startPostfix(t, port, h.port(1025))
 	var maps []string
-	for _, d := range strings.Fields("plain dane other bogus liar sts foreign named watch") {
+	for _, d := range strings.Fields("plain dane other bogus liar sts foreign named watch bare naked") {
 		maps = append(maps, "ann@"+d+".test=ann/")
 	}
 	os.Chmod(dir, 0o755)
-	run(t, dir, "", "postconf", "-c", p.dir+"/etc", "-e", "virtual_mailbox_domains=plain.test dane.test other.test bogus.test liar.test sts.test foreign.test named.test watch.test",
+	run(t, dir, "", "postconf", "-c", p.dir+"/etc", "-e", "virtual_mailbox_domains=plain.test dane.test other.test bogus.test liar.test sts.test foreign.test named.test watch.test bare.test naked.test",
 		"virtual_mailbox_maps=inline:{"+strings.Join(maps, ", ")+"}", "smtpd_tls_security_level=may", "smtpd_tls_received_header=yes",
 		"smtpd_tls_cert_file="+pair.Certificate, "smtpd_tls_key_file="+pair.Key)
+	master, err := os.ReadFile(p.dir + "/etc/master.cf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, p.dir, "etc/master.cf", string(master)+"127.0.0.3:"+port+" inet n - n - - smtpd -o smtpd_tls_security_level=none\n")
+	os.Chmod(p.dir+"/etc/master.cf", 0o644)
 	run(t, dir, "", "postfix", "-c", p.dir+"/etc", "reload")
 	return h, p
 }
@@ -190,7 +199,7 @@ func TestTLSPolicies(t *testing.T) {
 	h, p := tlsHouse(t)
 	home := t.TempDir()
 	conf := write(t, home, "msmtprc", "account default\nhost localhost\nport "+h.port(1465)+"\ntls on\ntls_starttls off\ntls_trust_file "+h.ca+"\nauth on\nuser "+alice+"\npassword "+password+"\nfrom "+alice+"\n")
-	all := strings.Fields("plain dane other bogus liar sts foreign named watch")
+	all := strings.Fields("plain dane other bogus liar sts foreign named watch bare naked")
 	for _, d := range all {
 		run(t, home, message(alice, "ann@"+d+".test", "policy of "+d), "msmtp", "-C", conf, "ann@"+d+".test")
 	}
@@ -202,6 +211,8 @@ func TestTLSPolicies(t *testing.T) {
 		"bogus":   "cannot be looked up",
 		"foreign": "(MTA-STS): mx.plain.test is no host of the STS policy of foreign.test",
 		"named":   "(MTA-STS): the certificate is not for mx.named.test",
+		"bare":    "(MTA-STS): it does not offer STARTTLS",
+		"naked":   "(DANE): it does not offer STARTTLS",
 	} {
 		h.awaitLog(t, "delivery deferred", "ann@"+d+".test", why)
 		if n := maildir(t, filepath.Join(p.dir, "mail", "ann"), "Subject: policy of "+d+"\n"); n != 0 {
