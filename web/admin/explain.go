@@ -257,8 +257,14 @@ func (h *House) allAccounts(ctx context.Context) ([]mail.AccountID, error) {
 
 func (h *House) messageAt(ctx context.Context, a *asked, mailbox string, uid store.UID) (store.Message, error) {
 	b, err := h.o.Store.Mailbox(ctx, a.account, mailbox)
-	if err != nil {
+	if errors.Is(err, store.ErrNoMailbox) {
 		return store.Message{}, &Error{Missing, "the account has no mailbox " + mailbox, err}
+	}
+	if err == nil {
+		_, err = h.o.Store.State(ctx, b.ID) // what was acknowledged a moment ago is in the tables now
+	}
+	if err != nil {
+		return store.Message{}, translate(mailbox, err)
 	}
 	a.mailbox = b.Name
 	for page, err := range h.o.Store.Messages(ctx, b.ID, []store.UIDRange{{First: uid, Last: uid}}) {
