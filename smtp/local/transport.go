@@ -109,8 +109,8 @@ func (c *Carrier) find(ctx context.Context, p *placing, a queue.Attempt, r mail.
 		}
 		held, err := c.o.Store.Reserve(ctx, d.Account, p.item.Size)
 		switch {
-		case errors.Is(err, store.ErrOverQuota) && p.item.Envelope.Unproven && !p.now.Before(c.o.Queue.Expires(p.item)):
-			// Its life is over, and nobody may be told: it is filed, past the quota, rather than lost.
+		case errors.Is(err, store.ErrOverQuota) && (p.item.Envelope.Unproven || p.item.Envelope.From.IsNull()) && !p.now.Before(c.o.Queue.Expires(p.item)):
+			// Its life is over, and nobody may be told, or (of a report) nobody is there: it is filed, past the quota, rather than lost.
 			taken++
 		case errors.Is(err, store.ErrOverQuota):
 			// It is tried again: the owner may make room. At the end of its life it is given up. The others whom an alias leads
