@@ -71,6 +71,31 @@ func TestClockIsSetBackBetweenRuns(t *testing.T) {
 	})
 }
 
+// Likewise for a message that was scheduled once, and has been tried since its time came.
+func TestClockIsSetBackAfterRelease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c clock
+		h := newHouse(t, Options{Now: c.now, DelayAfter: -1})
+		k := &carrier{deliver: onceLater}
+		h.run(k)
+		e := envelope(t, "alice@alpha.test", "carol@beta.test")
+		e.Release.At = c.now().Add(time.Hour)
+		h.send(e, sample)
+		settled(time.Minute)
+		c.set(1000 * time.Hour)
+		settled(2 * time.Minute)
+		h.close()
+		c.set(-1000 * time.Hour)
+		settled(time.Hour)
+		h.open()
+		h.run(k)
+		settled(5 * time.Hour)
+		if n := k.count("carol@beta.test"); n != 2 || len(h.list()) != 0 {
+			t.Errorf("%d attempts, %d entries left", n, len(h.list()))
+		}
+	})
+}
+
 // A scheduled message does not go before its time because the clock was set back.
 func TestClockSetBackKeepsTheSchedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -196,9 +196,7 @@ func (q *Queue) fill(ctx context.Context) error {
 				continue
 			}
 			due := int64(binary.BigEndian.Uint64(key[:8]))
-			if g.release == 0 {
-				due = min(due, latest)
-			}
+			due = min(due, max(latest, g.release))
 			q.sched.put(change{number: binary.BigEndian.Uint64(key[8:]), due: due, created: g.since,
 				told: g.told, held: g.held, stream: q.streamFor(intern(g.from), intern(g.to), g.attempts, g.owed)})
 		}
