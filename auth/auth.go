@@ -25,6 +25,7 @@ var (
 	ErrNoAddress   = errors.New("auth: no such address")
 	ErrNoAccount   = errors.New("auth: no such account")
 	ErrNoDomain    = errors.New("auth: no such domain")
+	ErrNoApp       = errors.New("auth: no such app password")
 	ErrExists      = errors.New("auth: exists already")
 	ErrInUse       = errors.New("auth: still in use")         // wrapped with what uses it
 	ErrLoop        = errors.New("auth: leads back to itself") // wrapped with the way
@@ -100,6 +101,7 @@ type Options struct {
 	DefaultDomain mail.Domain  // completes a bare local part as user name; empty: not allowed
 	ClearLoopback bool         // passwords without TLS are taken from loopback
 	SCRAM         bool         // keep SCRAM-SHA-256 keys and offer the mechanism
+	Uses          *AppBook     // when app passwords were used; nil: nobody notes it
 	Postmaster    mail.Address // receives postmaster@ and abuse@ where nobody has them; zero: the first account of the house
 	// Leaf is the certificate that a client which asked for serverName was shown, for SCRAM's tls-server-end-point; may be nil.
 	Leaf func(serverName string) *x509.Certificate
@@ -140,6 +142,7 @@ type Identity struct {
 	Account   mail.AccountID
 	Main      mail.Address
 	Mechanism string
+	App       uint32 // the app password it was proved with; 0: the account's own
 
 	proof digest // of the password it was proved with: a new one ends the sessions of the old
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,6 +32,7 @@ type Directory struct {
 	good      *remembered
 	slow      *slowdown
 	watchers  watchers
+	expiries  expiries
 	logins    *prometheus.CounterVec
 }
 
@@ -79,7 +81,11 @@ func (d *Directory) Login(ctx context.Context, c Client, user, password string) 
 }
 
 // claim is what a client says of itself.
-type claim struct{ authzid, user, password, mechanism string }
+type claim struct {
+	authzid, user, password, mechanism string
+
+	app *appPassword // the one that was shown; nil: the account's own password
+}
 
 func (d *Directory) login(ctx context.Context, c Client, m claim) (Identity, error) {
 	id, err := d.prove(ctx, c, m)
@@ -104,6 +110,12 @@ func (d *Directory) prove(ctx context.Context, c Client, m claim) (Identity, err
 		m.password = m.password[:maxPassword] + "\x00" // fits nothing
 	}
 	prepared := sasl.Prepare(m.password)
+	if m.app = d.app(who, m.password); m.app != nil && c.Door != DoorWeb {
+		d.slow.succeeded(try, d.options.Now())
+		d.keepAppKeys(ctx, who, m.app, m.password)
+		return d.admit(s, c, who, m)
+	}
+	m.app = nil
 	hash := ""
 	if who != nil {
 		hash = who.phc
@@ -119,7 +131,9 @@ func (d *Directory) prove(ctx context.Context, c Client, m claim) (Identity, err
 		d.slow.failed(try, wrong, d.options.Now())
 		return Identity{}, ErrCredentials
 	}
-	d.slow.succeeded(try, d.options.Now())
+	if !who.webOnly(c.Door) { // whoever knows that password only is no acquaintance
+		d.slow.succeeded(try, d.options.Now())
+	}
 	d.keepKeys(ctx, who, prepared)
 	return d.admit(s, c, who, m)
 }
@@ -161,8 +175,18 @@ func (d *Directory) admit(s *snapshot, c Client, who *record, m claim) (Identity
 		return Identity{}, fmt.Errorf("%w: the account is disabled", ErrDoorClosed)
 	case who.Doors&c.Door == 0:
 		return Identity{}, ErrDoorClosed
+	case m.app == nil && who.webOnly(c.Door):
+		return Identity{}, fmt.Errorf("%w: the account's own password opens the web pages only, programs need an app password", ErrDoorClosed)
+	case m.app != nil && m.app.Doors&c.Door == 0:
+		return Identity{}, fmt.Errorf("%w: the app password %q is not for it", ErrDoorClosed, m.app.Name)
 	}
-	return Identity{Account: who.ID, Main: who.Addresses[0], Mechanism: m.mechanism, proof: d.proof(who)}, nil
+	id := Identity{Account: who.ID, Main: who.Addresses[0], Mechanism: m.mechanism, proof: d.proof(who)}
+	if m.app != nil {
+		id.App, id.proof = m.app.ID, d.appProof(m.app)
+		d.awaitExpiry(who.ID, m.app)
+		d.options.Uses.used(who.ID, m.app.ID, AppUse{At: d.options.Now(), Door: c.Door, Remote: c.Remote})
+	}
+	return id, nil
 }
 
 // find takes any address of an account, its login name, or a local part of the default domain.
@@ -217,6 +241,9 @@ func (d *Directory) report(ctx context.Context, c Client, m claim, id Identity, 
 		d.log.WarnContext(ctx, logx.LoginRefused, append(attrs, "reason", err)...)
 		return
 	}
+	if id.App != 0 {
+		attrs = append(attrs, "app_password", id.App)
+	}
 	d.log.InfoContext(ctx, logx.LoginOK, append(attrs, "account", uint32(id.Account))...)
 }
 
@@ -235,7 +262,7 @@ func (d *Directory) SASL(ctx context.Context, c Client, mechanism string, done f
 	}
 	x := &exchange{d: d, ctx: ctx, client: c, done: done}
 	check := func(authzid, user, password string) (err error) {
-		x.identity, err = d.login(ctx, c, claim{authzid, user, password, x.mechanism})
+		x.identity, err = d.login(ctx, c, claim{authzid: authzid, user: user, password: password, mechanism: x.mechanism})
 		return err
 	}
 	x.mechanism = strings.ToUpper(mechanism)
@@ -275,6 +302,7 @@ type exchange struct {
 	shot     *snapshot // SCRAM: what Lookup saw
 	who      *record
 	user     string
+	keys     []*appPassword // SCRAM: of which password the keys at that index are; nil: the account's own
 }
 
 // Next brings the errors of a mechanism to those of a login.
@@ -306,30 +334,64 @@ func (x *exchange) late() error {
 }
 
 // lookup finds the SCRAM keys of a user; who has none gets keys that fit nothing.
-func (x *exchange) lookup(user string) (sasl.Credentials, error) {
+func (x *exchange) lookup(user string) ([]sasl.Credentials, error) {
 	s, err := x.d.snapshot(x.ctx)
 	if err != nil {
-		return sasl.Credentials{}, err
+		return nil, err
 	}
 	x.shot, x.user, x.who = s, user, x.d.find(s, user)
 	if err := x.d.hold(x.ctx, x.d.attempt(x.client, user, x.who)); err != nil {
 		x.d.report(x.ctx, x.client, claim{user: user, mechanism: x.mechanism}, Identity{}, err)
-		return sasl.Credentials{}, err
-	}
-	if x.who != nil && x.who.scram != nil {
-		return *x.who.scram, nil
+		return nil, err
 	}
 	name := foldLogin(user)
 	if x.who != nil { // the same salt under each of its names
 		name = x.who.Addresses[0].Key()
 	}
 	secret := x.d.db.Secret()
-	return sasl.Fake(secret[:], name), nil
+	fake := sasl.Fake(secret[:], name)
+	var all []sasl.Credentials
+	if x.who != nil {
+		all, x.keys = x.who.allKeys(x.client.Door, x.d.options.Now())
+		if salt := x.who.salt(); salt != "" {
+			fake.Salt, fake.Iterations = []byte(salt), x.who.basis().Iterations
+		}
+	}
+	// The work is the same for nobody, for who has one password, and for who has some more.
+	for len(all) < tried {
+		all = append(all, fake)
+	}
+	return all, nil
 }
 
-func (x *exchange) finish(authzid, user string) (err error) {
-	x.d.slow.succeeded(x.d.attempt(x.client, user, x.who), x.d.options.Now())
-	m := claim{authzid: authzid, user: user, mechanism: x.mechanism}
+// tried is how many keys each SCRAM proof is compared with at least: a few microseconds each.
+const tried = 1 + 2*8
+
+// allKeys are the SCRAM keys of all passwords of an account that may be used at a door, and whose each is.
+func (r *record) allKeys(door Door, now time.Time) (keys []sasl.Credentials, of []*appPassword) {
+	salt := r.salt()
+	if r.scram != nil {
+		keys, of = append(keys, *r.scram), append(of, nil)
+	}
+	for i := range r.apps {
+		a := &r.apps[i]
+		for _, c := range a.scram {
+			if door != DoorWeb && !a.expired(now) && string(c.Salt) == salt {
+				keys, of = append(keys, c), append(of, a)
+			}
+		}
+	}
+	return keys, of
+}
+
+func (x *exchange) finish(authzid, user string, which int) (err error) {
+	if which >= len(x.keys) {
+		return ErrCredentials // cannot be: nothing fits a fake
+	}
+	m := claim{authzid: authzid, user: user, mechanism: x.mechanism, app: x.keys[which]}
+	if m.app != nil || !x.who.webOnly(x.client.Door) {
+		x.d.slow.succeeded(x.d.attempt(x.client, user, x.who), x.d.options.Now())
+	}
 	x.identity, err = x.d.admit(x.shot, x.client, x.who, m)
 	x.d.report(x.ctx, x.client, m, x.identity, err)
 	return err
@@ -337,7 +399,18 @@ func (x *exchange) finish(authzid, user string) (err error) {
 
 // SetPassword hashes outside of the transaction (it costs 19 MiB and tens of milliseconds) and forgets remembered logins.
 func (d *Directory) SetPassword(ctx context.Context, id mail.AccountID, password string) error {
-	secret, err := d.Hash(ctx, password)
+	if err := checkPassword(password); err != nil {
+		return err
+	}
+	s, err := d.snapshot(ctx)
+	if err != nil {
+		return err
+	}
+	basis := sasl.NewBasis()
+	if who := s.accounts[id]; who != nil && slices.ContainsFunc(who.apps, func(a appPassword) bool { return len(a.scram) > 0 }) {
+		basis = who.basis() // the keys of its app passwords go on to fit
+	}
+	secret, err := d.hash(ctx, password, basis)
 	if err != nil {
 		return err
 	}
@@ -350,16 +423,41 @@ func (d *Directory) keepKeys(ctx context.Context, who *record, prepared string) 
 	if !d.options.SCRAM || who.scram != nil {
 		return
 	}
-	keys, err := sasl.Derive(prepared)
+	keys, err := sasl.DeriveWith(prepared, who.basis())
 	if err != nil {
 		return
 	}
 	_ = d.db.Update(ctx, func(tx *kv.Tx) error {
 		now, err := findRecord(tx, who.ID)
-		if err != nil || now.phc != who.phc { // changed meanwhile
+		if err != nil || now.phc != who.phc || now.salt() != "" && now.salt() != string(keys.Salt) { // changed meanwhile
 			return err
 		}
 		now.scram = &keys
+		d.putRecord(tx, now)
+		return nil
+	})
+}
+
+// keepAppKeys makes the SCRAM keys of an app password that was made before the setting was turned on.
+func (d *Directory) keepAppKeys(ctx context.Context, who *record, app *appPassword, typed string) {
+	if !d.options.SCRAM || len(app.scram) > 0 && string(app.scram[0].Salt) == who.salt() {
+		return
+	}
+	plain, _ := plainMade(typed)
+	keys, err := deriveApp(plain, who.basis())
+	if err != nil {
+		return
+	}
+	_ = d.db.Update(ctx, func(tx *kv.Tx) error {
+		now, err := findRecord(tx, who.ID)
+		if err != nil {
+			return err
+		}
+		own := now.findApp(app.ID)
+		if own == nil || now.salt() != "" && now.salt() != string(keys[0].Salt) { // changed meanwhile
+			return nil
+		}
+		own.scram = keys
 		d.putRecord(tx, now)
 		return nil
 	})

@@ -42,19 +42,39 @@ const (
 type Secret struct {
 	phc   string            // "$argon2id$v=19$m=19456,t=2,p=1$salt$hash"; "": no password fits
 	scram *sasl.Credentials // nil: no SCRAM login
+
+	apps    []appPassword // in the order they were made; never changed in place
+	lastApp uint32        // the highest number that one of them was given
+}
+
+// fields: tags 60 to 79 of an account's record are those of its secrets.
+func (s *Secret) fields() []field {
+	return []field{apps(60, &s.apps), amount(61, &s.lastApp)}
 }
 
 // Hash makes the Secret of a new password. It takes 19 MiB and tens of
 // milliseconds, so it stands outside of every transaction.
 func (d *Directory) Hash(ctx context.Context, password string) (Secret, error) {
+	if err := checkPassword(password); err != nil {
+		return Secret{}, err
+	}
+	return d.hash(ctx, password, sasl.NewBasis())
+}
+
+func checkPassword(password string) error {
 	switch {
 	case password == "":
-		return Secret{}, fmt.Errorf("%w: it is empty", ErrPassword)
+		return fmt.Errorf("%w: it is empty", ErrPassword)
 	case len(password) > maxPassword:
-		return Secret{}, fmt.Errorf("%w: it is longer than %d octets", ErrPassword, maxPassword)
+		return fmt.Errorf("%w: it is longer than %d octets", ErrPassword, maxPassword)
 	case strings.ContainsAny(password, "\x00\r\n"):
-		return Secret{}, fmt.Errorf("%w: it has a line break or a zero octet, which no login can carry", ErrPassword)
+		return fmt.Errorf("%w: it has a line break or a zero octet, which no login can carry", ErrPassword)
 	}
+	return nil
+}
+
+// hash makes SCRAM keys like those of the account's other passwords.
+func (d *Directory) hash(ctx context.Context, password string, basis sasl.Credentials) (Secret, error) {
 	if err := d.hasher.enter(ctx); err != nil {
 		return Secret{}, err
 	}
@@ -62,7 +82,7 @@ func (d *Directory) Hash(ctx context.Context, password string) (Secret, error) {
 	password = sasl.Prepare(password)
 	secret := Secret{phc: newPHC(password)}
 	if d.options.SCRAM {
-		keys, err := sasl.Derive(password)
+		keys, err := sasl.DeriveWith(password, basis)
 		if err != nil {
 			return Secret{}, err
 		}

@@ -69,13 +69,24 @@ func (r *record) encode() []byte {
 	if r.scram == nil {
 		b = append(b, 0)
 	} else {
-		b = append(b, 1)
-		b = binary.AppendUvarint(b, uint64(r.scram.Iterations))
-		b = appendText(b, string(r.scram.Salt))
-		b = appendText(b, string(r.scram.StoredKey))
-		b = appendText(b, string(r.scram.ServerKey))
+		b = appendCredentials(append(b, 1), *r.scram)
 	}
-	return appendFields(b, r.Settings.fields(), r.Settings.unknown)
+	return appendFields(b, r.fields(), r.Settings.unknown)
+}
+
+// fields is what may stand behind the fixed part: settings, and secrets that came later.
+func (r *record) fields() []field { return append(r.Settings.fields(), r.Secret.fields()...) }
+
+func appendCredentials(b []byte, c sasl.Credentials) []byte {
+	b = binary.AppendUvarint(b, uint64(c.Iterations))
+	for _, part := range [][]byte{c.Salt, c.StoredKey, c.ServerKey} {
+		b = appendText(b, string(part))
+	}
+	return b
+}
+
+func (d *decoder) credentials() sasl.Credentials {
+	return sasl.Credentials{Iterations: int(d.count()), Salt: []byte(d.text()), StoredKey: []byte(d.text()), ServerKey: []byte(d.text())}
 }
 
 func decodeAccount(id mail.AccountID, value []byte) (*record, error) {
@@ -88,10 +99,11 @@ func decodeAccount(id mail.AccountID, value []byte) (*record, error) {
 	r.Addresses = in.addresses()
 	r.phc = in.text()
 	if in.octet() == 1 {
-		r.scram = &sasl.Credentials{Iterations: int(in.count()), Salt: []byte(in.text()), StoredKey: []byte(in.text()), ServerKey: []byte(in.text())}
+		keys := in.credentials()
+		r.scram = &keys
 	}
 	if len(in.rest) > 0 {
-		r.Settings.unknown = in.fields(r.Settings.fields())
+		r.Settings.unknown = in.fields(r.fields())
 	}
 	if in.bad || len(r.Addresses) == 0 {
 		return nil, fmt.Errorf("%w: account %d", ErrBadRecord, id)

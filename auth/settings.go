@@ -38,6 +38,8 @@ type AccountSettings struct {
 
 	// Operator: it may run the house from the web pages (50).
 	Operator bool
+	// WebOnly: its own password opens the web pages and nothing else; programs need app passwords.
+	WebOnly bool
 
 	unknown []byte // fields of a newer program, as they stand
 }
@@ -53,6 +55,7 @@ func (s *AccountSettings) fields() []field {
 		text(30, &s.SendOff),
 		amount(31, &s.SendOffSince),
 		flag(50, &s.Operator),
+		flag(51, &s.WebOnly),
 	}, s.Limits.fields()...)
 }
 

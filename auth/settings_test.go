@@ -17,6 +17,7 @@ func TestSettings(t *testing.T) {
 		"forward":  {Forward: []mail.Address{{Local: "x", Domain: "away.test"}}},
 		"keep":     {Keep: true},
 		"operator": {Operator: true},
+		"web only": {WebOnly: true},
 		"hold":     {Hold: 30 * time.Second, SentCopy: -1},
 		"send off": {SendOff: "stolen", SendOffSince: 1_700_000_000},
 		"limits":   {Limits: SendLimits{MessagesHour: 1, MessagesDay: 2, RecipientsHour: 3, RecipientsDay: -1, NewDay: 5}},
@@ -32,7 +33,7 @@ func TestSettings(t *testing.T) {
 			t.Error("no settings take room")
 		}
 	}
-	var whole AccountSettings
+	var whole record
 	seen := map[uint64]bool{}
 	for _, f := range whole.fields() {
 		if f.tag == 0 || seen[f.tag] {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/store/kv"
@@ -36,17 +37,22 @@ func (d *Directory) Watch(ring func(mail.AccountID)) (stop func()) {
 func (d *Directory) told(tx *kv.Tx, id mail.AccountID) {
 	tx.OnCommit(func() {
 		d.view.changed()
-		d.watchers.mu.Lock()
-		list := d.watchers.list
-		d.watchers.mu.Unlock()
-		for _, w := range list {
-			w.ring(id)
-		}
+		d.ring(id)
 	})
 }
 
+func (d *Directory) ring(id mail.AccountID) {
+	d.watchers.mu.Lock()
+	list := d.watchers.list
+	d.watchers.mu.Unlock()
+	for _, w := range list {
+		w.ring(id)
+	}
+}
+
 // Standing tells whether a session that Login or SASL began may go on: ErrNoAccount when the account is gone, ErrDoorClosed
-// when it is disabled or the door is closed to it, ErrCredentials when its password is another by now.
+// when it is disabled or the door is closed to it, ErrCredentials when its password is another by now, or the app password that it
+// was proved with is revoked or has expired.
 func (d *Directory) Standing(ctx context.Context, id Identity, door Door) error {
 	s, err := d.snapshot(ctx)
 	if err != nil {
@@ -58,11 +64,72 @@ func (d *Directory) Standing(ctx context.Context, id Identity, door Door) error 
 		return ErrNoAccount
 	case who.Disabled || who.Doors&door == 0:
 		return ErrDoorClosed
-	case d.proof(who) != id.proof:
+	}
+	proof := d.proof(who)
+	if id.App != 0 {
+		app := who.findApp(id.App)
+		if app == nil || app.expired(d.options.Now()) {
+			return ErrCredentials
+		}
+		if app.Doors&door == 0 {
+			return ErrDoorClosed
+		}
+		proof = d.appProof(app)
+	} else if who.webOnly(door) {
+		return ErrDoorClosed
+	}
+	if proof != id.proof {
 		return ErrCredentials
 	}
 	return nil
 }
 
-// proof stands for the stored password of an account in memory.
+// webOnly tells that the account's own password does not open a door.
+func (r *record) webOnly(door Door) bool { return r.Settings.WebOnly && door != DoorWeb }
+
+// proof stands for the stored password of an account in memory, appProof for an app password.
 func (d *Directory) proof(who *record) digest { return d.digests.of("standing", who.phc) }
+
+func (d *Directory) appProof(a *appPassword) digest {
+	return d.digests.of("standing app", string(a.sum[:]))
+}
+
+// expiries rings for sessions that were opened with an app password when that expires. One timer each: a session asks Standing only
+// when it is rung for.
+type expiries struct {
+	mu      sync.Mutex
+	waiting map[expiry]bool // guarded by mu
+}
+
+type expiry struct {
+	account mail.AccountID
+	app     uint32
+}
+
+// awaitExpiry makes sure that the account is rung for at the end of an app password.
+func (d *Directory) awaitExpiry(id mail.AccountID, a *appPassword) {
+	left := a.Expires.Sub(d.options.Now())
+	if a.Expires.IsZero() || left > maxSession {
+		return
+	}
+	x := &d.expiries
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	which := expiry{id, a.ID}
+	if x.waiting[which] {
+		return
+	}
+	if x.waiting == nil {
+		x.waiting = make(map[expiry]bool)
+	}
+	x.waiting[which] = true
+	time.AfterFunc(max(left, 0), func() {
+		x.mu.Lock()
+		delete(x.waiting, which)
+		x.mu.Unlock()
+		d.ring(id)
+	})
+}
+
+// maxSession is longer than any session of a program lasts.
+const maxSession = 60 * 24 * time.Hour

@@ -281,6 +281,7 @@ func (d *Directory) RemoveAccount(tx *kv.Tx, id mail.AccountID) error {
 		tx.Delete(tableNames, key)
 	}
 	buryMasks(tx, id)
+	tx.OnCommit(func() { d.options.Uses.forget(id) })
 	tx.Delete(tableAccounts, accountKey(id))
 	d.told(tx, id)
 	return nil
@@ -394,12 +395,13 @@ func (g *going) has(a mail.Address) bool {
 	return err == nil && g.keys[at.Key()]
 }
 
-// SetSecret changes the password; logins remembered with the old one are forgotten with the commit.
+// SetSecret changes the password; logins remembered with the old one are forgotten with the commit. App passwords stay.
 func (d *Directory) SetSecret(tx *kv.Tx, id mail.AccountID, secret Secret) error {
 	r, err := findRecord(tx, id)
 	if err != nil {
 		return err
 	}
+	secret.apps, secret.lastApp = r.apps, r.lastApp
 	r.Secret = secret
 	d.putRecord(tx, r)
 	return nil

@@ -170,8 +170,8 @@ func FuzzMessages(f *testing.F) {
 		var k checker
 		finished := 0
 		scram := sasl.SCRAM{
-			Lookup: func(string) (sasl.Credentials, error) { return keys, nil },
-			Finish: func(_, _ string) error { finished++; return nil },
+			Lookup: func(string) ([]sasl.Credentials, error) { return []sasl.Credentials{keys}, nil },
+			Finish: func(_, _ string, _ int) error { finished++; return nil },
 		}
 		plus := scram
 		plus.Plus, plus.PlusOffered = true, true

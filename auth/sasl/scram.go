@@ -28,19 +28,28 @@ type Credentials struct {
 	StoredKey, ServerKey []byte
 }
 
-// Derive makes new keys of a password.
-func Derive(password string) (Credentials, error) {
+// NewBasis is a salt and a count without keys yet, for DeriveWith.
+func NewBasis() Credentials {
 	salt := make([]byte, saltSize)
 	rand.Read(salt) // never fails
+	return Credentials{Salt: salt, Iterations: Iterations}
+}
+
+// Derive makes new keys of a password.
+func Derive(password string) (Credentials, error) { return DeriveWith(password, NewBasis()) }
+
+// DeriveWith makes keys with the salt and the count of others: where a user has several passwords, the client must be told one salt
+// before it has shown which of them it knows.
+func DeriveWith(password string, basis Credentials) (Credentials, error) {
 	client, err := scram.SHA256.NewClientUnprepped("", Prepare(password), "")
 	if err != nil {
 		return Credentials{}, fmt.Errorf("sasl: %w", err)
 	}
-	stored, err := client.GetStoredCredentialsWithError(scram.KeyFactors{Salt: string(salt), Iters: Iterations})
+	stored, err := client.GetStoredCredentialsWithError(scram.KeyFactors{Salt: string(basis.Salt), Iters: basis.Iterations})
 	if err != nil {
 		return Credentials{}, fmt.Errorf("sasl: %w", err)
 	}
-	return Credentials{Salt: salt, Iterations: Iterations, StoredKey: stored.StoredKey, ServerKey: stored.ServerKey}, nil
+	return Credentials{Salt: basis.Salt, Iterations: basis.Iterations, StoredKey: stored.StoredKey, ServerKey: stored.ServerKey}, nil
 }
 
 // Fake is what a user gets who does not exist or has no keys: the same salt at each
@@ -70,10 +79,11 @@ type SCRAM struct {
 	PlusOffered bool // it was offered: a client that says it was not has been deceived
 	TLS         *tls.ConnectionState
 	Leaf        *x509.Certificate // our certificate on this connection; nil: tls-server-end-point is not served
-	// Lookup finds the keys of a user; for one who does not exist it returns Fake's. An error is a failure of ours.
-	Lookup func(user string) (Credentials, error)
-	// Finish is called when the proof fits, before the client learns of it; its error ends the exchange.
-	Finish func(authzid, user string) error
+	// Lookup finds the keys of a user, one for each of his passwords, all with the same salt and count; for one who does not exist it
+	// returns Fake's. An error is a failure of ours.
+	Lookup func(user string) ([]Credentials, error)
+	// Finish is called when the proof fits the keys at index which, before the client learns of it; its error ends the exchange.
+	Finish func(authzid, user string, which int) error
 }
 
 // NewSCRAM starts an exchange.
@@ -81,11 +91,10 @@ func NewSCRAM(s SCRAM) gosasl.Server { return &scramServer{SCRAM: s} }
 
 type scramServer struct {
 	SCRAM
-	conversation *scram.ServerConversation
-	prompted     bool
-	proved       bool
-	ended        bool
-	failure      error // of Lookup, which the conversation would hide
+	conversations []*scram.ServerConversation // one for each password: the same until the proof
+	prompted      bool
+	proved        bool
+	ended         bool
 }
 
 func (s *scramServer) Next(response []byte) ([]byte, bool, error) {
@@ -99,10 +108,10 @@ func (s *scramServer) Next(response []byte) ([]byte, bool, error) {
 			return nil, false, ErrMalformed
 		}
 		return nil, true, nil
-	case len(response) == 0 && s.conversation == nil && !s.prompted:
+	case len(response) == 0 && s.conversations == nil && !s.prompted:
 		s.prompted = true
 		return []byte{}, false, nil
-	case s.conversation == nil:
+	case s.conversations == nil:
 		return s.first(string(response))
 	}
 	return s.final(string(response))
@@ -118,26 +127,52 @@ func (s *scramServer) first(message string) ([]byte, bool, error) {
 	if err != nil {
 		return s.end(err)
 	}
-	server, err := scram.SHA256.NewServer(func(user string) (scram.StoredCredentials, error) {
-		c, err := s.Lookup(user)
-		s.failure = err
-		return scram.StoredCredentials{
-			KeyFactors: scram.KeyFactors{Salt: string(c.Salt), Iters: c.Iterations},
-			StoredKey:  c.StoredKey, ServerKey: c.ServerKey,
-		}, err
-	})
+	// A first talk only tells the user's name, without which there are no keys.
+	name, err := s.converse(message, binding, Fake(nil, ""), "")
 	if err != nil {
-		return s.end(fmt.Errorf("sasl: %w", err))
-	}
-	s.conversation = server.NewConversationWithChannelBinding(binding)
-	reply, err := s.conversation.Step(message)
-	switch {
-	case s.failure != nil:
-		return s.end(s.failure)
-	case err != nil:
 		return s.end(fmt.Errorf("%w: %w", ErrMalformed, err))
 	}
+	all, err := s.Lookup(name.Username())
+	if err != nil {
+		return s.end(err)
+	}
+	if len(all) == 0 {
+		return s.end(fmt.Errorf("sasl: no keys for a user"))
+	}
+	nonce := rand.Text()
+	var reply string
+	for _, keys := range all {
+		keys.Salt, keys.Iterations = all[0].Salt, all[0].Iterations
+		c, err := s.converse(message, binding, keys, nonce)
+		if err != nil {
+			return s.end(fmt.Errorf("%w: %w", ErrMalformed, err))
+		}
+		reply = c.reply
+		s.conversations = append(s.conversations, c.ServerConversation)
+	}
 	return []byte(reply), false, nil
+}
+
+// conversation is one with its first answer.
+type conversation struct {
+	*scram.ServerConversation
+	reply string
+}
+
+// converse takes the client's first message with one pair of keys.
+func (s *scramServer) converse(message string, binding scram.ChannelBinding, keys Credentials, nonce string) (conversation, error) {
+	server, err := scram.SHA256.NewServer(func(string) (scram.StoredCredentials, error) {
+		return scram.StoredCredentials{
+			KeyFactors: scram.KeyFactors{Salt: string(keys.Salt), Iters: keys.Iterations},
+			StoredKey:  keys.StoredKey, ServerKey: keys.ServerKey,
+		}, nil
+	})
+	if err != nil {
+		return conversation{}, err
+	}
+	c := conversation{ServerConversation: server.WithNonceGenerator(func() string { return nonce }).NewConversationWithChannelBinding(binding)}
+	c.reply, err = c.Step(message)
+	return c, err
 }
 
 // binding checks the gs2 flag against the mechanism's name (RFC 5802 section 6),
@@ -178,17 +213,25 @@ func (s *scramServer) bindingData(kind scram.ChannelBindingType) ([]byte, error)
 	return nil, fmt.Errorf("type not supported")
 }
 
+// final looks which of the user's passwords the proof is of. All are tried, so that the time tells nothing of their order.
 func (s *scramServer) final(message string) ([]byte, bool, error) {
-	reply, err := s.conversation.Step(message)
-	if err != nil || !s.conversation.Valid() {
-		if strings.HasPrefix(reply, scram.ErrChannelBindingsDontMatch) {
+	which, answer := -1, ""
+	for i, c := range s.conversations {
+		reply, err := c.Step(message)
+		switch {
+		case err == nil && c.Valid():
+			which, answer = i, reply
+		case strings.HasPrefix(reply, scram.ErrChannelBindingsDontMatch):
 			return s.end(ErrBinding)
 		}
+	}
+	if which < 0 {
 		return s.end(ErrFailed)
 	}
-	if err := s.Finish(s.conversation.AuthzID(), s.conversation.Username()); err != nil {
+	c := s.conversations[which]
+	if err := s.Finish(c.AuthzID(), c.Username(), which); err != nil {
 		return s.end(err)
 	}
 	s.proved = true
-	return []byte(reply), false, nil
+	return []byte(answer), false, nil
 }

@@ -32,13 +32,13 @@ func newHouse(t *testing.T) *house {
 
 func (h *house) scram() sasl.SCRAM {
 	return sasl.SCRAM{
-		Lookup: func(user string) (sasl.Credentials, error) {
+		Lookup: func(user string) ([]sasl.Credentials, error) {
 			if user != "alice" {
-				return sasl.Fake([]byte("key"), user), nil
+				return []sasl.Credentials{sasl.Fake([]byte("key"), user)}, nil
 			}
-			return h.keys, nil
+			return []sasl.Credentials{h.keys}, nil
 		},
-		Finish: func(authzid, user string) error {
+		Finish: func(authzid, user string, _ int) error {
 			if authzid != "" && authzid != user {
 				return errWrong
 			}

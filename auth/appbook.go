@@ -1,0 +1,124 @@
+package auth
+
+import (
+	"context"
+	"encoding/binary"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/store/kv"
+)
+
+// tableAppUse of side.db: account u32 | app password u32 -> version | door | last use, unix seconds u64 | address as text.
+const tableAppUse kv.Table = "D"
+
+// AppBook notes when app passwords were used last. A program comes every minute: it is written when something is new, else now and
+// then. A nil AppBook notes nothing.
+type AppBook struct {
+	side *kv.Side
+
+	mu      sync.Mutex
+	written map[expiry]AppUse // guarded by mu; bounded
+}
+
+// NewAppBook keeps it in side.db.
+func NewAppBook(side *kv.Side) *AppBook {
+	return &AppBook{side: side, written: make(map[expiry]AppUse)}
+}
+
+// AppUse is the last use of an app password.
+type AppUse struct {
+	At     time.Time
+	Door   Door
+	Remote netip.Addr
+}
+
+// How exactly a use is known.
+const (
+	useEvery  = 10 * time.Minute // from the same address, at the same door
+	useSooner = time.Minute      // else
+	maxUses   = 8192             // remembered
+)
+
+// used notes a login; it waits for nothing.
+func (b *AppBook) used(id mail.AccountID, app uint32, u AppUse) {
+	if b == nil {
+		return
+	}
+	which := expiry{id, app}
+	b.mu.Lock()
+	old, known := b.written[which]
+	every := useEvery
+	if old.Door != u.Door || old.Remote != u.Remote {
+		every = useSooner
+	}
+	if since := u.At.Sub(old.At); known && since >= 0 && since < every {
+		b.mu.Unlock()
+		return
+	}
+	if !known {
+		makeRoom(b.written, maxUses, func(o AppUse) bool { return u.At.Sub(o.At) > useEvery })
+	}
+	b.written[which] = u
+	b.mu.Unlock()
+	b.side.Later(func(tx *kv.Tx) error {
+		tx.Put(tableAppUse, useKey(id, app), u.encode())
+		return nil
+	})
+}
+
+// Uses tells of the app passwords of an account, by number; one that was never used is not there.
+func (b *AppBook) Uses(ctx context.Context, id mail.AccountID) (map[uint32]AppUse, error) {
+	out := make(map[uint32]AppUse)
+	if b == nil {
+		return out, nil
+	}
+	err := b.side.View(ctx, func(tx *kv.Tx) error {
+		for key, value := range tx.Scan(tableAppUse, useKey(id, 0), useKey(id+1, 0)) {
+			if u, ok := decodeAppUse(value); ok && len(key) == 8 {
+				out[binary.BigEndian.Uint32(key[4:])] = u
+			}
+		}
+		return nil
+	})
+	return out, err
+}
+
+// forget drops what was noted of an account that goes.
+func (b *AppBook) forget(id mail.AccountID) {
+	if b == nil {
+		return
+	}
+	b.side.Later(func(tx *kv.Tx) error {
+		var gone [][]byte
+		for key := range tx.Scan(tableAppUse, useKey(id, 0), useKey(id+1, 0)) {
+			gone = append(gone, slices.Clone(key))
+		}
+		for _, key := range gone {
+			tx.Delete(tableAppUse, key)
+		}
+		return nil
+	})
+}
+
+func useKey(id mail.AccountID, app uint32) []byte {
+	return binary.BigEndian.AppendUint32(accountKey(id), app)
+}
+
+func (u AppUse) encode() []byte {
+	b := []byte{recordVersion, byte(u.Door)}
+	b = binary.BigEndian.AppendUint64(b, uint64(u.At.Unix()))
+	return append(b, u.Remote.String()...)
+}
+
+func decodeAppUse(value []byte) (u AppUse, ok bool) {
+	if len(value) < 10 || value[0] != recordVersion {
+		return AppUse{}, false
+	}
+	u = AppUse{Door: Door(value[1]), At: time.Unix(int64(binary.BigEndian.Uint64(value[2:])), 0).UTC()}
+	u.Remote, _ = netip.ParseAddr(string(value[10:])) // a unix socket has none
+	return u, true
+}
