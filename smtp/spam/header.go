@@ -99,8 +99,12 @@ func (f *Findings) readField(name string, field message.Field) {
 }
 
 func (f *Findings) readFrom(field message.Field) {
-	list := message.ParseAddresses(bounded(field.Unfolded(), 4000))
-	for _, a := range list {
+	const longest = 4000 // a longer one is not cut: its beginning may name somebody else than the whole
+	v := field.Unfolded()
+	if len(v) > longest {
+		return
+	}
+	for _, a := range message.ParseAddresses(v) {
 		if a.Host == "" {
 			continue
 		}

@@ -35,8 +35,8 @@ func (f *Findings) prove() {
 		}
 	}
 	switch r.DMARC.Result {
-	case mailauth.Pass:
-		f.proven = true
+	case mailauth.Pass: // of the domain that it read, which is the author's
+		f.proven = f.proven || r.DMARC.Domain == string(f.author.Domain)
 	case mailauth.Fail: // alignment may be demanded strictly
 		f.proven = false
 	}
