@@ -139,20 +139,19 @@ func ourField(f message.Field) bool {
 	return ours(f) || bytes.HasPrefix(bytes.ToLower(f.Name), []byte("x-"))
 }
 
-// readTrace reads a Received of this house: see smtp.Trace.
+// readTrace reads a Received of this house word by word, as smtp.Trace writes it: a client's name may be or end like any of its words.
 func readTrace(v, hostname string) (hello string, addr netip.Addr, ours bool) {
-	from, by, ok := strings.Cut(v, "by ")
-	if !ok || hostname == "" || !strings.HasPrefix(by, hostname+" (posthouse) ") {
+	w := strings.Fields(v)
+	if len(w) > 1 && w[0] == "from" {
+		hello, w = w[1], w[2:]
+		if len(w) > 0 && strings.HasPrefix(w[0], "([") && strings.HasSuffix(w[0], "])") {
+			addr, _ = netip.ParseAddr(strings.TrimPrefix(w[0][2:len(w[0])-2], "IPv6:"))
+			w = w[1:]
+		}
+	}
+	if len(w) < 3 || hostname == "" || w[0] != "by" || w[1] != hostname || w[2] != "(posthouse)" {
 		return "", netip.Addr{}, false
 	}
-	from, ok = strings.CutPrefix(from, "from ")
-	if !ok {
-		return "", netip.Addr{}, true
-	}
-	hello, rest, _ := strings.Cut(from, " ")
-	_, rest, _ = strings.Cut(rest, "([")
-	rest, _, _ = strings.Cut(rest, "])")
-	addr, _ = netip.ParseAddr(strings.TrimPrefix(rest, "IPv6:"))
 	if hello == "unknown" {
 		hello = ""
 	}
