@@ -66,6 +66,7 @@ type original struct {
 type written struct {
 	id, kind string
 	unproven bool // it is for the postmaster
+	about    []reported
 	size     int64
 	envelope mail.Envelope
 	arrival  *store.Arrival
@@ -112,6 +113,9 @@ func (q *Queue) compose(ctx context.Context, a *attempt) (*written, error) {
 		arrival, body8, err = q.writeReport(ctx, r)
 	}
 	if err != nil {
+		if !r.unproven.IsNull() {
+			q.unproven.forget(r.recipients)
+		}
 		return nil, err
 	}
 	// RFC 3461 section 6.1: from <>, NOTIFY=NEVER, no RET. RFC 8689 section 5: the report is protected as the message was.
@@ -119,7 +123,7 @@ func (q *Queue) compose(ctx context.Context, a *attempt) (*written, error) {
 	if body8 {
 		env.Body = mail.Body8BitMIME
 	}
-	return &written{unproven: !r.unproven.IsNull(), size: arrival.Size(), id: r.id, kind: r.kind, envelope: env, arrival: arrival}, nil
+	return &written{unproven: !r.unproven.IsNull(), about: r.recipients, size: arrival.Size(), id: r.id, kind: r.kind, envelope: env, arrival: arrival}, nil
 }
 
 // writeReport writes the report into the store. A panic, over whatever strangers wrote into header or answer, is an error:

@@ -321,6 +321,9 @@ func (q *Queue) settleReport(ctx context.Context, a *attempt) error {
 	}
 	defer rep.arrival.Discard()
 	if _, err := q.store.Deliver(ctx, rep.arrival, nil, settled, q.Part(rep.id, rep.envelope)); err != nil {
+		if rep.unproven {
+			q.unproven.forget(rep.about)
+		}
 		return err
 	}
 	q.log.InfoContext(ctx, logx.QueueReport, "id", a.before.id, "number", a.number, "report", rep.id, "to", rep.envelope.Recipients[0].Address.String(),

@@ -46,6 +46,15 @@ func (p *postmaster) allow(all []reported, now time.Time) bool {
 	return fresh
 }
 
+// forget takes allow back: what was for him could not be written, and is tried again.
+func (p *postmaster) forget(all []reported) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, r := range all {
+		delete(p.told, r.Address.Key())
+	}
+}
+
 // tellUnreported says that nobody was told.
 func (q *Queue) tellUnreported(ctx context.Context, a *attempt) {
 	q.count.silent.Inc()

@@ -3,11 +3,14 @@ package queue
 import (
 	"io"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/internal/vfs/vfstest"
 	"github.com/posthouse-mail/posthouse/store/kv"
 )
 
@@ -69,6 +72,41 @@ func TestUnproven(t *testing.T) {
 		}
 		if e, ok := h.q.SuccessPart("x", unprovenEnvelope(t), Delivered); ok {
 			t.Errorf("success is reported: %v", e)
+		}
+	})
+}
+
+// What could not be written for him is written later: the day's one report on an address is not used up by a disk that failed.
+func TestUnprovenSurvivesTheDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, fs := newFragileHouse(t, Options{Hostname: "mx.alpha.test"})
+		var failing atomic.Bool
+		fs.SetFail(func(op vfstest.Op) error {
+			if failing.Load() && (op.Kind == "write" || op.Kind == "sync") && strings.HasSuffix(op.Name, ".seg") {
+				return syscall.EIO
+			}
+			return nil
+		})
+		told := 0
+		h.run(&carrier{deliver: func(a Attempt) Outcome {
+			if a.Envelope.From.IsNull() {
+				told++
+				return Fail(1, Result{Verdict: Done})
+			}
+			failing.Store(true)
+			return Fail(1, Result{Verdict: Never, Code: 550, Status: "5.7.1", Remote: "mx.beta.test", Text: "5.7.1 no"})
+		}})
+		e := envelope(t, "forged@victim.test", "carol@beta.test")
+		e.Unproven = true
+		h.send(e, "Subject: win\r\n\r\nx\r\n")
+		settled(10 * time.Second)
+		if !failing.Load() || told != 0 {
+			t.Fatal("the disk did not fail")
+		}
+		failing.Store(false)
+		settled(10 * time.Minute)
+		if told != 1 || len(h.list()) != 0 {
+			t.Errorf("the postmaster had %d reports, %d entries wait", told, len(h.list()))
 		}
 	})
 }
