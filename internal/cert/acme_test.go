@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -67,6 +68,22 @@ func TestWebroot(t *testing.T) {
 	left, err := os.ReadDir(folder)
 	if err != nil || len(left) != 0 {
 		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
+// TestWebrootIsReadable: the other web server runs as another user, and the unit's umask (0077) must not keep it out.
+func TestWebrootIsReadable(t *testing.T) {
+	top := t.TempDir()
+	defer syscall.Umask(syscall.Umask(0o077))
+	folder := filepath.Join(top, ".well-known", "acme-challenge")
+	w := &webroot{Storage: &certmagic.FileStorage{Path: t.TempDir()}, folder: folder}
+	if err := w.Store(t.Context(), "acme/x/challenge_tokens/mail.test.json", []byte(`{"token":"abc","keyAuthorization":"abc.k"}`)); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]os.FileMode{filepath.Dir(folder): 0o755, folder: 0o755, filepath.Join(folder, "abc"): 0o644} {
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s: %v, %v, want %v", path, info.Mode(), err, want)
+		}
 	}
 }
 

@@ -33,11 +33,14 @@ type token struct {
 func (w *webroot) Store(ctx context.Context, key string, value []byte) error {
 	var t token
 	if strings.Contains(key, "/challenge_tokens/") && json.Unmarshal(value, &t) == nil && plainToken(t.Token) {
-		if err := os.MkdirAll(w.folder, 0o755); err != nil {
+		if err := openFolder(w.folder); err != nil {
 			return err
 		}
 		path := filepath.Join(w.folder, t.Token)
 		if err := os.WriteFile(path, []byte(t.KeyAuthorization), 0o644); err != nil {
+			return err
+		}
+		if err := os.Chmod(path, 0o644); err != nil {
 			return err
 		}
 		w.mu.Lock()
@@ -61,6 +64,27 @@ func (w *webroot) Delete(ctx context.Context, key string) error {
 		}
 	}
 	return w.Storage.Delete(ctx, key)
+}
+
+// openFolder makes a folder, and those above it that are missing, for the other web server to read: a service of ours runs with a
+// umask that lets nobody do so.
+func openFolder(path string) error {
+	var made []string
+	for p := path; ; p = filepath.Dir(p) {
+		if _, err := os.Stat(p); err == nil || p == filepath.Dir(p) {
+			break
+		}
+		made = append(made, p)
+	}
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		return err
+	}
+	for _, p := range made {
+		if err := os.Chmod(p, 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // plainToken: the authority chooses the name of the file, so only what RFC 8555 allows it (base64url) may be one.
