@@ -92,6 +92,10 @@ func suppressed(a mail.Address, e limit.Entry) error {
 
 // deliver counts the message and takes it. One that looks as if somebody else had the password keeps its account from sending.
 func (s *session) deliver(id string, arrival *store.Arrival) error {
+	if err := s.stillOn(); err != nil {
+		arrival.Discard()
+		return err
+	}
 	if err := s.budget.Take(s.ctx); err != nil {
 		arrival.Discard()
 		if stolen, ok := errors.AsType[*limit.Suspicion](err); ok {
@@ -106,6 +110,19 @@ func (s *session) deliver(id string, arrival *store.Arrival) error {
 	}
 	s.budget.Keep(s.ctx)
 	return nil
+}
+
+// stillOn looks once more whether the account may send: a session that was open before it was kept from sending may have come as far as
+// DATA, and a thief opens many.
+func (s *session) stillOn() error {
+	if s.who.id == 0 {
+		return nil
+	}
+	set, err := s.d.o.Directory.Settings(s.ctx, s.who.id)
+	if err == nil && set.SendOff != "" {
+		err = sendOff(s.who.main, set)
+	}
+	return err
 }
 
 // suspend keeps the account from sending, before the client is told: the next message must not slip through.

@@ -150,6 +150,27 @@ func TestSuspended(t *testing.T) {
 	answers(t, send("192.0.2.50", "bob@alpha.test"), 550, never, "alice@alpha.test may not send since")
 }
 
+// TestSuspendedMeanwhile: a session that had its recipients taken before the account was kept from sending sends nothing either.
+func TestSuspendedMeanwhile(t *testing.T) {
+	r := newRig(t)
+	s := r.alice(t, "192.0.2.50")
+	answers(t, s.Mail("alice@alpha.test", nil), 0, gosmtp.EnhancedCode{}, "")
+	answers(t, s.Rcpt("a@far.test", nil), 0, gosmtp.EnhancedCode{}, "")
+	err := r.db.Update(t.Context(), func(tx *kv.Tx) error {
+		return r.desk.o.Directory.Configure(tx, r.ids["alice"], func(set *auth.AccountSettings) error {
+			set.SendOff, set.SendOffSince = "her password is known", 1_767_300_000
+			return nil
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	answers(t, s.Data(strings.NewReader(note)), 550, gosmtp.EnhancedCode{5, 7, 1}, "alice@alpha.test may not send since")
+	if n := r.leavers(t); n != 0 {
+		t.Errorf("%d wait", n)
+	}
+}
+
 // TestSuppressedRecipient: the answers for an address that did not exist, and for one that the postmaster closed.
 func TestSuppressedRecipient(t *testing.T) {
 	r := newRig(t)
