@@ -63,7 +63,7 @@ func (s *session) judge(in *intake, r *mailauth.Report, disowned bool) ([]byte, 
 	}
 	h := &hearing{findings: in.sight.Finish(*r), disowned: disowned}
 	h.findings.Add(in.signals...)
-	s.hear(h)
+	s.hear(h, SendersOf(h.findings.Author(), s.Envelope.From, r))
 	if in.unsure {
 		h.doubt()
 	}
@@ -77,8 +77,7 @@ func (s *session) judge(in *intake, r *mailauth.Report, disowned bool) ([]byte, 
 }
 
 // hear asks each account, and for those outside.
-func (s *session) hear(h *hearing) {
-	senders := []mail.Address{h.findings.Author(), s.Envelope.From}
+func (s *session) hear(h *hearing, senders Senders) {
 	seen := map[mail.AccountID]bool{}
 	for i := range s.To {
 		to := &s.To[i]
@@ -92,7 +91,7 @@ func (s *session) hear(h *hearing) {
 			}
 			seen[d.Account] = true
 			o := opinion{rcpt: to.Address, duty: postmaster(to.Address)}
-			if o.to, o.judged = s.d.o.Wishes.Of(s.ctx, d.Account, to.Address, senders...); o.judged {
+			if o.to, o.judged = s.d.o.Wishes.Of(s.ctx, d.Account, to.Address, senders); o.judged {
 				o.verdict = s.d.o.Judge.Verdict(s.ctx, h.findings, o.to)
 			}
 			h.accounts = append(h.accounts, o)

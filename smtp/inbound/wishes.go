@@ -6,6 +6,7 @@ import (
 	"github.com/posthouse-mail/posthouse/auth"
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/smtp/junkbook"
+	"github.com/posthouse-mail/posthouse/smtp/mailauth"
 	"github.com/posthouse-mail/posthouse/smtp/spam"
 )
 
@@ -15,9 +16,22 @@ type Wishes struct {
 	Directory *auth.Directory
 }
 
+// Senders are whose entries a message may have.
+type Senders struct {
+	Author mail.Address
+	Path   mail.Address // of MAIL FROM
+	Forged bool         // Path is said to be, by the domain itself
+}
+
+// SendersOf are those of a message with a report on where it comes from. Who proves that he is the author has proven nothing of MAIL FROM.
+func SendersOf(author, path mail.Address, r *mailauth.Report) Senders {
+	forged := r.SPF.Result == mailauth.Fail || r.SPF.Result == mailauth.SoftFail
+	return Senders{Author: author, Path: path, Forged: forged && !r.ProvesPath(path.Domain)}
+}
+
 // Of makes what the judge is told of an account for mail of the senders. judged is false when its mail is to be left alone. What cannot
 // be read now is as if nothing were said.
-func (w Wishes) Of(ctx context.Context, account mail.AccountID, address mail.Address, senders ...mail.Address) (r spam.Recipient, judged bool) {
+func (w Wishes) Of(ctx context.Context, account mail.AccountID, address mail.Address, from Senders) (r spam.Recipient, judged bool) {
 	r = spam.Recipient{Account: account, Address: address}
 	if account == 0 || w.Directory == nil {
 		return r, true
@@ -29,7 +43,10 @@ func (w Wishes) Of(ctx context.Context, account mail.AccountID, address mail.Add
 	if w.Book == nil {
 		return r, !set.JunkOff
 	}
-	e, ok, err := w.Book.Find(ctx, account, senders...)
+	e, ok, err := w.Book.Find(ctx, account, from.Author, from.Path)
+	if err == nil && ok && !e.Block && from.Forged { // what lets in must not be borrowed; what shuts out nobody borrows
+		e, ok, err = w.Book.Find(ctx, account, from.Author)
+	}
 	switch {
 	case err != nil || !ok:
 	case e.Block:

@@ -48,6 +48,12 @@ func (j *Judge) Explain(ctx context.Context, to Recipient, m io.Reader) (Explana
 		Training: v.state.training(), Chance: v.chance, Tokens: v.used, Learned: v.lesson}, nil
 }
 
+// Came is how a stored message came, as the fields of this house at the front of its header tell it; zero when they do not.
+func (j *Judge) Came(header []byte) (Facts, mailauth.Report) {
+	a := j.arrival(header)
+	return a.facts, a.report
+}
+
 // front is how much of a stored message is looked through for the fields of this house.
 const front = 32 << 10
 

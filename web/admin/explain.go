@@ -13,6 +13,7 @@ import (
 
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/internal/message"
+	"github.com/posthouse-mail/posthouse/smtp/inbound"
 	"github.com/posthouse-mail/posthouse/smtp/spam"
 	"github.com/posthouse-mail/posthouse/store"
 	"github.com/posthouse-mail/posthouse/store/story"
@@ -75,7 +76,7 @@ func (h *House) ExplainSpam(ctx context.Context, q SpamQuestion) (SpamExplained,
 		return SpamExplained{}, err
 	}
 	defer f.close()
-	to, judged := h.wishes().Of(ctx, f.account, f.address, f.senders()...)
+	to, judged := h.wishes().Of(ctx, f.account, f.address, f.senders(j))
 	e, err := j.Explain(ctx, to, f.text())
 	if err != nil {
 		return SpamExplained{}, translate(q.Message, err)
@@ -171,20 +172,32 @@ func unjudged(header []byte, hostname string) string {
 	return ""
 }
 
-// senders are the authors and the return path.
-func (a *asked) senders() []mail.Address {
-	var out []mail.Address
-	for f := range message.Fields(a.header()) {
-		if !f.Is("From") && !f.Is("Return-Path") {
-			continue
-		}
-		for _, x := range message.ParseAddresses(f.Unfolded()) {
-			if one, err := mail.ParseAddress(x.Mailbox + "@" + x.Host); err == nil && len(out) < 10 {
-				out = append(out, one)
-			}
+// senders are the author and the return path, as they were when the message came.
+func (a *asked) senders(j *spam.Judge) inbound.Senders {
+	head := a.header()
+	facts, report := j.Came(head)
+	var author, path mail.Address
+	for f := range message.Fields(head) {
+		switch {
+		case f.Is("From") && author.IsNull():
+			author = firstAddress(f)
+		case f.Is("Return-Path") && path.IsNull():
+			path = firstAddress(f)
 		}
 	}
-	return out
+	if !facts.From.IsNull() {
+		path = facts.From
+	}
+	return inbound.SendersOf(author, path, &report)
+}
+
+func firstAddress(f message.Field) mail.Address {
+	for _, x := range message.ParseAddresses(f.Unfolded()) {
+		if one, err := mail.ParseAddress(x.Mailbox + "@" + x.Host); err == nil {
+			return one
+		}
+	}
+	return mail.Address{}
 }
 
 func (h *House) findAsked(ctx context.Context, q SpamQuestion) (*asked, error) {

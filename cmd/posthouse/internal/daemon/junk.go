@@ -53,7 +53,7 @@ func (k *keepers) openJunk(o keeperOptions) error {
 	k.junk.teacher = learn.New(learn.Options{
 		Logger: o.logger, Metrics: o.metrics, Store: k.store, Side: k.side, Learn: k.junk.judge.Learn, Accounts: k.accounts,
 		Wanted: func(ctx context.Context, id mail.AccountID) bool {
-			_, judged := k.wishes().Of(ctx, id, mail.Address{})
+			_, judged := k.wishes().Of(ctx, id, mail.Address{}, inbound.Senders{})
 			return judged
 		},
 	})
