@@ -90,7 +90,7 @@ func args(check cobra.PositionalArgs) cobra.PositionalArgs {
 	}
 }
 
-// calledAs is the name the binary was called by: sendmail and mailq are two of them.
+// calledAs is the name the binary was called by: sendmail, mailq and newaliases are three of them.
 func calledAs(argv []string) string {
 	if len(argv) == 0 {
 		return "posthouse"

@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"os/user"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -31,13 +30,13 @@ const (
 type sendmail struct {
 	message    api.Message
 	ignoreDots bool // -i: a line with one dot is no end
-	mode       byte // m: message, s: SMTP on stdin, p: the queue
+	mode       byte // m: message, s: SMTP on stdin, p: the queue, i: newaliases
 }
 
 func (p *program) sendmailCommand(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use:   "sendmail [-t] [-i] [-f SENDER] [-F NAME] [-bs | -bp] RECIPIENT...",
-		Short: "Hand in a message, as the sendmail of other systems; also by that name, and as mailq",
+		Short: "Hand in a message, as the sendmail of other systems; also by that name, as mailq and as newaliases",
 		Long: `Reads a message from stdin and hands it to the house, which completes it (Date, Message-ID, From).
 While no house runs the message waits in the spool of the data folder.
 
@@ -47,6 +46,7 @@ While no house runs the message waits in the spool of the data folder.
     -F NAME    full name of the sender, for a message without From
     -bs        speak SMTP on stdin and stdout
     -bp        list the queue (mailq)
+    -bi        nothing: aliases need no rebuilding (newaliases)
 
 Other options of sendmail are taken and mean nothing. --config and --data come first.
 
@@ -150,8 +150,8 @@ func (s *sendmail) option(letter byte, value string) error {
 	case 'o':
 		s.ignoreDots = s.ignoreDots || value == "i"
 	case 'b':
-		if len(value) != 1 || !strings.Contains("msp", value) {
-			return fmt.Errorf("-b%s: only -bm, -bs and -bp are known", value)
+		if len(value) != 1 || !strings.Contains("mspi", value) {
+			return fmt.Errorf("-b%s: only -bm, -bs, -bp and -bi are known", value)
 		}
 		s.mode = value[0]
 	case 'B', 'h', 'L', 'N', 'O', 'R', 'V', 'X', 'v', 'e', 'm', 'n', 'G', 'U', 'q', 'A', 'd', 'p':
@@ -168,6 +168,9 @@ func (p *program) sendmail(ctx context.Context, o *options, argv []string) error
 	if err != nil {
 		return &codedError{exUsage, err}
 	}
+	if s.mode == 'i' {
+		return p.say("nothing to do: aliases are changed with posthouse alias, and count at once")
+	}
 	c, err := o.settings()
 	if err != nil {
 		return &codedError{exTempFail, err}
@@ -177,7 +180,7 @@ func (p *program) sendmail(ctx context.Context, o *options, argv []string) error
 	}
 	switch s.mode {
 	case 'p':
-		return p.listQueue(ctx, o)
+		return p.mailq(ctx, o)
 	case 's':
 		return p.smtpOnStdin(ctx, c, s.message)
 	}
@@ -285,17 +288,4 @@ func (c *crlf) Read(b []byte) (int, error) {
 		b[n], c.last = x, x
 	}
 	return len(b), nil
-}
-
-// asSendmail is the command line of a binary that was called by one of sendmail's names.
-func asSendmail(argv []string) []string {
-	name := calledAs(argv)
-	if !slices.Contains([]string{"sendmail", "mailq"}, name) {
-		return argv
-	}
-	out := append([]string{argv[0], "sendmail"}, argv[1:]...)
-	if name == "mailq" {
-		out = append(out, "-bp")
-	}
-	return out
 }
