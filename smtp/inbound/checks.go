@@ -33,6 +33,7 @@ type intake struct {
 	unsure  bool             // one of them would have its sender come again
 	scan    *waiting         // nil: nobody else looks at it, and it goes into the store at once
 	aside   bool             // others want it in Junk
+	author  mailauth.DMARC   // what the check found out of him
 	body    bool
 }
 
@@ -107,6 +108,7 @@ func (s *session) results(in *intake) ([]byte, error) {
 		return s.judge(in, &mailauth.Report{}, in.aside)
 	}
 	r := in.check.Finish()
+	in.author = r.DMARC
 	s.d.count.report(&r)
 	s.learned(&r)
 	s.tellReports(&r)

@@ -106,7 +106,7 @@ func (s *session) write(in *intake, trace, header []byte, helpers []string) erro
 func (s *session) front(in *intake) ([]byte, error) {
 	results, err := s.results(in)
 	if err == nil {
-		err = s.listsRefuseForged(results)
+		err = s.listsRefuseForged(in.author)
 	}
 	if err != nil {
 		return nil, err

@@ -1,10 +1,8 @@
 package inbound
 
 import (
-	"bytes"
-
 	"github.com/posthouse-mail/posthouse/auth"
-	"github.com/posthouse-mail/posthouse/internal/message"
+	"github.com/posthouse-mail/posthouse/smtp/mailauth"
 )
 
 // onlyList is the list that a recipient leads to, when that is all.
@@ -31,13 +29,8 @@ func (s *session) listsRefuse(header []byte) error {
 }
 
 // listsRefuseForged is listsRefuse for what the checks have found.
-func (s *session) listsRefuseForged(results []byte) error {
-	for f := range message.Fields(results) {
-		if f.Is("Authentication-Results") && bytes.Contains(f.Value, []byte("dmarc=fail")) {
-			return s.eachPost(s.d.o.Lists.RefuseForged)
-		}
-	}
-	return nil
+func (s *session) listsRefuseForged(found mailauth.DMARC) error {
+	return s.eachPost(func(l auth.List) error { return s.d.o.Lists.RefuseForged(s.ctx, l, found, s.Envelope) })
 }
 
 // eachPost asks all lists that the message is for, when it is for nobody else; the first refusal counts.

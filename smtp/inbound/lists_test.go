@@ -58,6 +58,7 @@ func TestListsRefuse(t *testing.T) {
 		{name: "a member whose domain says nothing", from: "max@plain.test", to: "dev@alpha.test", author: "max@plain.test"},
 		{name: "a member, forged", from: "max@plain.test", to: "dev@alpha.test", author: "zoe@good.test", code: 550, has: "not proven"},
 		{name: "forged, to a list for anyone", from: "max@plain.test", to: "open@alpha.test", author: "zoe@good.test"},
+		{name: "one of our own people, forged", from: "max@plain.test", to: "dev@alpha.test", author: "alice@alpha.test", code: 550, has: "not proven"},
 		{name: "a stranger", from: "max@plain.test", to: "dev@alpha.test", author: "eve@evil.test", code: 550, has: "may not post"},
 		{name: "a stranger, to alice too", from: "max@plain.test", to: "dev@alpha.test alice@alpha.test", author: "eve@evil.test"},
 		{name: "a stranger, to two lists", from: "max@plain.test", to: "open@alpha.test dev@alpha.test", author: "eve@evil.test", code: 550, has: "dev@alpha.test"},

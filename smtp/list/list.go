@@ -120,8 +120,9 @@ type draft struct {
 	lists     []string // list-ids that it came through
 	loops     []string // X-Loop
 	proven    bool     // our own check says dmarc=pass
-	forged    bool     // it says dmarc=fail
-	results   string   // of our own check
+	forged    bool     // disproven
+	results   string   // of our own check; empty: one of our own people sent it, or a program that we trust
+	dmarc     mailauth.Result
 }
 
 // readDraft reads the header of a stored message.
@@ -198,10 +199,18 @@ func (d *draft) checked(hostname string) {
 		}
 		_, results, _ := strings.Cut(f.Unfolded(), ";")
 		d.results = strings.TrimSpace(results)
-		d.proven = strings.Contains(results, "dmarc=pass")
-		d.forged = strings.Contains(results, "dmarc=fail")
+		d.dmarc = mailauth.Said(results, "dmarc")
+		d.proven = d.dmarc == mailauth.Pass
 		return
 	}
+}
+
+// domains are those of its authors.
+func (d *draft) domains() (all []mail.Domain) {
+	for _, a := range d.authors {
+		all = append(all, a.Domain)
+	}
+	return all
 }
 
 // ID is a list's list-id: its address with a dot for the @ (RFC 2919 section 2).

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/posthouse-mail/posthouse/auth"
@@ -27,6 +26,10 @@ func (l *Lists) post(ctx context.Context, a queue.Attempt, list auth.List, d *dr
 	if a.Envelope.From.IsNull() || d.auto {
 		l.log.InfoContext(ctx, logx.ListRefused, "id", a.ID, "list", list.Address.String(), "reason", "automatic mail")
 		return done("not posted: the list takes no automatic mail") // and no answer to it (RFC 3834 section 2)
+	}
+	var err error
+	if d.forged, err = l.disproven(ctx, d.dmarc, a.Envelope, d.domains()...); err != nil {
+		return later("the directory cannot be read at the moment")
 	}
 	no, err := l.refuses(ctx, list, d)
 	switch {
@@ -216,7 +219,7 @@ func (p *posting) write(ctx context.Context) (arrival *store.Arrival, signer *ma
 	}
 	if sealer != nil {
 		chain := mailauth.None
-		if strings.Contains(p.draft.results, "arc=pass") {
+		if mailauth.Said(p.draft.results, "arc") == mailauth.Pass {
 			chain = mailauth.Pass
 		}
 		set, err := sealer.Seal(l.o.Hostname, p.draft.results, chain)
@@ -269,6 +272,9 @@ func (p *posting) mustMunge(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	author, own := d.authors[0].Domain, p.list.Address.Domain
+	if claimed, err := l.claimed(ctx, d.dmarc, p.attempt.Envelope, d.domains(), aligned(p.list)); err != nil || claimed {
+		return claimed, err // or our signature would prove a stranger's words to be our people's
+	}
 	if author == own && len(l.keys(ctx, own)) > 0 {
 		return false, nil // our signature is the author's
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/posthouse-mail/posthouse/auth"
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/smtp"
+	"github.com/posthouse-mail/posthouse/smtp/mailauth"
 	"github.com/posthouse-mail/posthouse/smtp/queue"
 )
 
@@ -124,12 +125,58 @@ func (l *Lists) ownName(ctx context.Context, list auth.List, a mail.Address) (bo
 	return false, err
 }
 
-// RefuseForged is Refuse for a message whose author is disproven (DMARC): only a list that anybody may post to takes it.
-func (l *Lists) RefuseForged(list auth.List) error {
-	if list.Posting == auth.PostAnyone {
+// RefuseForged is Refuse for what the checks have found of a message's author: who is not he posts only to a list for anybody.
+func (l *Lists) RefuseForged(ctx context.Context, list auth.List, found mailauth.DMARC, e mail.Envelope) error {
+	if list.Posting == auth.PostAnyone || found.Result == "" {
 		return nil
 	}
+	author, err := mail.ParseDomain(found.Domain)
+	if err != nil {
+		author = ""
+	}
+	no, err := l.disproven(ctx, found.Result, e, author)
+	if err != nil || !no {
+		return err
+	}
 	return refusal(forged(list))
+}
+
+// disproven: DMARC failed; or one of our own people is the author, who hands his mail in here or sends it with what his domain
+// publishes, and nothing of that is seen. A failure of DNS disproves nobody.
+func (l *Lists) disproven(ctx context.Context, dmarc mailauth.Result, e mail.Envelope, authors ...mail.Domain) (bool, error) {
+	switch dmarc {
+	case mailauth.Fail:
+		return true, nil
+	case mailauth.TempError:
+		return false, nil
+	}
+	return l.claimed(ctx, dmarc, e, authors, func(mail.Domain) bool { return false })
+}
+
+// claimed tells whether an author is one of our own people, or of another domain that counts, while neither DMARC nor the reverse path
+// prove him. dmarc is empty when nobody had to look: our desk of submission knows the author.
+func (l *Lists) claimed(ctx context.Context, dmarc mailauth.Result, e mail.Envelope, authors []mail.Domain, counts func(mail.Domain) bool) (bool, error) {
+	if dmarc == "" || dmarc == mailauth.Pass {
+		return false, nil
+	}
+	for _, a := range authors {
+		if a == "" || !e.Unproven && e.From.Domain == a {
+			continue
+		}
+		ours, err := l.o.Directory.IsLocal(ctx, a)
+		if err != nil || ours || counts(a) {
+			return true, err
+		}
+	}
+	return false, nil
+}
+
+// aligned tells whether a signature of the list's domain would prove an author (RFC 7489 section 3.1.1).
+func aligned(list auth.List) func(author mail.Domain) bool {
+	own := string(list.Address.Domain)
+	return func(author mail.Domain) bool {
+		return string(author) == own || strings.HasSuffix(string(author), "."+own) || strings.HasSuffix(own, "."+string(author))
+	}
 }
 
 func forged(list auth.List) queue.Result {

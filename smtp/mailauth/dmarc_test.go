@@ -168,6 +168,31 @@ func FuzzParsePolicy(f *testing.F) {
 }
 
 // Results in our name on mail from outside are forged, however they are written.
+// TestSaid: only our own words count in results, which repeat much of what strangers wrote.
+func TestSaid(t *testing.T) {
+	for _, c := range []struct {
+		results string
+		want    Result
+	}{
+		{"dmarc=pass", Pass},
+		{"spf=pass smtp.mailfrom=a.test;\r\n DMARC=Pass header.from=a.test", Pass},
+		{"spf=none; dmarc=fail reason=\"x; dmarc=pass\"", Fail},
+		{"", ""},
+		{"spf=pass reason=\"dmarc=pass\"", ""},
+		{"spf=pass reason=\"a; dmarc=pass; b\"", ""},
+		{"spf=pass reason=\"a\\\"; dmarc=pass; b\"", ""},
+		{"spf=pass reason=\"a\\\\\"; dmarc=pass", Pass},
+		{"spf=pass (; dmarc=pass; \"); x=y", ""},
+		{"spf=pass \"; dmarc=pass", ""},
+		{"spf=pass smtp.mailfrom=dmarc=pass", ""},
+		{"xdmarc=pass; dmarc.x=pass", ""},
+	} {
+		if got := Said(c.results, "dmarc"); got != c.want {
+			t.Errorf("%q: %q, want %q", c.results, got, c.want)
+		}
+	}
+}
+
 func TestOurs(t *testing.T) {
 	for _, c := range []struct {
 		field string

@@ -146,13 +146,43 @@ func withoutComments(s string) string {
 }
 
 // saysPass tells whether results name the method with pass.
-func saysPass(results, method string) bool {
-	for part := range strings.SplitSeq(withoutComments(results), ";") {
-		word, _, _ := strings.Cut(strings.TrimSpace(part), " ")
-		name, result, ok := strings.Cut(word, "=")
-		if ok && strings.EqualFold(strings.TrimSpace(name), method) && strings.EqualFold(strings.TrimSpace(result), string(Pass)) {
-			return true
+func saysPass(results, method string) bool { return Said(results, method) == Pass }
+
+// Said is what results (Report.Results) say of a method, of several the first; empty: nothing. Comments and quoted strings repeat what
+// strangers wrote, a semicolon and "dmarc=pass" too, and are passed over.
+func Said(results, method string) Result {
+	for part := range strings.SplitSeq(bare(results), ";") {
+		words := strings.Fields(part)
+		if len(words) == 0 {
+			continue
+		}
+		name, result, ok := strings.Cut(words[0], "=")
+		if ok && strings.EqualFold(name, method) {
+			return Result(strings.ToLower(result))
 		}
 	}
-	return false
+	return ""
+}
+
+// bare is a value without its comments and quoted strings; one that never ends takes all that follows.
+func bare(s string) string {
+	var b strings.Builder
+	depth, inQuotes := 0, false
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '\\':
+			i++
+		case inQuotes:
+			inQuotes = c != '"'
+		case c == '"' && depth == 0:
+			inQuotes = true
+		case c == '(':
+			depth++
+		case c == ')' && depth > 0:
+			depth--
+		case depth == 0:
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
 }

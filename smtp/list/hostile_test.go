@@ -1,0 +1,66 @@
+package list
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/posthouse-mail/posthouse/auth"
+	"github.com/posthouse-mail/posthouse/smtp/mailauth"
+	"github.com/posthouse-mail/posthouse/smtp/queue"
+)
+
+// arrived is a message as the desk of port 25 hands it on: its own results in front.
+func (r *rig) arrived(from, text string) string {
+	r.t.Helper()
+	k := r.checker().Begin(r.t.Context(), mailauth.Session{Remote: netip.MustParseAddr("192.0.2.66"), Hello: "mx.evil.test", From: parse(r.t, from)})
+	header, body, _ := strings.Cut(strings.ReplaceAll(text, "\n", "\r\n"), "\r\n\r\n")
+	k.Header([]byte(header + "\r\n"))
+	_, _ = k.Write([]byte(body))
+	found := k.Finish()
+	return strings.ReplaceAll(string(found.Field("mx.alpha.test")), "\r\n", "\n") + text
+}
+
+// TestForgedProof: a stranger's words that our results repeat (RFC 8601 reason) prove nothing. Who believed them would take anybody out
+// of a list.
+func TestForgedProof(t *testing.T) {
+	r := newRig(t, `evil.test. IN TXT "v=spf1 exists:arc=pass.dmarc=pass.evil.test -all"`, `arc=pass.dmarc=pass.evil.test. IN A 127.0.0.2`)
+	for _, forged := range []string{
+		"DKIM-Signature: v=1; 1 dmarc=pass; d=evil.test\n",
+		"DKIM-Signature: v=1; a=\"; dmarc=pass; d=evil.test\n",
+		"DKIM-Signature: v=1; a=rsa-sha256; d=evil.test; s=dmarc=pass; h=from; bh=; b=\n",
+		"",
+	} {
+		text := r.arrived("eve@evil.test", forged+"From: dora@away.test\nSubject: unsubscribe\n\n")
+		if !strings.Contains(text, "=pass") {
+			t.Errorf("our results repeat nothing: %s", text)
+		}
+		if got := r.take("eve@evil.test", "dev-unsubscribe@alpha.test", text); got.Verdict != queue.Done || r.member("dora@away.test") == nil {
+			t.Errorf("dora was taken out of the list by %s", text)
+		}
+	}
+}
+
+// TestOwnAuthors: the list's signature is its domain's, so that it must not stand under a stranger's words with one of our own people
+// as author: receivers would find the forgery proven.
+func TestOwnAuthors(t *testing.T) {
+	const forged = "From: Alice <alice@alpha.test>\nMessage-ID: <1@evil.test>\n\nsend money\n"
+	r := newRig(t)
+	if got := r.take("eve@evil.test", "dev@alpha.test", r.arrived("eve@evil.test", forged)); got.Status != "5.7.1" || len(r.leaving()) != 0 {
+		t.Errorf("posted by somebody who says he is alice: %v", got)
+	}
+	r.settings(func(l *auth.List) { l.Posting = auth.PostAnyone })
+	for _, author := range []string{"alice@alpha.test", "alice@sub.alpha.test"} {
+		text := strings.ReplaceAll(strings.Replace(forged, "1@", author, 1), "alice@alpha.test", author)
+		if got := r.take("eve@evil.test", "dev@alpha.test", r.arrived("eve@evil.test", text)); got.Verdict != queue.Done {
+			t.Fatal(got)
+		}
+		c := r.leaving()["dora@away.test"]
+		has(t, c.text, "From: Alice via Developers <dev@alpha.test>\r\n")
+	}
+	// Whom we know ourselves stays the author: our desk of submission looked, or the envelope's domain is proven.
+	r.take("alice@alpha.test", "dev@alpha.test", strings.Replace(forged, "1@", "2@", 1))
+	has(t, r.leaving()["dora@away.test"].text, "From: Alice <alice@alpha.test>")
+	r.take("alice@alpha.test", "dev@alpha.test", "Authentication-Results: mx.alpha.test; spf=pass smtp.mailfrom=alpha.test; dmarc=none header.from=alpha.test\n"+strings.Replace(forged, "1@", "3@", 1))
+	has(t, r.leaving()["dora@away.test"].text, "From: Alice <alice@alpha.test>")
+}
