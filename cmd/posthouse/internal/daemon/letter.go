@@ -246,7 +246,9 @@ func (d *Daemon) mailNotice(ctx context.Context, n notice) error {
 	if err != nil {
 		return err
 	}
-	if err := d.submitReport(ctx, from, []mail.Address{n.to}, text); err != nil {
+	err = d.submitReport(ctx, from, []mail.Address{n.to}, text)
+	d.countNotice(err)
+	if err != nil {
 		d.log.ErrorContext(ctx, logx.NoticeError, "to", n.to.String(), "subject", n.subject, "error", err)
 		return err
 	}

@@ -31,6 +31,7 @@ type notice struct {
 // sendNotice delivers it; route nil: where the address leads.
 func (d *Daemon) sendNotice(ctx context.Context, n notice, route *auth.Route) (err error) {
 	defer func() {
+		d.countNotice(err)
 		if err != nil {
 			d.log.ErrorContext(ctx, logx.NoticeError, "to", n.to.String(), "subject", n.subject, "error", err)
 			return

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
@@ -20,10 +21,31 @@ func (d *Daemon) describe() {
 		}
 		return 0
 	})
+	for _, result := range []string{noticeSent, noticeFailed} { // the series are there before the first letter: an alert sees each step
+		d.notices().WithLabelValues(result).Add(0)
+	}
 	d.metrics.Registry().MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
+}
+
+// Results of letters of the house.
+const (
+	noticeSent   = "sent"
+	noticeFailed = "failed"
+)
+
+func (d *Daemon) notices() *prometheus.CounterVec {
+	return d.metrics.Counters("notices_total", "Letters of the house to the postmaster and to users, by result: sent, failed.", "result")
+}
+
+func (d *Daemon) countNotice(err error) {
+	result := noticeSent
+	if err != nil {
+		result = noticeFailed
+	}
+	d.notices().WithLabelValues(result).Inc()
 }
 
 // listenerNames is service=address of every door, for the log.

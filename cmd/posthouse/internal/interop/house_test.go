@@ -38,8 +38,8 @@ type house struct {
 	cmd    *exec.Cmd
 }
 
-// ports of the demo, before the offset.
-var ports = []int{1025, 1465, 1587, 2525, 1110, 1995, 1143, 1993, 1090}
+// ports of the demo before the offset, and one for who watches it.
+var ports = []int{1025, 1465, 1587, 2525, 1110, 1995, 1143, 1993, 1090, 1091}
 
 func (h *house) port(base int) string { return fmt.Sprint(base + h.offset) }
 func (h *house) addr(base int) string { return "127.0.0.1:" + h.port(base) }
