@@ -168,6 +168,39 @@ func TestOutboxTakenBack(t *testing.T) {
 	}
 }
 
+// TestTakenBackIntoADeletedOutbox: what was taken back comes out of the bin as a draft, also when its Outbox is gone or another one has
+// the name since: in an Outbox it would look as if it waited.
+func TestTakenBackIntoADeletedOutbox(t *testing.T) {
+	for _, again := range []bool{false, true} {
+		w := newWaits(t)
+		ctx := t.Context()
+		p := w.hold(t, submitted)
+		if _, _, err := w.s.Expunge(ctx, p.Mailbox, one(p), false); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.s.DeleteMailbox(ctx, 1, store.OutboxName); err != nil {
+			t.Fatal(err)
+		}
+		want := "Drafts 1"
+		if again {
+			w.hold(t, submitted)
+			want = "Drafts 1, Outbox 1"
+		}
+		var refs []uint64
+		for page, err := range w.s.Gone(ctx, 1) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, g := range page {
+				refs = append(refs, g.Ref)
+			}
+		}
+		if _, err := w.s.Undelete(ctx, 1, refs, ""); err != nil || w.where(t) != want {
+			t.Error(err, w.where(t))
+		}
+	}
+}
+
 // TestOwnCopy: what the house puts into Sent stands there once, whatever the client does.
 func TestOwnCopy(t *testing.T) {
 	w := newWaits(t)

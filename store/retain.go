@@ -265,16 +265,19 @@ func (u *undelete) place(m *mutation, a *account, o *kept) (*box, string, error)
 			name = Inbox
 		}
 		n, err := m.s.names.find(m.tx, u.account, o.mailbox)
-		if err == nil && n.use&UseOutbox != 0 { // it was taken back: in the Outbox it would look as if it waited
-			b, err := m.useBox(u.account, UseDrafts)
-			return b, usualName(UseDrafts), err
-		}
-		if err == nil {
+		if err == nil && n.use&UseOutbox == 0 {
 			b, err := m.box(o.mailbox)
 			return b, n.name, err
 		}
+		if err == nil {
+			name = n.name
+		}
 	}
 	n, err := findName(m.tx, u.account, name)
+	if n.use&UseOutbox != 0 || errors.Is(err, ErrNoMailbox) && name == OutboxName { // it was taken back: there it would look as if it waited
+		b, err := m.useBox(u.account, UseDrafts)
+		return b, usualName(UseDrafts), err
+	}
 	if errors.Is(err, ErrNoMailbox) {
 		n.id, err = m.createWithParents(a, name, 0)
 	}

@@ -78,6 +78,7 @@ type bringer struct {
 // target is the living mailbox.
 type target struct {
 	id     store.MailboxID
+	more   store.Flags // that its messages get
 	ids    map[uint64]bool
 	sizes  map[uint32][]store.Message
 	sums   map[store.UID]string
@@ -130,9 +131,18 @@ func (r *Reader) Names(m store.Message, text string) bool {
 	return text == fmt.Sprint(m.UID)
 }
 
-// target finds the living mailbox, or makes it with the subscription it had.
+// target finds the living mailbox, or makes it with the subscription it had. What stood in an Outbox waits for nothing any more, and in
+// one it would look as if it did: it is a draft.
 func (b *bringer) target(ctx context.Context, box store.Mailbox) (*target, error) {
+	var more store.Flags
 	is, err := b.live.Mailbox(ctx, b.sel.To, box.Name)
+	if (box.Use|is.Use)&store.UseOutbox != 0 {
+		more = store.Draft
+		box.Name, box.Use, box.Subscribed = "Drafts", store.UseDrafts, true
+		if is, err = b.live.Special(ctx, b.sel.To, store.UseDrafts); errors.Is(err, store.ErrNoMailbox) {
+			is, err = b.live.Mailbox(ctx, b.sel.To, box.Name)
+		}
+	}
 	if errors.Is(err, store.ErrNoMailbox) {
 		is, err = b.live.CreateMailbox(ctx, b.sel.To, box.Name, box.Use)
 		if errors.Is(err, store.ErrUseTaken) {
@@ -148,7 +158,7 @@ func (b *bringer) target(ctx context.Context, box store.Mailbox) (*target, error
 	if err != nil {
 		return nil, err
 	}
-	t := &target{id: is.ID, ids: map[uint64]bool{}, sizes: map[uint32][]store.Message{}, sums: map[store.UID]string{}}
+	t := &target{id: is.ID, more: more, ids: map[uint64]bool{}, sizes: map[uint32][]store.Message{}, sums: map[store.UID]string{}}
 	same := b.live.ObjectID('M', 1) == b.r.Store.ObjectID('M', 1) // ids mean the same in both
 	if _, err := b.live.State(ctx, is.ID); err != nil {           // settled
 		return nil, err
@@ -181,7 +191,7 @@ func (b *bringer) message(ctx context.Context, t *target, m store.Message, names
 		return fmt.Errorf("message %d of the backup: %w", m.UID, err)
 	}
 	t.batch = append(t.batch, store.AppendMessage{
-		Arrival: a, Flags: m.Flags & systemFlags, Keywords: keywords(m.Flags, names), Received: m.Received,
+		Arrival: a, Flags: m.Flags&systemFlags | t.more, Keywords: keywords(m.Flags, names), Received: m.Received,
 	})
 	if t.octets += int64(m.Size); len(t.batch) >= intoMessages || t.octets >= intoBytes {
 		return b.flush(ctx, t)

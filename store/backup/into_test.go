@@ -95,6 +95,48 @@ func TestIntoAnother(t *testing.T) {
 	}
 }
 
+// TestIntoOutbox: what waited to be sent when the backup was made waits for nothing now: it comes back as a draft.
+func TestIntoOutbox(t *testing.T) {
+	h, folder := newHouse(t), t.TempDir()
+	fill(t, h, "x", 3)
+	const text = "Subject: on Monday\r\n\r\nx\r\n"
+	d := store.Delivery{Account: 1, Use: store.UseOutbox, Own: true, Flags: store.Seen}
+	if _, err := h.Store.Deliver(t.Context(), storetest.Arrival(t, h.Store, text), []store.Delivery{d}); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.DB.SettleAll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	backup(t, options(h, folder, newClock()))
+	r := openGeneration(t, newest1(t, folder), Secrets{})
+	for _, whole := range []bool{false, true} { // the Outbox is empty; it is not there at all
+		emptyAccount(t, h, 1)
+		box, err := h.Store.Mailbox(t.Context(), 1, store.OutboxName)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := h.Store.Expunge(t.Context(), box.ID, everything(), false); err != nil {
+			t.Fatal(err)
+		}
+		if whole {
+			for _, name := range []string{store.OutboxName, "Drafts"} {
+				if err := h.Store.DeleteMailbox(t.Context(), 1, name); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if _, err := r.Into(t.Context(), h.Store, Selection{From: 1, To: 1}, nil); err != nil {
+			t.Fatal(err)
+		}
+		if got := storetest.Rows(t, h.Store, 1, "Drafts"); len(got) != 1 || got[0].Flags&store.Draft == 0 || storetest.Text(t, h.Store, got[0]) != text {
+			t.Errorf("drafts: %+v", got)
+		}
+		if box, err := h.Store.Mailbox(t.Context(), 1, store.OutboxName); err == nil && len(storetest.Rows(t, h.Store, 1, box.Name)) != 0 {
+			t.Error("it looks as if it waited")
+		}
+	}
+}
+
 // same compares messages but for what an append makes new, in any order.
 func same(t *testing.T, was, is []message) {
 	t.Helper()
