@@ -307,6 +307,24 @@ func TestRestart(t *testing.T) {
 	s.expect("out of Junk", "good three")
 }
 
+// TestPause: what this house puts into Junk while nobody learns is no lesson when somebody learns again.
+func TestPause(t *testing.T) {
+	s := newSchool(t)
+	s.deliver("one", true)
+	s.look()
+	if err := s.teacher.Pause(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	d := store.Delivery{Account: account, Mailbox: "Junk", Flags: store.Junk}
+	if _, err := s.Store.Deliver(t.Context(), storetest.Arrival(t, s.Store, "Subject: two\r\n\r\ntext\r\n"), []store.Delivery{d}); err != nil {
+		t.Fatal(err)
+	}
+	s.begin()
+	s.expect("the first look after the pause", "")
+	s.move("Junk", "INBOX")
+	s.expect("out of Junk", "good two")
+}
+
 // TestNewAccount: one that is made later is known from its beginning, and one that is there is not looked at twice for the first time.
 func TestNewAccount(t *testing.T) {
 	s := newSchool(t)

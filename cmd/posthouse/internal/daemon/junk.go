@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/posthouse-mail/posthouse/internal/config"
+	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/smtp/inbound"
 	"github.com/posthouse-mail/posthouse/smtp/junkbook"
@@ -110,6 +111,11 @@ func (d *Daemon) wrote() func(context.Context, mail.AccountID, string, []mail.Ad
 // runJunk looks after the judge's tables, and teaches him, until ctx ends.
 func (d *Daemon) runJunk(ctx context.Context) {
 	c := d.o.Config.Junk
+	if !c.Enabled || !c.Learn {
+		if err := d.keepers.junk.teacher.Pause(ctx); err != nil {
+			d.log.WarnContext(ctx, logx.LearnFailed, "error", err)
+		}
+	}
 	if !c.Enabled {
 		return
 	}
