@@ -167,6 +167,7 @@ func (r *Reader) all(ctx context.Context, rest func(context.Context, time.Durati
 		r.waits = len(list)
 	}
 	r.mu.Unlock()
+	over := 0
 	for _, w := range list {
 		began := time.Now()
 		kind, result, err := r.one(ctx, w)
@@ -189,11 +190,12 @@ func (r *Reader) all(ctx context.Context, rest func(context.Context, time.Durati
 		if err := r.o.DMARC.Over(ctx, w); err != nil {
 			return err
 		}
+		over++
 		r.mu.Lock()
 		r.waits = max(r.waits-1, 0)
 		r.mu.Unlock()
 	}
-	if len(list) == maxWaiting {
+	if len(list) == maxWaiting && over > 0 { // where all wait for DNS, they wait for the next turn of the clock
 		select {
 		case r.wake <- struct{}{}:
 		default:
@@ -244,8 +246,8 @@ func (r *Reader) keepDMARC(ctx context.Context, w dmarcbook.Waiting, d *DMARC) (
 	if err := r.timely(d.Begin, d.End); err != nil {
 		return false, err
 	}
-	if strings.Count(string(d.Domain), ".") > maxLabels {
-		return false, fmt.Errorf("report: it is about %s", d.Domain)
+	if err := r.about(ctx, d.Domain); err != nil {
+		return false, err
 	}
 	record, err := r.record(ctx, d.Domain)
 	if err != nil {
@@ -257,7 +259,7 @@ func (r *Reader) keepDMARC(ctx context.Context, w dmarcbook.Waiting, d *DMARC) (
 			named = append(named, a.Address)
 		}
 	}
-	if err := r.wanted(ctx, d.Domain, w.To, named); err != nil {
+	if err := wanted(d.Domain, w.To, named); err != nil {
 		return false, err
 	}
 	again, err = r.o.DMARC.KeepReport(ctx, d.Received(w.Sender, w.Taken))
@@ -322,6 +324,9 @@ func (r *Reader) wantedTLS(ctx context.Context, name string, to []string) error 
 	if err != nil {
 		return fmt.Errorf("report: it is about %.80q", name)
 	}
+	if err := r.about(ctx, d); err != nil {
+		return err
+	}
 	texts, _, err := r.o.Resolver.TXT(ctx, "_smtp._tls."+name)
 	if err != nil && !errors.Is(err, dns.ErrNotFound) {
 		return errLater
@@ -332,11 +337,14 @@ func (r *Reader) wantedTLS(ctx context.Context, name string, to []string) error 
 			named = append(named, a)
 		}
 	}
-	return r.wanted(ctx, d, to, named)
+	return wanted(d, to, named)
 }
 
-// wanted refuses a report about somebody else's domain, and one that came to an address which does not ask for any.
-func (r *Reader) wanted(ctx context.Context, d mail.Domain, to, named []string) error {
+// about refuses a report about somebody else's domain, before DNS is asked for the names that strangers choose.
+func (r *Reader) about(ctx context.Context, d mail.Domain) error {
+	if strings.Count(string(d), ".") > maxLabels {
+		return fmt.Errorf("report: it is about %s", d)
+	}
 	ours, err := r.oursAbove(ctx, d)
 	if err != nil {
 		return errLater
@@ -344,6 +352,11 @@ func (r *Reader) wanted(ctx context.Context, d mail.Domain, to, named []string) 
 	if !ours {
 		return fmt.Errorf("report: it is about %s, no domain of this house", d)
 	}
+	return nil
+}
+
+// wanted refuses a report that came to an address which does not ask for any.
+func wanted(d mail.Domain, to, named []string) error {
 	for _, n := range named {
 		a, err := mail.ParseAddress(n)
 		if err != nil {

@@ -184,6 +184,34 @@ func TestReaderLater(t *testing.T) {
 	}
 }
 
+// TestReaderAsksNobody: a report about somebody else's domain is refused before DNS is asked for that name: its owner could have it wait.
+func TestReaderAsksNobody(t *testing.T) {
+	b := openPostbox(t, `_smtp._tls.far.test. TXT "v=TLSRPTv1; rua=mailto:postmaster@far.test"`)
+	b.zone.Fail("_dmarc.victim.test")
+	b.zone.Fail("_smtp._tls.victim.test")
+	b.take("evil.test", "postmaster@far.test", dmarcMail(t, func(s string) string { return strings.ReplaceAll(s, "<domain>far.test<", "<domain>victim.test<") }))
+	b.take("evil.test", "postmaster@far.test", carried("application/tlsrpt+json", "a.json", []byte(strings.ReplaceAll(tlsReport, "Far.test", "victim.test"))))
+	if got := b.kept(); got != "" {
+		t.Errorf("%q", got)
+	}
+}
+
+// TestReaderRests: a hundred reports that wait for DNS do not use their tries up at once.
+func TestReaderRests(t *testing.T) {
+	b := openPostbox(t, `_dmarc.far.test. TXT "v=DMARC1; p=none; rua=mailto:postmaster@far.test"`)
+	b.zone.Fail("_dmarc.far.test")
+	text := dmarcMail(t, nil)
+	for i := range maxWaiting {
+		b.mail[blob.LSN(i+1)] = text
+		b.reader.Take(dmarcbook.Waiting{At: blob.LSN(i + 1), Sender: "here.test", To: []string{"postmaster@far.test"}})
+	}
+	<-b.reader.wake
+	b.all()
+	if len(b.reader.wake) > 0 {
+		t.Error("it is to go on at once, with nothing done")
+	}
+}
+
 // TestReaderFlood: one sender does not keep us busy.
 func TestReaderFlood(t *testing.T) {
 	b := openPostbox(t)
