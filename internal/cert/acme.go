@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
@@ -52,8 +53,18 @@ type ACME struct {
 	issuer *certmagic.ACMEIssuer
 	news   chan struct{} // cap 1: a certificate has come
 
+	work sync.WaitGroup // first certificates on their way
+
 	mu    sync.Mutex
-	names map[string]*Attempt // guarded by mu
+	names map[string]*managed // guarded by mu, as what they hold
+}
+
+// managed is a name that is looked after.
+type managed struct {
+	Attempt
+	ctx  context.Context // ends when the name is let go
+	stop context.CancelFunc
+	busy bool // its first certificate is on its way
 }
 
 // Attempt is how it stands with the certificate of a name.
@@ -72,7 +83,7 @@ func NewACME(o ACMEOptions) (*ACME, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	a := &ACME{o: o, log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)), news: make(chan struct{}, 1), names: make(map[string]*Attempt)}
+	a := &ACME{o: o, log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)), news: make(chan struct{}, 1), names: make(map[string]*managed)}
 	if err := os.MkdirAll(o.Folder, 0o700); err != nil {
 		return nil, fmt.Errorf("cert: %w", err)
 	}
@@ -100,21 +111,63 @@ func NewACME(o ACMEOptions) (*ACME, error) {
 	return a, nil
 }
 
-// Manage gets what is missing and keeps all of it renewed until ctx ends. Names that were given before stay.
-func (a *ACME) Manage(ctx context.Context, names []string) error {
-	a.mu.Lock()
-	var added []string
+// Manage gets what is missing and keeps all of it renewed until ctx ends, or a later list leaves a name out. It is called again and
+// again: certmagic gives a first certificate up for good after 30 days, at once when only its authority for rehearsals answered, or when
+// the disk was full at that moment.
+func (a *ACME) Manage(ctx context.Context, names []string) {
+	wanted := make(map[string]bool)
 	for _, n := range names {
-		if n = normal(n); a.names[n] == nil {
-			a.names[n] = &Attempt{Name: n}
-			added = append(added, n)
+		wanted[normal(n)] = true
+	}
+	var gone []certmagic.SubjectIssuer
+	var idle []*managed
+	a.mu.Lock()
+	for n, x := range a.names {
+		if !wanted[n] {
+			x.stop()
+			delete(a.names, n)
+			gone = append(gone, certmagic.SubjectIssuer{Subject: n})
+		}
+	}
+	for n := range wanted {
+		x := a.names[n]
+		if x == nil {
+			x = &managed{Attempt: Attempt{Name: n}}
+			x.ctx, x.stop = context.WithCancel(ctx)
+			a.names[n] = x
+		}
+		if !x.busy {
+			idle = append(idle, x)
 		}
 	}
 	a.mu.Unlock()
-	if len(added) == 0 {
-		return nil
+	a.cache.RemoveManaged(gone)
+	for _, x := range idle {
+		if len(a.cache.AllMatchingCertificates(x.Name)) > 0 {
+			continue // it is renewed in time
+		}
+		a.mu.Lock()
+		x.busy = true
+		a.mu.Unlock()
+		a.work.Go(func() { a.get(x) })
 	}
-	return a.magic.ManageAsync(ctx, added)
+}
+
+// get waits for the first certificate of a name, if there is none yet, and hands it to those who renew it.
+func (a *ACME) get(x *managed) {
+	err := a.magic.ObtainCertAsync(x.ctx, x.Name)
+	if err == nil {
+		err = a.magic.ManageAsync(x.ctx, []string{x.Name})
+	}
+	a.mu.Lock()
+	x.busy = false
+	if err != nil && x.ctx.Err() == nil {
+		x.Error = Plain(err)
+	}
+	a.mu.Unlock()
+	if err != nil && x.ctx.Err() == nil {
+		a.log.Error(logx.CertRefused, "name", x.Name, "error", Plain(err))
+	}
 }
 
 // Attempts tells how it stands, by name.
@@ -123,7 +176,7 @@ func (a *ACME) Attempts() []Attempt {
 	defer a.mu.Unlock()
 	var all []Attempt
 	for _, x := range a.names {
-		all = append(all, *x)
+		all = append(all, x.Attempt)
 	}
 	slices.SortFunc(all, func(x, y Attempt) int { return strings.Compare(x.Name, y.Name) })
 	return all
@@ -134,6 +187,12 @@ func (a *ACME) News() <-chan struct{} { return a.news }
 
 // Close ends the renewals.
 func (a *ACME) Close() error {
+	a.mu.Lock()
+	for _, x := range a.names {
+		x.stop()
+	}
+	a.mu.Unlock()
+	a.work.Wait()
 	a.cache.Stop()
 	return nil
 }
@@ -149,13 +208,19 @@ func (a *ACME) challenge(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return a.magic.GetCertificate(hello)
 }
 
-// event is what certmagic tells.
+var errLetGo = errors.New("cert: nobody wants a certificate of this name any more")
+
+// event is what certmagic tells; an error ends what it was about to do.
 func (a *ACME) event(_ context.Context, name string, data map[string]any) error {
 	of, _ := data["identifier"].(string)
 	a.mu.Lock()
 	x := a.names[normal(of)]
-	if x == nil {
-		x = &Attempt{} // of nobody
+	if x == nil { // it was let go meanwhile, or the event is of no name
+		a.mu.Unlock()
+		if name == "cert_obtaining" {
+			return certmagic.ErrNoRetry{Err: errLetGo}
+		}
+		return nil
 	}
 	now := a.o.Now()
 	switch name {
@@ -185,13 +250,16 @@ func (a *ACME) event(_ context.Context, name string, data map[string]any) error 
 }
 
 // Pairs are the files of the certificates that are there: of all names at first, and from the first Manage on of those that it was
-// given.
-func (a *ACME) Pairs() []Pair {
+// given. An error: it cannot be seen now which there are.
+func (a *ACME) Pairs() ([]Pair, error) {
 	key := a.issuer.IssuerKey()
 	folder := filepath.Join(a.o.Folder, filepath.FromSlash(certmagic.StorageKeys.CertsPrefix(key)))
 	entries, err := os.ReadDir(folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // none has come yet
+	}
 	if err != nil {
-		return nil // none has come yet
+		return nil, fmt.Errorf("cert: %w", err)
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -202,11 +270,11 @@ func (a *ACME) Pairs() []Pair {
 			continue
 		}
 		p := Pair{Certificate: filepath.Join(folder, name, name+".crt"), Key: filepath.Join(folder, name, name+".key")}
-		if _, err := os.Stat(p.Certificate); err == nil {
+		if _, err := os.Stat(p.Certificate); !errors.Is(err, fs.ErrNotExist) {
 			all = append(all, p)
 		}
 	}
-	return all
+	return all, nil
 }
 
 // Has tells whether a certificate for a name is there, valid or not.
@@ -224,7 +292,7 @@ func Plain(err error) string {
 	}
 	const most = 400
 	if len(text) > most {
-		text = text[:most] + "..."
+		text = strings.ToValidUTF8(text[:most], "") + "..."
 	}
 	return text
 }

@@ -88,7 +88,9 @@ func Open(o Options) (_ *Keeper, err error) {
 	if err := errors.Join(broken...); err != nil {
 		return nil, err
 	}
-	k.gather()
+	if _, err := k.gather(); err != nil {
+		return nil, err
+	}
 	for i := range k.files {
 		if k.files[i].loaded == nil {
 			_, _ = k.files[i].load(false) // of an authority: it comes again
@@ -194,9 +196,12 @@ func (k *Keeper) Reload() error { return k.refresh(false) }
 func (k *Keeper) refresh(changedOnly bool) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.gather()
+	replaced, err := k.gather()
 	var broken []error
-	replaced := false
+	if err != nil { // what is in use stays
+		broken = append(broken, err)
+		k.log.Error(logx.CertKept, "file", k.options.ACME.o.Folder, "error", err)
+	}
 	for i := range k.files {
 		f := &k.files[i]
 		before := f.broken
@@ -219,20 +224,27 @@ func (k *Keeper) refresh(changedOnly bool) error {
 	return errors.Join(broken...)
 }
 
-// gather adds the files of certificates that have come, and forgets those that nobody renews any more. Called with mu held, or before anybody else knows k.
-func (k *Keeper) gather() {
+// gather adds the files of certificates that have come, and forgets those that nobody renews any more; changed: the latter, which the
+// shelf still has. Called with mu held, or before anybody else knows k.
+func (k *Keeper) gather() (changed bool, err error) {
 	if k.options.ACME == nil {
-		return
+		return false, nil
 	}
-	there := k.options.ACME.Pairs()
+	there, err := k.options.ACME.Pairs()
+	if err != nil {
+		return false, err
+	}
+	before := len(k.files)
 	k.files = slices.DeleteFunc(k.files, func(f file) bool {
 		return !slices.Contains(k.options.Pairs, f.pair) && !slices.Contains(there, f.pair)
 	})
+	changed = len(k.files) != before
 	for _, p := range there {
 		if !slices.ContainsFunc(k.files, func(f file) bool { return f.pair == p }) {
 			k.files = append(k.files, file{pair: p})
 		}
 	}
+	return changed, nil
 }
 
 // publish puts what is loaded in use. Who is connected already keeps his.

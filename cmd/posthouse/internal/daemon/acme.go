@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -94,10 +95,12 @@ func (d *Daemon) manageNames(ctx context.Context) {
 	}
 	tick := time.NewTicker(namesEvery)
 	defer tick.Stop()
+	var kept lingering
 	for {
-		names := append([]string{d.o.Config.Hostname}, d.namesHere(ctx)...)
-		if err := d.acme.Manage(ctx, names); err != nil {
+		if here, err := d.namesHere(ctx); err != nil {
 			d.log.ErrorContext(ctx, logx.CertRefused, "name", d.o.Config.Hostname, "error", err)
+		} else {
+			d.acme.Manage(ctx, kept.with(append(here, d.o.Config.Hostname)))
 		}
 		select {
 		case <-ctx.Done():
@@ -107,12 +110,41 @@ func (d *Daemon) manageNames(ctx context.Context) {
 	}
 }
 
+// lingerLooks is how often a name must be found to lead elsewhere, one time after the other, before it is let go: a day of hours. DNS
+// that somebody is changing is wrong for a while.
+const lingerLooks = 24
+
+// lingering is the names that were here, and how often they were not since.
+type lingering map[string]int
+
+// with is the names that are here now, and those that were until lately.
+func (l *lingering) with(names []string) []string {
+	if *l == nil {
+		*l = lingering{}
+	}
+	for _, n := range names {
+		(*l)[n] = 0
+	}
+	all := slices.Clone(names)
+	for _, n := range slices.Sorted(maps.Keys(*l)) {
+		if slices.Contains(names, n) {
+			continue
+		}
+		if (*l)[n]++; (*l)[n] >= lingerLooks {
+			delete(*l, n)
+			continue
+		}
+		all = append(all, n)
+	}
+	return all
+}
+
 // namesHere are the service names of our domains whose addresses are those of this host: an authority would find us there. What
 // cannot be looked up now counts as here when it has a certificate already.
-func (d *Daemon) namesHere(ctx context.Context) []string {
+func (d *Daemon) namesHere(ctx context.Context) ([]string, error) {
 	domains, err := d.keepers.directory.Domains(ctx)
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	own, ownKnown := d.addressesOf(ctx, d.o.Config.Hostname)
 	var here []string
@@ -133,7 +165,7 @@ func (d *Daemon) namesHere(ctx context.Context) []string {
 			}
 		}
 	}
-	return here
+	return here, nil
 }
 
 // addressesOf is all addresses of a name; known is false when nobody could say.
