@@ -11,7 +11,7 @@ import (
 
 func (p *program) accountCommand(o *options) *cobra.Command {
 	cmd := &cobra.Command{Use: "account", Short: "Accounts: people and machines with a mailbox", RunE: noSubcommand}
-	cmd.AddCommand(p.accountAdd(o), p.accountList(o), p.accountShow(o), p.accountSet(o), p.accountPasswd(o), p.accountForward(o), p.accountRemove(o), p.accountRecount(o), p.accountLimits(o), p.accountSend(o))
+	cmd.AddCommand(p.accountAdd(o), p.accountList(o), p.accountShow(o), p.accountSet(o), p.accountPasswd(o), p.appPassword(o), p.accountForward(o), p.accountRemove(o), p.accountRecount(o), p.accountLimits(o), p.accountSend(o))
 	return cmd
 }
 
@@ -115,6 +115,12 @@ func (p *program) showAccount(a admin.Account) error {
 		{"size", amount(a.Usage.Bytes) + " of " + limit(a.Quota.Bytes)},
 		{"created", moment(a.Created)},
 	}
+	if a.Operator {
+		rows = append(rows, []string{"operator", "yes"})
+	}
+	if a.WebOnly {
+		rows = append(rows, []string{"own password", "opens the web pages only"})
+	}
 	if a.SendOff != "" {
 		rows = append(rows, []string{"sending", sendingOff(a.SendOff, moment(a.Since))})
 	}
@@ -141,7 +147,7 @@ func (p *program) accountSet(o *options) *cobra.Command {
 	var c admin.Change
 	var name, login, quota, hold, sentCopy string
 	var messages uint64
-	var disabled bool
+	var disabled, operator, webOnly bool
 	cmd := &cobra.Command{
 		Use:   "set USER",
 		Short: "Change an account",
@@ -156,6 +162,12 @@ func (p *program) accountSet(o *options) *cobra.Command {
 			}
 			if given("disabled") {
 				c.Disabled = &disabled
+			}
+			if given("operator") {
+				c.Operator = &operator
+			}
+			if given("web-only") {
+				c.WebOnly = &webOnly
 			}
 			if given("hold") {
 				c.Hold = &hold
@@ -187,6 +199,8 @@ func (p *program) accountSet(o *options) *cobra.Command {
 	f.StringVar(&login, "login", "", "login name beside the addresses; empty: none")
 	f.StringSliceVar(&c.Doors, "doors", nil, "services it may use: imap, pop3, submission, web, all, none")
 	f.BoolVar(&disabled, "disabled", false, "no login at all; mail still arrives")
+	f.BoolVar(&operator, "operator", false, "may run the house from the web pages, after a second factor")
+	f.BoolVar(&webOnly, "web-only", false, "its own password opens the web pages only: programs need app passwords")
 	f.StringSliceVar(&c.Add, "add-address", nil, "`ADDRESS` to add")
 	f.StringSliceVar(&c.Remove, "remove-address", nil, "`ADDRESS` to remove")
 	f.StringVar(&c.Main, "main", "", "`ADDRESS` that becomes the main one")

@@ -52,6 +52,7 @@ type verbs interface {
 	dkimVerbs
 	sendingVerbs
 	listVerbs
+	factorVerbs
 	recordVerbs
 	reportVerbs
 	spamVerbs

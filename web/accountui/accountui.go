@@ -1,6 +1,6 @@
 // Package accountui is a user's own room of the web house: what he has, how programs connect, his password, where he is signed in.
 //
-// New makes the room. Each page has a file: overview.go, password.go, devices.go.
+// New makes the room. Each page has a file: overview.go, password.go, apppasswords.go, devices.go.
 package accountui
 
 import (
@@ -63,19 +63,26 @@ func New(o Options) page.Room {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	m := &room{o: o, log: o.Logger, pages: page.Parse(pages, map[string]string{
-		"password": "Your new password is valid from now on. Programs that know the old one ask for it.",
-		"ended":    "That sign-in has ended.",
-		"others":   "All other sign-ins have ended.",
+		"password":    "Your new password is valid from now on. Programs that know the old one ask for it.",
+		"ended":       "That sign-in has ended.",
+		"others":      "All other sign-ins have ended.",
+		"app-removed": "The app password is taken back. What was opened with it has ended.",
+		"web-only":    "From now on programs need app passwords.",
+		"web-open":    "Programs may use your own password again.",
 	})}
 	mux := http.NewServeMux()
 	for pattern, h := range map[string]page.Handler{
-		"GET /account/{$}":                  m.overview,
-		"GET /account/password":             m.password,
-		"POST /account/password":            m.setPassword,
-		"GET /account/sign-ins":             m.devices,
-		"POST /account/sign-ins/end":        m.endSession,
-		"POST /account/sign-ins/end-others": m.endOthers,
-		"/account/":                         func(http.ResponseWriter, *http.Request) error { return page.ErrMissing },
+		"GET /account/{$}":                   m.overview,
+		"GET /account/password":              m.password,
+		"POST /account/password":             m.setPassword,
+		"GET /account/app-passwords":         m.appPasswords,
+		"POST /account/app-passwords":        m.addAppPassword,
+		"POST /account/app-passwords/remove": m.removeAppPassword,
+		"POST /account/app-passwords/own":    m.setWebOnly,
+		"GET /account/sign-ins":              m.devices,
+		"POST /account/sign-ins/end":         m.endSession,
+		"POST /account/sign-ins/end-others":  m.endOthers,
+		"/account/":                          func(http.ResponseWriter, *http.Request) error { return page.ErrMissing },
 	} {
 		mux.Handle(pattern, m.pages.Handle(m.log, h))
 	}

@@ -22,6 +22,8 @@ type Account struct {
 	Login     string    `json:"login,omitempty"`
 	Doors     []string  `json:"doors"`
 	Disabled  bool      `json:"disabled,omitempty"`
+	Operator  bool      `json:"operator,omitempty"` // may run the house from the web pages
+	WebOnly   bool      `json:"web_only,omitempty"` // its own password opens the web pages only
 	SendOff   string    `json:"send_off,omitempty"` // why it may send nothing
 	Since     time.Time `json:"send_off_since,omitzero"`
 	Hold      string    `json:"hold,omitempty"`      // how long its messages wait in the Outbox: a duration or off; empty: as the house has it
@@ -62,6 +64,8 @@ type Change struct {
 	Messages *uint64  `json:"quota_messages,omitempty"`
 	Hold     *string  `json:"hold,omitempty"`      // a duration, off, or house
 	SentCopy *string  `json:"sent_copy,omitempty"` // on, off, or house
+	Operator *bool    `json:"operator,omitempty"`
+	WebOnly  *bool    `json:"web_only,omitempty"`
 }
 
 // AddAccount makes identity and mailboxes in one transaction: there is never one without the other.
@@ -180,8 +184,8 @@ func (h *House) SetAccount(ctx context.Context, user string, c Change) (Account,
 		if err := h.o.Store.JoinPool(tx, a.ID, poolOf(&a, domains)); err != nil {
 			return err
 		}
-		if c.Hold != nil || c.SentCopy != nil {
-			if err := h.o.Directory.Configure(tx, a.ID, c.keeping); err != nil {
+		if c.Hold != nil || c.SentCopy != nil || c.Operator != nil || c.WebOnly != nil {
+			if err := h.o.Directory.Configure(tx, a.ID, c.settings); err != nil {
 				return err
 			}
 		}
@@ -192,6 +196,17 @@ func (h *House) SetAccount(ctx context.Context, user string, c Change) (Account,
 	}
 	h.done(ctx, "account set", user)
 	return h.account(ctx, a.ID)
+}
+
+// settings sets what c says of the account's settings.
+func (c *Change) settings(s *auth.AccountSettings) error {
+	if c.Operator != nil {
+		s.Operator = *c.Operator
+	}
+	if c.WebOnly != nil {
+		s.WebOnly = *c.WebOnly
+	}
+	return c.keeping(s)
 }
 
 // changed is a with the changes of c that concern the directory.
@@ -294,7 +309,7 @@ func (h *House) show(ctx context.Context, a auth.Account) (Account, error) {
 		return Account{}, translate(fmt.Sprint("account ", a.ID), err)
 	}
 	return Account{
-		SendOff: set.SendOff, Since: since(set), Hold: holdOf(set), SentCopy: sentCopyOf(set),
+		Operator: set.Operator, WebOnly: set.WebOnly, SendOff: set.SendOff, Since: since(set), Hold: holdOf(set), SentCopy: sentCopyOf(set),
 		ID: uint32(a.ID), Name: a.Name, Addresses: texts(a.Addresses), Login: a.Login,
 		Doors: doorNames(a.Doors), Disabled: a.Disabled, Created: a.Created,
 		Forward: texts(a.Settings.Forward), Keep: a.Settings.Keep,

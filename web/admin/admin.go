@@ -34,6 +34,7 @@ type Options struct {
 	Store     *store.Store
 	Queue     *queue.Queue
 	Story     *story.Book    // nil: none is kept
+	Apps      *auth.AppBook  // when app passwords were used; nil: nobody notes it
 	Masks     *auth.MaskBook // what came to masked addresses; nil: nobody counts
 	Quota     store.Quota    // of new accounts
 	Resolver  dns.Resolver   // to see what is published; nil: nobody looks
@@ -106,7 +107,7 @@ func translate(what string, err error) error {
 		return err
 	case errors.Is(err, auth.ErrNoDomain), errors.Is(err, auth.ErrNotLocal):
 		return &Error{Missing, plain(what, err) + "; to make it one of ours: posthouse domain add DOMAIN", err}
-	case anyOf(err, auth.ErrNoAccount, auth.ErrNoAddress, auth.ErrNoKey, store.ErrNoAccount, queue.ErrNoItem, story.ErrUnknown):
+	case anyOf(err, auth.ErrNoAccount, auth.ErrNoAddress, auth.ErrNoKey, auth.ErrNoApp, store.ErrNoAccount, queue.ErrNoItem, story.ErrUnknown):
 		return &Error{Missing, plain(what, err), err}
 	case anyOf(err, auth.ErrExists, auth.ErrInUse, auth.ErrLoop, store.ErrExists, queue.ErrBusy):
 		return &Error{Conflict, plain(what, err), err}

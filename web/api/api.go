@@ -58,6 +58,7 @@ func New(o Options) *Server {
 	}
 	s := &Server{o: o, mux: http.NewServeMux()}
 	s.directory()
+	s.appPasswords()
 	s.queue()
 	s.trace()
 	s.dkim()

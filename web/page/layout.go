@@ -116,9 +116,15 @@ func (t *Templates) funcs() template.FuncMap {
 			return "", fmt.Errorf("no asset %q", name)
 		},
 		"size": func(n any) string { return Size(whole(n)) },
-		"when": func(at time.Time) template.HTML { return when(at, time.Now()) },
-		"n":    func(n any, one, many string) string { return Count(int(whole(n)), one, many) },
-		"in":   func(path, room string) bool { return strings.HasPrefix(path, room) },
+		"when": func(at any) template.HTML {
+			if p, ok := at.(*time.Time); ok && p != nil {
+				at = *p
+			}
+			t, _ := at.(time.Time)
+			return when(t, time.Now())
+		},
+		"n":  func(n any, one, many string) string { return Count(int(whole(n)), one, many) },
+		"in": func(path, room string) bool { return strings.HasPrefix(path, room) },
 	}
 }
 

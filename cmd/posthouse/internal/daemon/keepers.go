@@ -34,6 +34,7 @@ type keepers struct {
 	story      *story.Book // nil: none is kept
 	limits     *limit.Book // nil: nothing is counted
 	suppressed *limit.List
+	apps       *auth.AppBook // when app passwords were used
 	junk       junk
 }
 
@@ -115,9 +116,10 @@ func (k *keepers) build(o keeperOptions) (err error) {
 	if err != nil {
 		return err
 	}
+	k.apps = auth.NewAppBook(k.side)
 	ao := auth.Options{
 		Logger: o.logger, Metrics: o.metrics, Separator: c.Auth.Separator, DefaultDomain: c.Auth.DefaultDomain.Domain,
-		ClearLoopback: c.Auth.ClearLoopback, SCRAM: c.Auth.SCRAM, Postmaster: c.Auth.Postmaster.Address,
+		ClearLoopback: c.Auth.ClearLoopback, SCRAM: c.Auth.SCRAM, Uses: k.apps, Postmaster: c.Auth.Postmaster.Address,
 	}
 	if o.certs != nil {
 		ao.Leaf = o.certs.Leaf
@@ -169,7 +171,7 @@ func (d *Daemon) tellDamage(ctx context.Context) error {
 // house is the operator's verbs over the keepers.
 func (k *keepers) house(c *config.Config, logger *slog.Logger, r dns.Resolver) *admin.House {
 	return admin.New(admin.Options{
-		Logger: logger, DB: k.db, Directory: k.directory, Store: k.store, Queue: k.queue, Story: k.story, Masks: auth.NewMaskBook(k.side),
+		Logger: logger, DB: k.db, Directory: k.directory, Store: k.store, Queue: k.queue, Story: k.story, Apps: k.apps, Masks: auth.NewMaskBook(k.side),
 		Quota: defaultQuota(c), Resolver: r, Site: site(c), Limits: k.limitVerbs(), Reports: k.reportBooks(),
 		Junk: admin.Junk{Judge: k.junk.judge, Book: k.junk.book, Teacher: k.junk.teacher, Enabled: c.Junk.Enabled, Line: c.Junk.Line},
 	})

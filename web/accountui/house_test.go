@@ -1,0 +1,83 @@
+package accountui_test
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/posthouse-mail/posthouse/auth"
+	"github.com/posthouse-mail/posthouse/auth/authtest"
+	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/store/storetest"
+	"github.com/posthouse-mail/posthouse/web/accountui"
+	"github.com/posthouse-mail/posthouse/web/admin"
+	"github.com/posthouse-mail/posthouse/web/page"
+)
+
+// house is the room with alice (1) signed in.
+type house struct {
+	t         *testing.T
+	directory *auth.Directory
+	admin     *admin.House
+	room      page.Room
+	visit     page.Visit
+	renewed   int
+	proved    bool // the session that was renewed last knew the second factor
+	ended     int
+}
+
+func newHouse(t *testing.T) *house {
+	h := &house{t: t}
+	s := storetest.Start(t, storetest.Options{})
+	h.directory = auth.New(s.DB, auth.Options{})
+	authtest.Make(t, s, h.directory, authtest.Account{Name: "alice"})
+	h.admin = admin.New(admin.Options{DB: s.DB, Directory: h.directory, Store: s.Store})
+	h.room = accountui.New(accountui.Options{
+		House: h.admin, Directory: h.directory, Programs: page.Programs{Host: "mail.test", IMAPS: 993},
+		Sessions: accountui.Sessions{
+			EndOthers: func(context.Context, mail.AccountID, string) error { h.ended++; return nil },
+			Renew:     func(http.ResponseWriter, *http.Request, auth.Identity) error { h.renewed++; return nil },
+		},
+	})
+	id, err := h.directory.Login(t.Context(), auth.Client{Door: auth.DoorWeb, Remote: netip.MustParseAddr("127.0.0.1"), TLS: nil}, "alice@mail.test", authtest.Password)
+	if err == nil {
+		t.Fatal("in clear")
+	}
+	if id, err = h.directory.Confirm(t.Context(), auth.Identity{Main: mail.Address{Local: "alice", Domain: "mail.test"}}, netip.MustParseAddr("127.0.0.1"), authtest.Password); err != nil {
+		t.Fatal(err)
+	}
+	h.visit = page.Visit{Site: "mail.test", Remote: netip.MustParseAddr("127.0.0.1"), SignIn: &page.SignIn{Identity: id, Name: "alice", Session: "this"}}
+	return h
+}
+
+// want asks for a page, or sends a form to it, and looks at the answer.
+func (h *house) want(path string, form url.Values, status int, says ...string) (body string, header http.Header) {
+	h.t.Helper()
+	r := httptest.NewRequest("GET", path, nil)
+	if form != nil {
+		r = httptest.NewRequest("POST", path, strings.NewReader(form.Encode()))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	visit := h.visit
+	w := httptest.NewRecorder()
+	h.room.Handler.ServeHTTP(w, r.WithContext(page.WithVisit(r.Context(), &visit)))
+	text, err := io.ReadAll(w.Result().Body)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	body = string(text)
+	if w.Code != status {
+		h.t.Fatalf("%s answers %d (want %d):\n%s", path, w.Code, status, body)
+	}
+	for _, s := range says {
+		if !strings.Contains(body, s) {
+			h.t.Errorf("%s does not say %q:\n%s", path, s, body)
+		}
+	}
+	return body, w.Header()
+}

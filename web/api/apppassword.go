@@ -1,0 +1,39 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+
+	"github.com/posthouse-mail/posthouse/web/admin"
+)
+
+// appPasswords is the passwords that accounts have for single programs.
+func (s *Server) appPasswords() {
+	h := s.o.House
+	name(s, "GET /v1/accounts/{name}/app-passwords", h.AppPasswords)
+	both(s, "POST /v1/accounts/{name}/app-passwords", h.AddAppPassword)
+	s.mux.HandleFunc("DELETE /v1/accounts/{name}/app-passwords/{number}", func(w http.ResponseWriter, r *http.Request) {
+		n, err := strconv.ParseUint(r.PathValue("number"), 10, 32)
+		if err != nil {
+			s.answer(w, r, nil, &admin.Error{Class: admin.Invalid, Message: "an app password is named by its number"})
+			return
+		}
+		out, err := h.RemoveAppPassword(r.Context(), r.PathValue("name"), uint32(n))
+		s.answer(w, r, out, err)
+	})
+}
+
+func appsOf(user string) string { return one("/v1/accounts", user) + "/app-passwords" }
+
+func (c *Client) AppPasswords(ctx context.Context, user string) ([]admin.AppPassword, error) {
+	return call[[]admin.AppPassword](ctx, c, http.MethodGet, appsOf(user), nil)
+}
+
+func (c *Client) AddAppPassword(ctx context.Context, user string, in admin.NewAppPassword) (admin.MadeAppPassword, error) {
+	return call[admin.MadeAppPassword](ctx, c, http.MethodPost, appsOf(user), in)
+}
+
+func (c *Client) RemoveAppPassword(ctx context.Context, user string, number uint32) (admin.AppPassword, error) {
+	return call[admin.AppPassword](ctx, c, http.MethodDelete, appsOf(user)+"/"+strconv.FormatUint(uint64(number), 10), nil)
+}
