@@ -260,3 +260,27 @@ func TestLifeBeginsWithRelease(t *testing.T) {
 		}
 	})
 }
+
+// A message that leaves the Outbox says nothing of the host it goes to: what fails goes on failing, and a stranger stays one.
+func TestReleaseSaysNothingOfTheHost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, Options{DelayAfter: -1})
+		h.account()
+		h.run(&carrier{deliver: func(a Attempt) Outcome {
+			return Fail(len(a.Envelope.Recipients), Result{Verdict: Later, Status: "4.4.1", Text: "no answer", Host: HostDown})
+		}})
+		h.send(envelope(t, "alice@sender.test", "carol@beta.test"), sample)
+		e := envelope(t, "alice@sender.test", "dora@beta.test")
+		e.Release.At = time.Now().Add(3 * time.Minute)
+		h.later(e, sample)
+		settled(4 * time.Minute)
+		if _, sent := h.box("Sent"); len(sent) != 1 {
+			t.Fatal("it is still in the Outbox")
+		}
+		h.q.mu.Lock()
+		defer h.q.mu.Unlock()
+		if host := h.q.sched.hosts[hostKey{name: "mx.beta.test"}]; host == nil || host.failures != 2 || len(h.q.sched.known) != 0 {
+			t.Errorf("%+v, known %v", host, h.q.sched.known)
+		}
+	})
+}

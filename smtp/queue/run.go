@@ -88,7 +88,11 @@ func (q *Queue) do(ctx context.Context, j job) {
 		// The host is free for the next attempt as soon as it has answered: its connections do not wait for our disk. Results that
 		// are not stored yet are few (limits.unsettled), and stored together.
 		q.mu.Lock()
-		q.sched.done(j, a.worst(), q.now())
+		if a != nil {
+			q.sched.done(j, a.worst(), q.now())
+		} else {
+			q.sched.idle(j)
+		}
 		q.mu.Unlock()
 		q.poke()
 		if a != nil {
@@ -247,9 +251,6 @@ func (r *bodyReader) ReadAt(p []byte, off int64) (int, error) {
 
 // worst is the result that says most about the host: down before slow before well.
 func (a *attempt) worst() (w Result) {
-	if a == nil {
-		return w
-	}
 	for _, r := range a.results {
 		if r.Host > w.Host {
 			w = r

@@ -452,11 +452,6 @@ func (s *schedule) unroutable(st *stream, r Result, until int64) {
 func (s *schedule) done(j job, r Result, now int64) {
 	h := j.host
 	h.active--
-	s.active--
-	for _, t := range j.tickets {
-		t.over = true
-		s.settling++
-	}
 	if r.Host != HostWell {
 		s.fail(j, r, now)
 	} else {
@@ -466,6 +461,23 @@ func (s *schedule) done(j job, r Result, now int64) {
 			h.start = min(h.start, now+h.route.Pace.Milliseconds())
 		}
 		h.limit = min(h.limit*2, s.most(h))
+	}
+	s.free(j)
+}
+
+// idle is done for a job that came to no attempt (the entry is gone, held, or has just left the Outbox): it says nothing of the host.
+func (s *schedule) idle(j job) {
+	j.host.active--
+	s.free(j)
+}
+
+// free gives the worker back.
+func (s *schedule) free(j job) {
+	h := j.host
+	s.active--
+	for _, t := range j.tickets {
+		t.over = true
+		s.settling++
 	}
 	s.rested = min(s.rested, h.start)
 	if h.crowd != 0 { // it may have come to another rank
