@@ -13,13 +13,15 @@ type Sending struct {
 	ForwardHour    int  `toml:"forwards_per_hour"`
 	ForwardDay     int  `toml:"forwards_per_day"`
 	ForwardAllDay  int  `toml:"all_forwards_per_day"`
+	ListHour       int  `toml:"list_posts_per_hour"`
+	ListDay        int  `toml:"list_posts_per_day"`
 	Suppress       bool `toml:"suppress"`
 }
 
 func defaultSending() Sending {
 	return Sending{
 		MessagesHour: 200, MessagesDay: 1000, RecipientsHour: 500, RecipientsDay: 2000, NewDay: 200, SuspendAt: 50,
-		ProgramHour: 500, ProgramDay: 5000, ForwardHour: 200, ForwardDay: 1000, ForwardAllDay: 10_000, Suppress: true,
+		ProgramHour: 500, ProgramDay: 5000, ForwardHour: 200, ForwardDay: 1000, ForwardAllDay: 10_000, ListHour: 100, ListDay: 500, Suppress: true,
 	}
 }
 
@@ -37,6 +39,8 @@ func sendingFields() []Field {
 		{"sending.forwards_per_hour", "Messages that aliases and forwards pass on to one address outside within an hour; more wait at their senders (452)", "Who forwards floods is taken for their source.", count, ""},
 		{"sending.forwards_per_day", "The same within 24 hours", "A busy mailbox gets a few hundred a day.", count, ""},
 		{"sending.all_forwards_per_day", "The same to all addresses outside together", "An alias with many members must not become a cannon.", count, ""},
+		{"sending.list_posts_per_hour", "Messages that one list posts within an hour; more wait at their senders (452)", "A lively discussion fits. Each is one for every member, so that whoever may post has a cannon.", count, ""},
+		{"sending.list_posts_per_day", "The same within 24 hours", "Nobody reads more.", count, ""},
 		{"sending.suppress", "Addresses outside that did not exist when they were tried are not tried again for a while (posthouse suppression)", "Large receivers count how often a host writes to nobody, and take it for a guesser.", "Write true or false.", ""},
 	}
 }
@@ -51,5 +55,6 @@ func (s *Sending) ranges() []number {
 		{"sending.program_recipients_per_hour", int64(s.ProgramHour), 0, most}, {"sending.program_recipients_per_day", int64(s.ProgramDay), 0, most},
 		{"sending.forwards_per_hour", int64(s.ForwardHour), 0, most}, {"sending.forwards_per_day", int64(s.ForwardDay), 0, most},
 		{"sending.all_forwards_per_day", int64(s.ForwardAllDay), 0, most},
+		{"sending.list_posts_per_hour", int64(s.ListHour), 0, most}, {"sending.list_posts_per_day", int64(s.ListDay), 0, most},
 	}
 }

@@ -55,6 +55,7 @@ type Settings struct {
 	Program    Limits // programs of this machine, and devices without a password
 	Forward    Limits // to one address outside, by aliases and forwards together
 	ForwardAll Limits // to all of them together
+	List       Limits // messages posted to one list: each is one for every member
 	// SuspendAt is how many first-time recipients of an hour, from a network that is new for the account, look like a stolen
 	// password; 0: none do.
 	SuspendAt int64
@@ -223,6 +224,15 @@ func (b *Book) Forward(to ...mail.Address) *Draft {
 		d.limits = append(d.limits, limited{forwardKey(a.Key()), "forwarding to " + a.String(), set.Forward})
 	}
 	return d
+}
+
+// List begins a message that is posted to a list.
+func (b *Book) List(a mail.Address) *Draft {
+	if b == nil {
+		return nil
+	}
+	return &Draft{b: b, sender: Sender{Name: "list"}, want: counts{messages: 1},
+		limits: []limited{{listKey(a.Key()), "the list " + a.String(), b.settings.Load().List}}}
 }
 
 // share is how much of what the draft wants counts in its i-th window: of a forward each address has its own.

@@ -297,6 +297,35 @@ func TestForwarding(t *testing.T) {
 	}
 }
 
+// TestLists: messages to one list, each of which becomes one for every member.
+func TestLists(t *testing.T) {
+	r := newRig(t, Settings{List: Limits{MessagesHour: 2, MessagesDay: 3}})
+	ctx := t.Context()
+	dev := address(t, "dev@one.test")
+	post := func() error { return r.List(dev).Take(ctx) }
+	back := r.List(dev)
+	if err := errors.Join(back.Take(ctx), post()); err != nil {
+		t.Fatal(err)
+	}
+	back.Return(ctx) // it was posted before
+	if err := post(); err != nil {
+		t.Fatal(err)
+	}
+	r.limited(r.List(dev).Ask(ctx), "messages_per_hour", time.Hour+5*time.Minute)
+	if err := r.List(address(t, "ops@one.test")).Take(ctx); err != nil {
+		t.Errorf("another list: %v", err)
+	}
+	r.after(2 * time.Hour)
+	if err := post(); err != nil {
+		t.Fatal(err)
+	}
+	r.limited(post(), "messages_per_day", 22*time.Hour+5*time.Minute)
+	var none *Book
+	if err := none.List(dev).Take(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestStolen: many first-time recipients from a network where the account was never, after it was used elsewhere for a day.
 func TestStolen(t *testing.T) {
 	set := Settings{SuspendAt: 10}

@@ -29,6 +29,7 @@ func accountKey(id mail.AccountID) string {
 func domainKey(d mail.Domain) string   { return "d" + string(d) }
 func programKey(name string) string    { return "p" + name }
 func forwardKey(address string) string { return "f" + address }
+func listKey(address string) string    { return "l" + address }
 
 // counts is what a bucket holds.
 type counts struct{ messages, recipients, firsts, strange, refused int64 }

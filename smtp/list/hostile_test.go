@@ -2,12 +2,17 @@ package list
 
 import (
 	"net/netip"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/posthouse-mail/posthouse/auth"
+	"github.com/posthouse-mail/posthouse/smtp/limit"
 	"github.com/posthouse-mail/posthouse/smtp/mailauth"
 	"github.com/posthouse-mail/posthouse/smtp/queue"
+	"github.com/posthouse-mail/posthouse/store/kv"
 )
 
 // arrived is a message as the desk of port 25 hands it on: its own results in front.
@@ -63,4 +68,61 @@ func TestOwnAuthors(t *testing.T) {
 	has(t, r.leaving()["dora@away.test"].text, "From: Alice <alice@alpha.test>")
 	r.take("alice@alpha.test", "dev@alpha.test", "Authentication-Results: mx.alpha.test; spf=pass smtp.mailfrom=alpha.test; dmarc=none header.from=alpha.test\n"+strings.Replace(forged, "1@", "3@", 1))
 	has(t, r.leaving()["dora@away.test"].text, "From: Alice <alice@alpha.test>")
+}
+
+// TestFlood: whoever may post reaches every member with each message, so that a list posts so many and no more; what is too much waits.
+func TestFlood(t *testing.T) {
+	r := newRig(t)
+	side, err := kv.OpenSide(kv.SideOptions{Path: filepath.Join(t.TempDir(), "side.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer side.Close()
+	r.with(Options{Limits: limit.New(limit.Options{Side: side, Now: func() time.Time { return r.now }, Settings: limit.Settings{List: limit.Limits{MessagesHour: 2}}})})
+	text := func(id string) string { return "From: dora@away.test\nMessage-ID: <" + id + "@away.test>\n\nx\n" }
+	for _, id := range []string{"1", "1", "2"} { // the same once more counts nothing
+		if got := r.take("dora@away.test", "dev@alpha.test", text(id)); got.Verdict != queue.Done {
+			t.Fatal(got)
+		}
+	}
+	if n := len(r.leaving()); n != 2 { // by recipient
+		t.Errorf("%d recipients", n)
+	}
+	got := r.take("dora@away.test", "dev@alpha.test", text("3"))
+	if got.Verdict != queue.Later || got.Status != "4.7.1" || len(r.leaving()) != 0 {
+		t.Errorf("the third: %v", got)
+	}
+	route, err := r.dir.Resolve(t.Context(), parse(t, "dev@alpha.test"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.lists.Recipient(t.Context(), parse(t, "dora@away.test"), 0, route.Lists[0]); err == nil || !strings.Contains(err.Error(), "dev@alpha.test has reached the limit") {
+		t.Errorf("in the session: %v", err)
+	}
+	r.now = r.now.Add(2 * time.Hour)
+	if got := r.take("dora@away.test", "dev@alpha.test", text("3")); got.Verdict != queue.Done {
+		t.Errorf("when there is room again: %v", got)
+	}
+}
+
+// TestPostedOnce: the queue brings copies of one message side by side, or one behind the other at once; members get it once.
+func TestPostedOnce(t *testing.T) {
+	r := newRig(t)
+	for n := range 20 {
+		text := "From: dora@away.test\nMessage-ID: <" + string(rune('a'+n)) + "@away.test>\n\nx\n"
+		var all sync.WaitGroup
+		for range 4 {
+			all.Go(func() {
+				if got := r.take("dora@away.test", "dev@alpha.test", text); got.Verdict == queue.Never {
+					t.Error(got)
+				}
+			})
+		}
+		all.Wait()
+		items, err := r.queue.List(t.Context(), queue.Filter{})
+		if err != nil || len(items) != 2 {
+			t.Fatalf("message %d: %d copies for 2 members, %v", n, len(items), err)
+		}
+		r.leaving()
+	}
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/internal/message"
+	"github.com/posthouse-mail/posthouse/smtp/limit"
 	"github.com/posthouse-mail/posthouse/smtp/mailauth"
 	"github.com/posthouse-mail/posthouse/smtp/queue"
 	"github.com/posthouse-mail/posthouse/store"
@@ -49,6 +50,7 @@ type Options struct {
 	URL string
 	// BounceDays is on how many days a member's mail comes back before it is paused: 5.
 	BounceDays int
+	Limits     *limit.Book // how much is posted; nil: no limit
 }
 
 // Lists carries the mail of all lists.
@@ -57,8 +59,9 @@ type Lists struct {
 	log    *slog.Logger
 	tokens Tokens
 
-	mu    sync.Mutex
-	asked map[string]time.Time // member -> when it was last asked whether it wants to leave; guarded by mu
+	mu      sync.Mutex
+	asked   map[string]time.Time // member -> when it was last asked whether it wants to leave; guarded by mu
+	posting map[posted]bool      // guarded by mu
 }
 
 // New returns Lists; Register was called before.
@@ -72,7 +75,7 @@ func New(o Options) *Lists {
 	if o.BounceDays <= 0 {
 		o.BounceDays = 5
 	}
-	return &Lists{o: o, log: o.Logger, tokens: NewTokens(o.Secret), asked: make(map[string]time.Time)}
+	return &Lists{o: o, log: o.Logger, tokens: NewTokens(o.Secret), asked: make(map[string]time.Time), posting: make(map[posted]bool)}
 }
 
 // Take does what mail for a list asks for. It is the local carrier's, for one recipient of one attempt.

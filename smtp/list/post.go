@@ -46,7 +46,14 @@ func (l *Lists) post(ctx context.Context, a queue.Attempt, list auth.List, d *dr
 	if err != nil {
 		return later("the members of the list cannot be read at the moment")
 	}
+	budget := l.o.Limits.List(list.Address)
+	if err := budget.Take(ctx); err != nil { // it waits, and the list goes on with what comes next
+		return queue.Result{Verdict: queue.Later, Code: 452, Status: "4.7.1", Text: "too much: " + err.Error()}
+	}
 	n, err := l.publish(ctx, a, list, d, all)
+	if err != nil {
+		budget.Return(ctx)
+	}
 	switch {
 	case errors.Is(err, errSeen):
 		return done("not posted: the list has had this message already")
@@ -138,6 +145,13 @@ type posting struct {
 // send writes the message anew and puts all copies into the queue.
 func (p *posting) send(ctx context.Context) error {
 	l := p.l
+	if !l.begin(p) {
+		return errors.New("the same message is being posted at the moment")
+	}
+	defer l.end(p)
+	if err := l.o.DB.SettleAll(ctx); err != nil { // the note of a post a moment ago is in the tables then
+		return err
+	}
 	if seen, err := l.o.Directory.Seen(ctx, p.list.ID, p.name); err != nil || seen {
 		return errors.Join(err, map[bool]error{true: errSeen}[seen])
 	}
@@ -166,6 +180,30 @@ func (p *posting) send(ctx context.Context) error {
 	}
 	l.tellStory(p, copies, size)
 	return nil
+}
+
+// posted is a message of one list on its way into the log.
+type posted struct {
+	list auth.ListID
+	name [16]byte
+}
+
+// begin is false while the same message is posted already: its copies come out of the queue side by side.
+func (l *Lists) begin(p *posting) bool {
+	key := posted{p.list.ID, p.name}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.posting[key] {
+		return false
+	}
+	l.posting[key] = true
+	return true
+}
+
+func (l *Lists) end(p *posting) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.posting, posted{p.list.ID, p.name})
 }
 
 func (l *Lists) tellStory(p *posting, copies []mail.Envelope, size int64) {

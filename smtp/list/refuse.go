@@ -25,6 +25,9 @@ func (l *Lists) Recipient(ctx context.Context, from mail.Address, size int64, m 
 		if m.List.MaxSize > 0 && size > m.List.MaxSize {
 			return refusal(tooLarge(m.List))
 		}
+		if err := l.o.Limits.List(m.List.Address).Ask(ctx); err != nil {
+			return smtp.Refuse(452, gosmtp.EnhancedCode{4, 7, 1}, "Too much: "+err.Error())
+		}
 	case auth.ListBounces:
 		if !from.IsNull() {
 			return smtp.Refuse(550, gosmtp.EnhancedCode{5, 7, 1}, "This address takes reports (MAIL FROM:<>) only: "+m.Address.String())

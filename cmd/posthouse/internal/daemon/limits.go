@@ -29,6 +29,7 @@ func sendSettings(c *config.Config) limit.Settings {
 		Program:    limit.Limits{RecipientsHour: int64(s.ProgramHour), RecipientsDay: int64(s.ProgramDay)},
 		Forward:    limit.Limits{RecipientsHour: int64(s.ForwardHour), RecipientsDay: int64(s.ForwardDay)},
 		ForwardAll: limit.Limits{RecipientsDay: int64(s.ForwardAllDay)},
+		List:       limit.Limits{MessagesHour: int64(s.ListHour), MessagesDay: int64(s.ListDay)},
 		SuspendAt:  int64(s.SuspendAt),
 	}
 }

@@ -14,6 +14,7 @@ func (d *Daemon) newLists(c *config.Config) *list.Lists {
 	return list.New(list.Options{
 		Logger: d.log, Store: d.keepers.store, DB: d.keepers.db, Directory: d.keepers.directory, Queue: d.keepers.queue, Story: d.keepers.story,
 		Hostname: c.Hostname, Secret: d.keepers.db.Secret(), Keys: d.signingKeys, Checks: d.checks(c), URL: c.Lists.URL, BounceDays: c.Lists.BounceDays,
+		Limits: d.keepers.limits,
 	})
 }
 
