@@ -187,7 +187,8 @@ func (q *Queue) letGo(ctx context.Context, number uint64) {
 				continue
 			}
 			e.timing.box = store.Waiting{}
-			q.put(tx, number, min(e.timing.release, q.now()), e)
+			e.timing.release = min(e.timing.release, q.now()) // one of them may have been sent before its time (SendNow)
+			q.put(tx, number, e.timing.release, e)
 		}
 		return nil
 	})

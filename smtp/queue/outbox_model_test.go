@@ -284,3 +284,31 @@ func TestReleaseSaysNothingOfTheHost(t *testing.T) {
 		}
 	})
 }
+
+// One domain's entry is sent before its time, and takes the message with it: the life of the others begins now too.
+func TestSendNowForOneDomain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, Options{Hostname: "mail.sender.test"})
+		h.account()
+		k := &carrier{deliver: func(a Attempt) Outcome {
+			if a.Domain == "sender.test" {
+				return Fail(1, Result{Verdict: Done})
+			}
+			return Fail(len(a.Envelope.Recipients), Result{Verdict: Later, Code: 450, Status: "4.2.0"})
+		}}
+		h.run(k)
+		e := envelope(t, "alice@sender.test", "carol@beta.test", "dora@gamma.test")
+		e.Release = mail.Release{At: time.Now().Add(60 * 24 * time.Hour), Asked: "for;5184000"}
+		h.later(e, sample)
+		if n, err := h.q.SendNow(t.Context(), Filter{Domain: "gamma.test"}); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+		settled(6 * 24 * time.Hour)
+		if left := h.list(); len(left) != 0 {
+			t.Errorf("%d are still tried, until %v", len(left), h.q.Expires(left[0]))
+		}
+		if n := k.count("alice@sender.test"); n != 4 { // late, then failed, for each
+			t.Errorf("alice heard %d times", n)
+		}
+	})
+}
