@@ -60,6 +60,8 @@ type Book struct {
 
 	mu     sync.Mutex
 	counts map[countKey]*pending // since the last flush
+
+	size int // octets of reports received, about; of the writer of side.db alone
 }
 
 // New returns a Book over open tables.

@@ -1,9 +1,11 @@
 package dmarcbook
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -206,7 +208,7 @@ func TestReceived(t *testing.T) {
 		t.Errorf("%d reports in 2,000 octets", len(all))
 	}
 	for _, r := range all {
-		if r.Taken.Before(noon.Add(9 * time.Minute)) {
+		if r.Sender == "far.test" && r.Taken.Before(noon.Add(9*time.Minute)) {
 			t.Errorf("an older one stayed: %s", r.ID)
 		}
 	}
@@ -235,5 +237,49 @@ func TestWaiting(t *testing.T) {
 	}
 	if all, _ = b.book.Waiting(t.Context(), 10); len(all) != 0 {
 		t.Errorf("%+v", all)
+	}
+}
+
+// TestReceivedFlood: the bound holds at once, a report of many long names is kept in part, and who sends most loses his own reports.
+func TestReceivedFlood(t *testing.T) {
+	const most = 1 << 20
+	b := setUp(t, func(o *Options) { o.MaxSize = most })
+	honest := Received{ID: "1", Sender: "far.test", Domain: "one.test", Begin: noon.Add(-day), End: noon, Taken: noon.Add(-time.Hour), Sources: []Source{{Address: "192.0.2.1", Count: 5}}}
+	if _, err := b.book.KeepReport(t.Context(), honest); err != nil {
+		t.Fatal(err)
+	}
+	long := strings.Repeat("x", 255)
+	big := Received{Sender: "evil.test", Domain: "one.test", Begin: noon.Add(-day), End: noon, Taken: noon}
+	for i := range 1000 {
+		big.Sources = append(big.Sources, Source{Address: fmt.Sprint(i), Count: 1, Disposition: long, Reason: long, HeaderFrom: long, EnvelopeFrom: long, SPFResult: long})
+	}
+	for i := range 20 {
+		big.ID, big.Sender = fmt.Sprint(i), fmt.Sprint("x", i, ".evil.test")
+		if _, err := b.book.KeepReport(t.Context(), big); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := b.book.Reports(t.Context(), "", time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	size, there := 0, false
+	for _, r := range all {
+		text, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		size += len(text)
+		there = there || r.Sender == "far.test"
+		sum := r.Other
+		for _, s := range r.Sources {
+			sum += s.Count
+		}
+		if r.Sender != "far.test" && sum != 1000 {
+			t.Errorf("%s counts %d messages", r.Sender, sum)
+		}
+	}
+	if size > most || size < most/2 || !there {
+		t.Errorf("%d octets of %d reports are kept; the honest one: %t", size, len(all), there)
 	}
 }

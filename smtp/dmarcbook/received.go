@@ -10,6 +10,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/net/publicsuffix"
+
 	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/smtp/mailauth"
 	"github.com/posthouse-mail/posthouse/store/kv"
@@ -60,17 +62,39 @@ func receivedKey(r Received) []byte {
 	return append([]byte{'r'}, h.Sum(nil)[:hashSize]...)
 }
 
+// maxReport is how many octets of one report are kept: those of the sources of most mail. The others' messages are summed up.
+const maxReport = 256 << 10
+
+func (r Received) encode() ([]byte, error) {
+	for {
+		text, err := json.Marshal(r)
+		if err != nil || len(text) <= maxReport || len(r.Sources) == 0 {
+			return text, err
+		}
+		left := len(r.Sources) / 2
+		for _, s := range r.Sources[left:] {
+			r.Other += s.Count
+		}
+		r.Sources = r.Sources[:left]
+	}
+}
+
 // KeepReport keeps a report; the same again (one sender, one id) replaces it, and again says so.
 func (b *Book) KeepReport(ctx context.Context, r Received) (again bool, err error) {
-	text, err := json.Marshal(r)
+	text, err := r.encode()
 	if err != nil {
 		return false, err
 	}
 	known := false // belongs to the writer until it is done
 	if err := b.update(ctx, "report", func(tx *kv.Tx) error {
 		key := receivedKey(r)
-		known = tx.Get(tabReceived, key) != nil
+		old := tx.Get(tabReceived, key)
+		known = old != nil
+		b.size += len(text) - len(old)
 		tx.Put(tabReceived, key, text)
+		if b.size > b.o.MaxSize {
+			b.forgetReceived(tx, b.o.Now())
+		}
 		return nil
 	}); err != nil {
 		return false, err
@@ -95,35 +119,71 @@ func (b *Book) Reports(ctx context.Context, domain string, since time.Time) (all
 	return all, err
 }
 
-// forgetReceived removes reports that are too old, and the oldest of too many.
+// keptReport is a row of forgetReceived.
+type keptReport struct {
+	key  []byte
+	at   time.Time
+	size int
+}
+
+// forgetReceived removes reports that are too old, and some of too many.
 func (b *Book) forgetReceived(tx *kv.Tx, now time.Time) {
-	type kept struct {
-		key  []byte
-		at   time.Time
-		size int
-	}
-	var all []kept
+	all := map[string][]keptReport{} // by the organization that sent them
 	var gone [][]byte
-	size := 0
+	b.size = 0
 	for key, v := range tx.Scan(tabReceived, []byte{'r'}, []byte{'r' + 1}) {
 		var r Received
 		if json.Unmarshal(v, &r) != nil || now.Sub(r.Taken) > b.o.Keep || r.Taken.Sub(now) > b.o.Keep {
 			gone = append(gone, bytes.Clone(key))
 			continue
 		}
-		all = append(all, kept{bytes.Clone(key), r.Taken, len(v)})
-		size += len(v)
+		org := Organization(r.Sender)
+		all[org] = append(all[org], keptReport{bytes.Clone(key), r.Taken, len(v)})
+		b.size += len(v)
 	}
-	slices.SortFunc(all, func(a, b kept) int { return a.at.Compare(b.at) })
-	for _, k := range all {
-		if size <= b.o.MaxSize {
-			break
-		}
-		gone = append(gone, k.key)
-		size -= k.size
+	if b.size > b.o.MaxSize {
+		gone = append(gone, b.surplus(all)...)
 	}
 	if len(gone) > 0 {
 		b.log.Info(logx.ReportsForgotten, "reports", len(gone))
 	}
-	drop(tx, tabReceived, gone)
+	for _, key := range gone { // all: a report that stays would be counted as gone
+		tx.Delete(tabReceived, key)
+	}
+}
+
+// surplus takes reports out until an eighth is free: the oldest of those who take most room, so that nobody pushes the others' out.
+func (b *Book) surplus(all map[string][]keptReport) (gone [][]byte) {
+	sizes := map[string]int{}
+	for org, list := range all {
+		slices.SortFunc(list, func(a, b keptReport) int { return a.at.Compare(b.at) })
+		for _, k := range list {
+			sizes[org] += k.size
+		}
+	}
+	for b.size > b.o.MaxSize-b.o.MaxSize/8 {
+		most := ""
+		for org, n := range sizes {
+			if n > sizes[most] || n == sizes[most] && org < most {
+				most = org
+			}
+		}
+		list := all[most]
+		if len(list) == 0 {
+			break
+		}
+		gone = append(gone, list[0].key)
+		sizes[most] -= list[0].size
+		b.size -= list[0].size
+		all[most] = list[1:]
+	}
+	return gone
+}
+
+// Organization is the registered domain that a domain belongs to; names below it cost their owner nothing.
+func Organization(domain string) string {
+	if d, err := publicsuffix.EffectiveTLDPlusOne(domain); err == nil {
+		return d
+	}
+	return domain
 }

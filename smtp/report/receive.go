@@ -114,6 +114,7 @@ func (r *Reader) allow(sender string) bool {
 	if day := r.o.Now().UTC().Format(time.DateOnly); day != r.day {
 		r.day, r.taken = day, map[string]int{}
 	}
+	sender = dmarcbook.Organization(sender)
 	if r.taken[sender] >= maxDaily || len(r.taken) >= maxSenders || r.waits >= maxPending {
 		return false
 	}
