@@ -1,15 +1,19 @@
 package web
 
 import (
+	"cmp"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/web/page"
 )
 
@@ -42,11 +46,12 @@ func (s *Server) arrival(r *http.Request) *page.Visit {
 		return v
 	}
 	v.Secure = v.Secure || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https")
-	// The last proxy wrote the last entry; each one that is believed vouches for the one before it.
+	// The last proxy wrote the last entry; each one that is believed vouches for the one before it. A proxy that does not say whom it
+	// speaks for must not make everybody a visitor from its own address, which is loopback more often than not.
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for _, hop := range slices.Backward(hops) {
 		a, err := netip.ParseAddr(strings.TrimSpace(hop))
-		if err != nil {
+		if v.Behind = err != nil; v.Behind {
 			break
 		}
 		v.Remote = a.Unmap()
@@ -74,16 +79,30 @@ func hostOnly(host string) string {
 	return host
 }
 
-// counted counts answers by their class: "2xx".
-func (s *Server) counted(answers *prometheus.CounterVec, next http.Handler) http.Handler {
+// counted counts answers by their class: "2xx". A panic is the end of its request alone; http.Server would tell nobody.
+func (s *Server) counted(answers *prometheus.CounterVec, panics prometheus.Counter, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c := &counting{ResponseWriter: w, status: http.StatusOK}
+		c := &counting{ResponseWriter: w}
+		defer func() {
+			p := recover()
+			if p != nil && p != http.ErrAbortHandler {
+				panics.Inc()
+				s.log.ErrorContext(r.Context(), logx.ConnPanic, "path", r.URL.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+				if c.status == 0 {
+					http.Error(c, "This page could not be made; the reason is in the log.", http.StatusInternalServerError)
+					p = nil
+				}
+			}
+			answers.WithLabelValues(strconv.Itoa(cmp.Or(c.status, http.StatusOK)/100) + "xx").Inc()
+			if p != nil {
+				panic(http.ErrAbortHandler) // half an answer: the connection ends, so that nobody takes it for a whole one
+			}
+		}()
 		next.ServeHTTP(c, r)
-		answers.WithLabelValues(strconv.Itoa(c.status/100) + "xx").Inc()
 	})
 }
 
-// counting notes the status of an answer.
+// counting notes the status of an answer; 0: none has begun.
 type counting struct {
 	http.ResponseWriter
 	status int
@@ -92,6 +111,11 @@ type counting struct {
 func (c *counting) WriteHeader(status int) {
 	c.status = status
 	c.ResponseWriter.WriteHeader(status)
+}
+
+func (c *counting) Write(p []byte) (int, error) {
+	c.status = cmp.Or(c.status, http.StatusOK)
+	return c.ResponseWriter.Write(p)
 }
 
 // Unwrap is for http.ResponseController.

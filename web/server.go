@@ -70,7 +70,8 @@ func New(o Options) *Server {
 		s.mux.Handle(room.Path, s.guard(room))
 	}
 	answers := o.Metrics.Counters("web_requests_total", "Requests to the web house, by class of the answer.", "status")
-	s.handler = s.counted(answers, s.visited(s.mux))
+	panics := o.Metrics.Counter("panics_total", "Connections ended by a fault of the program; the log has the stack.") // package serve's
+	s.handler = s.counted(answers, panics, s.visited(s.mux))
 	return s
 }
 

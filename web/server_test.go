@@ -1,10 +1,12 @@
 package web_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -363,6 +365,58 @@ func TestInClear(t *testing.T) {
 	v.want("/sign-in", credentials("alice@mail.test", authtest.Password), 403, "begins with https")
 	v.header = http.Header{}
 	v.want("/sign-in", credentials("alice@mail.test", authtest.Password), 303, "")
+}
+
+// TestSilentProxy: a proxy that is trusted, and does not say for whom it speaks, makes nobody a visitor from its own machine.
+func TestSilentProxy(t *testing.T) {
+	h := newHouse(t, func(o *web.Options) { o.Proxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} })
+	for forwarded, want := range map[string]int{"": 403, "unknown": 403, "rubbish, 127.0.0.1": 403, "192.0.2.1": 403, "127.0.0.1": 303} {
+		v := h.visitor()
+		if forwarded != "" {
+			v.header.Set("X-Forwarded-For", forwarded)
+		}
+		if got, _, _ := v.ask("/sign-in", credentials("alice@mail.test", authtest.Password)); got != want {
+			t.Errorf("X-Forwarded-For %q: a password in clear is answered %d, want %d", forwarded, got, want)
+		}
+	}
+}
+
+// TestSessionsOfAnOldPassword: what a new password has ended is not shown as open.
+func TestSessionsOfAnOldPassword(t *testing.T) {
+	h := newHouse(t, nil)
+	h.visitor().want("/sign-in", credentials("alice@mail.test", authtest.Password), 303, "")
+	if err := h.directory.SetPassword(t.Context(), 1, "another password"); err != nil {
+		t.Fatal(err)
+	}
+	h.visitor().want("/sign-in", credentials("alice@mail.test", "another password"), 303, "")
+	if all, err := h.web.Sessions(t.Context(), 1); err != nil || len(all) != 1 {
+		t.Errorf("%+v, %v", all, err)
+	}
+}
+
+// TestFormAfterTheEnd: a form that is sent in a session that is over is not lost without a word, and the way leads back to its page.
+func TestFormAfterTheEnd(t *testing.T) {
+	h := newHouse(t, nil)
+	v := h.visitor()
+	v.header.Set("Referer", "http://example.com/mine/list?page=2") // httptest's host
+	v.want("/mine/list/end", url.Values{"a": {"b"}}, 401, `name="back" value="/mine/list?page=2"`)
+	v.want("/mine/list/end", url.Values{"a": {"b"}}, 401, "nothing was changed")
+	v.header.Set("Referer", "http://evil.test/mine/list")
+	v.want("/mine/list/end", url.Values{"a": {"b"}}, 401, `name="back" value=""`)
+	v.want("/mine/list", nil, 401, `name="back" value="/mine/list"`)
+}
+
+// TestPanic: a fault in a room is the end of one request, and is told.
+func TestPanic(t *testing.T) {
+	var log bytes.Buffer
+	h := newHouse(t, func(o *web.Options) {
+		o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		o.Rooms = []page.Room{{Path: "/broken/", Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("as told") })}}
+	})
+	h.visitor().want("/broken/", nil, 500, "could not be made")
+	if !strings.Contains(log.String(), "as told") || !strings.Contains(log.String(), "stack=") {
+		t.Errorf("not logged with its stack: %s", &log)
+	}
 }
 
 // TestNotOperator: neither an operator without a second factor nor anybody from outside gets into the rooms of operators.

@@ -121,7 +121,7 @@ func (s *sessions) find(r *http.Request, secure bool) (*page.SignIn, error) {
 	}
 	id, err := s.directory.Resume(r.Context(), t.account(), k.Stamp, auth.DoorWeb)
 	switch {
-	case errors.Is(err, auth.ErrNoAccount), errors.Is(err, auth.ErrDoorClosed), errors.Is(err, auth.ErrCredentials):
+	case ended(err):
 		return nil, s.end(r.Context(), t.key())
 	case err != nil:
 		return nil, err
@@ -130,6 +130,11 @@ func (s *sessions) find(r *http.Request, secure bool) (*page.SignIn, error) {
 		s.used(t, r, now)
 	}
 	return s.signIn(r.Context(), id, t, k)
+}
+
+// ended: what Resume says of a session that is over.
+func ended(err error) bool {
+	return errors.Is(err, auth.ErrNoAccount) || errors.Is(err, auth.ErrDoorClosed) || errors.Is(err, auth.ErrCredentials)
 }
 
 // signIn is the value that rooms see.
@@ -231,6 +236,14 @@ func (s *sessions) list(ctx context.Context, account mail.AccountID) (all []Sess
 			var k kept
 			if json.Unmarshal(v, &k) != nil || s.now().Sub(k.Seen) > s.idle || s.now().Sub(k.Created) > longest {
 				continue
+			}
+			// A new password has ended those that were begun with the one before.
+			_, err := s.directory.Resume(ctx, account, k.Stamp, auth.DoorWeb)
+			switch {
+			case ended(err):
+				continue
+			case err != nil:
+				return err
 			}
 			all = append(all, Session{hex.EncodeToString(key[4:]), k.Created, k.Seen, k.Agent, k.Remote, k.Strong})
 		}

@@ -32,14 +32,19 @@ func (s *Server) front(w http.ResponseWriter, r *http.Request) error {
 	if r.URL.Path != "/" {
 		status = http.StatusUnauthorized
 	}
-	s.pages.Render(s.log, w, r, page.View{Page: "sign-in", Title: "Sign in", Status: status, Data: signInPage{Back: back(r.URL)}})
+	data := signInPage{Back: back(r.URL)}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead { // a form was sent: what it is sent to is no page
+		data = signInPage{Back: cameFrom(r), Ended: true}
+	}
+	s.pages.Render(s.log, w, r, page.View{Page: "sign-in", Title: "Sign in", Status: status, Data: data})
 	return nil
 }
 
 // signInPage is what the form shows.
 type signInPage struct {
-	Back string // where the way leads after it
-	User string
+	Back  string // where the way leads after it
+	User  string
+	Ended bool // something was to be done in a session that is over
 }
 
 // back is the page to return to: one of ours, and none that changes something.
@@ -48,6 +53,15 @@ func back(u *url.URL) string {
 		return ""
 	}
 	return u.RequestURI()
+}
+
+// cameFrom is the page of ours on which a form was sent.
+func cameFrom(r *http.Request) string {
+	u, err := url.Parse(r.Referer())
+	if err != nil || u.Host != r.Host {
+		return ""
+	}
+	return back(u)
 }
 
 // ours tells whether an address leads to a page of this house.
