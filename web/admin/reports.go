@@ -4,9 +4,11 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/posthouse-mail/posthouse/auth"
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/smtp/dmarcbook"
 	"github.com/posthouse-mail/posthouse/smtp/report"
@@ -86,16 +88,39 @@ func (h *House) DMARCReports(ctx context.Context, r ReportsRequest) ([]report.DM
 	ctx, cancel := context.WithTimeout(ctx, namePatience+10*time.Second)
 	defer cancel()
 	ours := h.ownAddresses(ctx)
+	list, err := h.o.Reports.DMARC.Reports(ctx, "", since)
+	if err != nil {
+		return nil, translate("reports", err)
+	}
+	domains, err := h.o.Directory.Domains(ctx)
+	if err != nil {
+		return nil, translate("domains", err)
+	}
+	about := byDomain(list, domains)
 	out := []report.DMARCDigest{}
 	for _, name := range names {
-		list, err := h.o.Reports.DMARC.Reports(ctx, name, since)
-		if err != nil {
-			return nil, translate(name, err)
-		}
-		out = append(out, report.DigestDMARC(name, since, list, ours))
+		out = append(out, report.DigestDMARC(name, since, about[name], ours))
 	}
 	h.nameSources(ctx, out)
 	return out, nil
+}
+
+// byDomain sorts reports by the domain here that they are about. Some are about a name below it, which nobody has set up here: their
+// writers name the author's domain, not the policy's.
+func byDomain(list []dmarcbook.Received, domains []auth.Domain) map[string][]dmarcbook.Received {
+	about := make(map[string][]dmarcbook.Received, len(domains))
+	for _, d := range domains {
+		about[string(d.Name)] = nil
+	}
+	for _, r := range list {
+		for name, ok := r.Domain, true; ok; _, name, ok = strings.Cut(name, ".") {
+			if of, here := about[name]; here {
+				about[name] = append(of, r)
+				break
+			}
+		}
+	}
+	return about
 }
 
 // TLSReports tells for each domain how TLS went when others sent mail to it.
