@@ -90,13 +90,13 @@ func (l *Lists) Take(ctx context.Context, a queue.Attempt, m auth.ListMail) queu
 	case auth.ListBounces:
 		return l.bounced(ctx, a, m, d)
 	case auth.ListUnsubscribe:
-		return l.leave(ctx, m, d)
+		return l.leave(ctx, a.Envelope, m, d)
 	}
 	return never("5.1.1", "no such address here")
 }
 
 func done(format string, args ...any) queue.Result {
-	return queue.Result{Verdict: queue.Done, Code: 250, Status: "2.1.5", Text: fmt.Sprintf(format, args...), Handoff: queue.Expanded}
+	return queue.Result{Verdict: queue.Done, Code: 250, Status: "2.1.5", Text: fmt.Sprintf(format, args...), Handoff: queue.Posted}
 }
 
 func later(text string) queue.Result {

@@ -230,7 +230,7 @@ func TestPost(t *testing.T) {
 	r := newRig(t, `_dmarc.good.test. IN TXT "v=DMARC1; p=reject"`)
 	r.settings(func(l *auth.List) { l.Posting = auth.PostAnyone })
 	text := "Authentication-Results: mx.alpha.test; dkim=pass header.d=good.test; dmarc=pass header.from=good.test\n" + r.signed("good.test", hello)
-	if got := r.take("zoe@good.test", "dev@alpha.test", text); got.Verdict != queue.Done || got.Handoff != queue.Expanded {
+	if got := r.take("zoe@good.test", "dev@alpha.test", text); got.Verdict != queue.Done || got.Handoff != queue.Posted {
 		t.Fatal(got)
 	}
 	copies := r.leaving()

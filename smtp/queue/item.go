@@ -33,6 +33,7 @@ const (
 	Relayed                  // the next host does not know DSN: we report "relayed"
 	Delivered                // it lies in a mailbox here: we report "delivered"
 	Expanded                 // it went to the members of an alias: we report "expanded" (section 5.2.7.3 c)
+	Posted                   // a list has taken it: we report "delivered" (section 5.2.7.1)
 )
 
 // HostState is what an attempt tells about the host, beside what it tells about the message.

@@ -163,7 +163,7 @@ func actionOf(r recipient) string {
 	switch {
 	case r.state == owedFailure:
 		return actionFailed
-	case r.state == owedSuccess && r.result.Handoff == Delivered:
+	case r.state == owedSuccess && (r.result.Handoff == Delivered || r.result.Handoff == Posted):
 		return actionDelivered
 	case r.state == owedSuccess && r.result.Handoff == Expanded:
 		return actionExpanded

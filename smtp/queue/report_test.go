@@ -238,3 +238,13 @@ func FuzzReport(f *testing.F) {
 		}
 	})
 }
+
+// A list is where its mail ends: success is told as "delivered" (RFC 3461 section 5.2.7.1), never as "expanded" (RFC 3464 section 2.3.3).
+func TestListIsFinalDelivery(t *testing.T) {
+	for h, want := range map[Handoff]string{Posted: actionDelivered, Expanded: actionExpanded, Delivered: actionDelivered, Relayed: actionRelayed} {
+		r := recipient{state: owedSuccess, result: Result{Verdict: Done, Handoff: h}}
+		if got := actionOf(r); got != want {
+			t.Errorf("handoff %d is told as %s, want %s", h, got, want)
+		}
+	}
+}

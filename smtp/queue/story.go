@@ -21,7 +21,7 @@ func (a *attempt) tell(q *Queue, r recipient, due int64) {
 		e.Step, e.Next, e.Advice = story.Attempted, &next, x.Advice()
 	case x.Verdict == Never:
 		e.Step, e.Advice = story.Failed, x.Advice()
-	case x.Remote == "" && x.Handoff == Expanded:
+	case x.Remote == "" && (x.Handoff == Expanded || x.Handoff == Posted):
 		e.Step = story.Expanded
 	case x.Remote == "":
 		e.Step, e.Mailbox, e.Text = story.Delivered, "INBOX", ""
