@@ -5,11 +5,11 @@ KILLS ?= 20
 FUZZTIME ?= 30s
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
-.PHONY: help demo build check test race fuzz interop bench crash siege compare cover fmt
+.PHONY: help demo build check test race fuzz interop bench crash siege compare package cover fmt
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 demo: build ## run a mail server on loopback, send a message through it, show how to read it
 	@bin/posthouse demo
@@ -47,6 +47,9 @@ siege: build ## hostile clients of eleven kinds, with an honest one beside them
 
 compare: build ## beside Debian's Postfix and Dovecot, as ratios (root; postfix dovecot-imapd dovecot-pop3d dovecot-lmtpd rspamd)
 	@$(GO) run ./internal/bench/compare
+
+package: ## the Debian package of this machine's kind (ARCH=arm64: of another), in bin/
+	@deploy/package bin $(ARCH)
 
 cover: ## coverage of the unit tests, by function
 	@$(GO) test -coverprofile=bin/cover.out ./... >/dev/null && $(GO) tool cover -func=bin/cover.out | tail -1
