@@ -54,6 +54,18 @@ func parseGrey(v []byte) greyRow {
 	return greyRow{first: at(0), last: at(8), passes: binary.BigEndian.Uint32(v[16:])}
 }
 
+// over tells whether a row says nothing any more: it is too old, or of a clock that ran ahead.
+func (r greyRow) over(o Greylisting, now time.Time, window time.Duration) bool {
+	const ahead = time.Hour
+	switch {
+	case r.first.Sub(now) > ahead, r.last.Sub(now) > ahead:
+		return true
+	case r.passes == 0:
+		return now.Sub(r.first) > window
+	}
+	return now.Sub(r.last) > o.Keep
+}
+
 func (r greyRow) put(tx *kv.Tx, key []byte) {
 	v := binary.BigEndian.AppendUint64(make([]byte, 0, greySize), uint64(r.first.Unix()))
 	v = binary.BigEndian.AppendUint64(v, uint64(r.last.Unix()))
@@ -107,12 +119,10 @@ func (j *Judge) Greylist(ctx context.Context, f *Findings, to Recipient) Wait {
 		j.o.Logger.WarnContext(ctx, logx.SpamFailed, "account", to.Account, "error", err)
 		return Wait{Pass: true}
 	}
-	if seen && host.passes >= trustedPasses && now.Sub(host.last) < o.Keep {
+	if seen && host.passes >= trustedPasses && !host.over(o, now, o.Window) {
 		return Wait{Pass: true}
 	}
-	if there && row.passes == 0 && now.Sub(row.first) > o.Window || there && row.passes > 0 && now.Sub(row.last) > o.Keep {
-		there = false
-	}
+	there = there && !row.over(o, now, o.Window)
 	switch {
 	case !there && j.grey.rows.Load() >= int64(o.Rows): // full: nobody waits because of others
 		return Wait{Pass: true}
@@ -167,7 +177,7 @@ func (j *Judge) forgetGrey(tx *kv.Tx) {
 			gone = append(gone, slices.Clone(key))
 			continue
 		}
-		if r := parseGrey(v); r.passes == 0 && now.Sub(r.first) > window || r.passes > 0 && now.Sub(r.last) > o.Keep {
+		if parseGrey(v).over(o, now, window) {
 			gone = append(gone, slices.Clone(key))
 		}
 	}
