@@ -80,8 +80,14 @@ type lists struct {
 	flying   chan struct{}
 
 	mu     sync.Mutex
-	cache  map[string]answer
+	cache  map[question]answer
 	health []health // of all, by index
+}
+
+// question is a name that a list was asked for: two lists may stand over one zone, with other codes.
+type question struct {
+	list int
+	name string
 }
 
 // answer is what a list said of one name.
@@ -102,7 +108,7 @@ type health struct {
 
 func newLists(o Options) *lists {
 	l := &lists{all: o.Lists, resolver: o.Resolver, wait: o.ListWait, now: o.Now, log: o.Logger, flying: make(chan struct{}, maxFlying)}
-	l.cache = map[string]answer{}
+	l.cache = map[question]answer{}
 	l.health = make([]health, len(l.all))
 	for i := range l.health {
 		l.health[i].reason = "not checked yet"
@@ -174,7 +180,7 @@ func (q *inquiry) ask(list int, name, about string) {
 	if !on && !due {
 		return
 	}
-	if a, ok := l.remembered(key); ok && on {
+	if a, ok := l.remembered(list, key); ok && on {
 		q.note(list, a, about)
 		return
 	}
@@ -266,10 +272,10 @@ func reversed(a netip.Addr) string {
 	return string(b[:len(b)-1])
 }
 
-func (l *lists) remembered(key string) (answer, bool) {
+func (l *lists) remembered(list int, key string) (answer, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	a, ok := l.cache[key]
+	a, ok := l.cache[question{list, key}]
 	return a, ok && l.now().Before(a.until)
 }
 
@@ -301,7 +307,7 @@ func (l *lists) lookup(ctx context.Context, list int, key string) answer {
 		}
 		delete(l.cache, k)
 	}
-	l.cache[key] = a
+	l.cache[question{list, key}] = a
 	return a
 }
 
