@@ -3,6 +3,7 @@ package list
 import (
 	"net/netip"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -124,5 +125,24 @@ func TestPostedOnce(t *testing.T) {
 			t.Fatalf("message %d: %d copies for 2 members, %v", n, len(items), err)
 		}
 		r.leaving()
+	}
+}
+
+// TestMachinesDoNotLeave: only a person's answer takes a member out: a program that answers our question from his mailbox does not, nor
+// does what comes from <>.
+func TestMachinesDoNotLeave(t *testing.T) {
+	r := newRig(t)
+	r.take("eve@evil.test", "dev-unsubscribe@alpha.test", "From: dora@away.test\n\n") // anybody can have her asked
+	token := regexp.MustCompile(`dev-unsubscribe\+[a-z2-7]{16}@alpha\.test`).FindString(r.leaving()["dora@away.test"].text)
+	for from, text := range map[string]string{
+		"dora@away.test": "Auto-Submitted: auto-replied\nFrom: dora@away.test\nSubject: on holiday\n\n",
+		"":               "From: dora@away.test\nSubject: on holiday\n\n",
+	} {
+		if got := r.take(from, token, text); got.Verdict != queue.Done || r.member("dora@away.test") == nil {
+			t.Errorf("from <%s>: dora left: %v", from, got)
+		}
+	}
+	if r.take("dora@away.test", token, "From: dora@away.test\nSubject: Re: yes\n\n"); r.member("dora@away.test") != nil {
+		t.Error("her own answer did nothing")
 	}
 }

@@ -22,9 +22,12 @@ func (p *posting) leaving(member mail.Address) string {
 	return string(h.Bytes())
 }
 
-// leave is mail to LIST-unsubscribe@. With a token its member leaves. Without, the author leaves when our own check proves that it
+// leave is mail to LIST-unsubscribe@, of a person: our question went to his mailbox, where a program may answer it. With a token its member leaves. Without, the author leaves when our own check proves that it
 // is he; else he is asked, because From may be anybody's. Who is no member hears nothing.
-func (l *Lists) leave(ctx context.Context, m auth.ListMail, d *draft) queue.Result {
+func (l *Lists) leave(ctx context.Context, e mail.Envelope, m auth.ListMail, d *draft) queue.Result {
+	if d.auto || e.From.IsNull() {
+		return done("not understood: automatic mail")
+	}
 	members, err := l.o.Directory.Members(ctx, m.List.ID)
 	if err != nil {
 		return later("the members of the list cannot be read at the moment")
@@ -37,8 +40,8 @@ func (l *Lists) leave(ctx context.Context, m auth.ListMail, d *draft) queue.Resu
 		return l.remove(ctx, m.List, who.Address)
 	}
 	d.checked(l.o.Hostname)
-	if d.auto || len(d.authors) != 1 {
-		return done("not understood: automatic mail, or not one author")
+	if len(d.authors) != 1 {
+		return done("not understood: not one author")
 	}
 	for _, who := range members {
 		if who.Address.Key() != d.authors[0].Key() {
