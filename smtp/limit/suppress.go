@@ -318,7 +318,7 @@ func Classify(f Failure) Class {
 	text := strings.ToLower(f.Text)
 	for _, w := range []string{"spam", "junk", "block list", "blocklist", "blacklist", "black list", "blocked", "dnsbl", "rbl ", "reputation", "policy", "listed", "access denied",
 		"relaying denied", "not permitted to relay", "quota", "mailbox full", "mailbox is full", "rate limit", "too many", "try again", "temporar", "greylist", "authenticat",
-		"spf", "dkim", "dmarc", "ptr", "reverse dns", "virus", "content"} {
+		"spf", "dkim", "dmarc", "ptr", "reverse dns", "virus", "content", "sender address", "sender rejected", "helo ", "ehlo ", "hostname", "client host"} {
 		if strings.Contains(text, w) {
 			return Nothing
 		}
@@ -333,7 +333,7 @@ func Classify(f Failure) Class {
 		return Unknown
 	case "5.1.0", "5.1.2", "5.1.3", "5.2.1":
 		return Doubtful
-	case "5.0.0", "5.5.0", "5.2.0", "5.4.1", "5.3.0", "5.1.7", "5.5.1", "":
+	case "5.0.0", "5.5.0", "5.2.0", "5.4.1", "5.3.0", "5.5.1", "": // 5.1.7 and 5.1.8 are about the sender's
 		if said {
 			return Doubtful
 		}
@@ -379,15 +379,16 @@ func (l *List) Run(ctx context.Context) {
 	}
 	tick := time.NewTicker(workEvery)
 	defer tick.Stop()
+	work := context.WithoutCancel(ctx) // what was heard is written down, also when the end comes at the same moment
 	for {
 		select {
 		case <-ctx.Done():
-			l.work(context.WithoutCancel(ctx), false)
+			l.work(work, false)
 			return
 		case <-l.wake:
-			l.work(ctx, false)
+			l.work(work, false)
 		case <-tick.C:
-			l.work(ctx, true)
+			l.work(work, true)
 		}
 	}
 }

@@ -75,6 +75,10 @@ func TestClassify(t *testing.T) {
 		{550, "5.0.0", "go away", Nothing},
 		{550, "5.2.1", "5.2.1 The account is disabled", Doubtful},
 		{550, "5.4.1", "5.4.1 Recipient address rejected: Access denied. [x.prod.outlook.com]", Nothing},
+		{550, "5.1.0", "5.1.0 <alice@one.test>: Sender address rejected: User unknown in local recipient table", Nothing},
+		{550, "5.1.7", "5.1.7 <alice@one.test>: no such user", Nothing},
+		{550, "", "<mx.one.test>: Helo command rejected: Host not found", Nothing},
+		{550, "", "cannot find your hostname: not found", Nothing},
 	} {
 		f := Failure{Code: c.code, Status: c.status, Text: c.text, Host: "mx.far.test"}
 		if got := Classify(f); got != c.want {
