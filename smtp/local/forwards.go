@@ -28,7 +28,8 @@ func (r *Recipient) forwards() []mail.Address {
 }
 
 // mayForward looks whether mail may go on. Who does not exist is left out: the copy of an account that forwards there stays in its
-// mailbox, and a recipient that leads to nobody else is refused. What is too much now waits at its sender.
+// mailbox, and a recipient that leads to nobody else is refused; the other host's words name the address, and are for our own people only
+// (story). What is too much now waits at its sender.
 func (t *Transaction) mayForward(ctx context.Context, to *Recipient) error {
 	if to.Back || len(to.Route.Remote) == 0 {
 		return nil
@@ -46,7 +47,7 @@ func (t *Transaction) mayForward(ctx context.Context, to *Recipient) error {
 		t.Learned(story.Event{At: t.carrier.o.Now(), Step: story.Failed, Who: a.String(), Status: "5.1.1", Text: "not tried: it is on the suppression list, " + why(e)})
 	}
 	if len(left) == 0 && len(to.Route.Local) == 0 && len(to.Route.Lists) == 0 {
-		return smtp.Refuse(550, gosmtp.EnhancedCode{5, 1, 1}, to.Address.String()+" leads to an address that does not exist any more ("+why(gone)+")")
+		return smtp.Refuse(550, gosmtp.EnhancedCode{5, 1, 1}, to.Address.String()+" leads to an address that does not exist any more; this host tried it last on "+gone.Last.UTC().Format("2 January 2006"))
 	}
 	to.Route.Remote = left
 	return tooMuch(t.carrier.o.Limits.Forward(left...).Ask(ctx))

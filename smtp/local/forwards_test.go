@@ -1,6 +1,7 @@
 package local
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -19,6 +20,12 @@ func TestForwardToNobody(t *testing.T) {
 	r := newRig(t, Options{})
 	gone, there := parse(t, "gone@away.test"), parse(t, "dora@away.test")
 	list := limit.NewList(limit.ListOptions{DB: r.db})
+	for _, from := range []string{"zoe@good.test", "max@good.test"} { // for everybody
+		list.Heard(limit.Failure{To: parse(t, "secret@away.test"), From: parse(t, from), Code: 550, Status: "5.1.1", Text: "5.1.1 <secret@away.test>: no such user", Host: "mx.away.test"})
+	}
+	noted, cancel := context.WithCancel(t.Context())
+	cancel()
+	list.Run(noted)
 	r.o.Suppressed = list
 	if _, err := list.Add(t.Context(), gone, 0, ""); err != nil {
 		t.Fatal(err)
@@ -37,6 +44,7 @@ func TestForwardToNobody(t *testing.T) {
 		{"one is gone", auth.Route{Remote: []mail.Address{gone, there}}, false, nil, []mail.Address{there}, 0},
 		{"the only one outside is gone", auth.Route{Local: []auth.Destination{alice}, Remote: []mail.Address{gone}}, false, []auth.Destination{alice}, nil, 0},
 		{"nobody is left", auth.Route{Remote: []mail.Address{gone}}, false, nil, nil, 550},
+		{"nobody is left, and whose it was is no stranger's business", auth.Route{Remote: []mail.Address{parse(t, "secret@away.test")}}, false, nil, nil, 550},
 		{"an account forwards there", auth.Route{Remote: []mail.Address{gone}, Forwards: []auth.Forward{{From: alice, To: gone}}}, false, []auth.Destination{alice}, nil, 0},
 		{"two do, and one keeps a copy", auth.Route{Local: []auth.Destination{carol}, Remote: []mail.Address{gone}, Forwards: []auth.Forward{{From: alice, To: gone}, {From: carol, To: gone}}},
 			false, []auth.Destination{carol, alice}, nil, 0},
@@ -49,6 +57,9 @@ func TestForwardToNobody(t *testing.T) {
 			no, refused := errors.AsType[*gosmtp.SMTPError](err)
 			if refused != (c.refuse != 0) || refused && (no.Code != c.refuse || !strings.Contains(no.Message, "team@alpha.test")) || !refused && err != nil {
 				t.Fatalf("%v", err)
+			}
+			if refused && (strings.Contains(no.Message, "secret") || strings.Contains(no.Message, "away.test")) {
+				t.Errorf("tells where it leads: %s", no.Message)
 			}
 			if refused {
 				return
