@@ -258,7 +258,22 @@ func TestMasks(t *testing.T) {
 	if list, err := h.Masks(t.Context(), 1); err != nil || len(list) != 1 || list[0].Note != "shop" {
 		t.Errorf("%+v %v", list, err)
 	}
+	if _, err := h.list(auth.List{}, "club@alpha.test", "bob@alpha.test"); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.members("club@alpha.test", "bob@alpha.test", m.Address.String()); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.forward(2, true, m.Address.String()); err != nil {
+		t.Fatal(err)
+	}
 	h.must(func(tx *kv.Tx) error { return h.RemoveAccount(tx, 1) })
+	if all, err := h.Members(t.Context(), 1); err != nil || len(all) != 1 {
+		t.Errorf("the mask of an account that is gone is a member: %+v %v", all, err)
+	}
+	if a, err := h.Account(t.Context(), 2); err != nil || len(a.Settings.Forward) != 0 {
+		t.Errorf("mail goes on to the mask of an account that is gone: %v %v", a.Settings.Forward, err)
+	}
 	if _, err := h.account("", "", m.Address.String()); !errors.Is(err, auth.ErrExists) {
 		t.Error("the mask of an account that is gone was given to another:", err)
 	}

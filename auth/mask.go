@@ -206,14 +206,18 @@ func (d *Directory) SetMask(tx *kv.Tx, id mail.AccountID, a mail.Address, state 
 	return m, nil
 }
 
-// buryMasks removes all masks of an account that goes away; their names stay taken.
-func buryMasks(tx *kv.Tx, id mail.AccountID) {
-	var all []Mask
+// masksOf are an account's masks that are not removed.
+func masksOf(tx *kv.Tx, id mail.AccountID) (all []Mask) {
 	for key, value := range tx.Scan(tableNames, nil, nil) {
 		if r, err := decodeRow(key, value); err == nil && r.kind == rowMask && r.mask.Account == id && r.mask.State != MaskRemoved {
 			all = append(all, r.mask)
 		}
 	}
+	return all
+}
+
+// buryMasks removes all masks of an account that goes away; their names stay taken.
+func buryMasks(tx *kv.Tx, id mail.AccountID, all []Mask) {
 	for _, m := range all {
 		m.State, m.Note = MaskRemoved, ""
 		tx.Put(tableNames, addressKey(m.Address), m.encode())

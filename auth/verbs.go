@@ -274,13 +274,18 @@ func (d *Directory) RemoveAccount(tx *kv.Tx, id mail.AccountID) error {
 	if err != nil {
 		return err
 	}
-	if err := d.forget(tx, r.Addresses); err != nil {
+	masks := masksOf(tx, id)
+	gone := slices.Clone(r.Addresses)
+	for _, m := range masks {
+		gone = append(gone, m.Address)
+	}
+	if err := d.forget(tx, gone); err != nil {
 		return err
 	}
 	for _, key := range r.names() {
 		tx.Delete(tableNames, key)
 	}
-	buryMasks(tx, id)
+	buryMasks(tx, id, masks)
 	tx.OnCommit(func() { d.options.Uses.forget(id) })
 	tx.Delete(tableAccounts, accountKey(id))
 	d.told(tx, id)
@@ -395,13 +400,13 @@ func (g *going) has(a mail.Address) bool {
 	return err == nil && g.keys[at.Key()]
 }
 
-// SetSecret changes the password; logins remembered with the old one are forgotten with the commit. App passwords stay.
+// SetSecret changes the password; logins remembered with the old one are forgotten with the commit. App passwords and the second factor stay.
 func (d *Directory) SetSecret(tx *kv.Tx, id mail.AccountID, secret Secret) error {
 	r, err := findRecord(tx, id)
 	if err != nil {
 		return err
 	}
-	secret.apps, secret.lastApp = r.apps, r.lastApp
+	secret.apps, secret.lastApp, secret.factor = r.apps, r.lastApp, r.factor
 	r.Secret = secret
 	d.putRecord(tx, r)
 	return nil
