@@ -33,6 +33,7 @@ type Directory struct {
 	slow      *slowdown
 	watchers  watchers
 	expiries  expiries
+	codes     codes
 	logins    *prometheus.CounterVec
 }
 

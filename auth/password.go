@@ -45,11 +45,12 @@ type Secret struct {
 
 	apps    []appPassword // in the order they were made; never changed in place
 	lastApp uint32        // the highest number that one of them was given
+	factor  factor
 }
 
 // fields: tags 60 to 79 of an account's record are those of its secrets.
 func (s *Secret) fields() []field {
-	return []field{apps(60, &s.apps), amount(61, &s.lastApp)}
+	return append([]field{apps(60, &s.apps), amount(61, &s.lastApp)}, s.factor.fields()...)
 }
 
 // Hash makes the Secret of a new password. It takes 19 MiB and tens of

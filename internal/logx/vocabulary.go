@@ -34,8 +34,9 @@ const (
 
 // Logins.
 const (
-	LoginOK      = "login"         // door, account, user, mechanism
-	LoginRefused = "login refused" // door, user, remote, reason
+	LoginOK       = "login"                 // door, account, user, mechanism
+	FactorRefused = "second factor refused" // account, reason
+	LoginRefused  = "login refused"         // door, user, remote, reason
 )
 
 // POP3.
