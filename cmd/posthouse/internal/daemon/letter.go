@@ -193,16 +193,16 @@ func (d *Daemon) sendLetters(ctx context.Context, state letterState) (to []strin
 	if err != nil {
 		return nil, err
 	}
+	domains, err := d.letterDomains(ctx)
+	if err != nil { // before anything has gone: what fails comes again
+		return nil, err
+	}
 	c := d.settings.Load()
 	head := cmp.Or(c.Reports.LetterTo.Address, mail.Address{Local: "postmaster"})
 	if err := d.sendLetter(ctx, head, l); err != nil {
 		return nil, err
 	}
 	to = append(to, head.String())
-	domains, err := d.letterDomains(ctx)
-	if err != nil {
-		return to, err
-	}
 	known := map[string]bool{d.readers(ctx, mail.Address{Local: "postmaster"}): true, d.readers(ctx, head): true, "": true}
 	for i := range domains {
 		a := mail.Address{Local: "postmaster", Domain: mail.Domain(domains[i].DMARC.Domain)}
