@@ -10,11 +10,12 @@ import (
 	"github.com/posthouse-mail/posthouse/auth"
 	"github.com/posthouse-mail/posthouse/internal/dns"
 	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/smtp/queue"
 	"github.com/posthouse-mail/posthouse/store/kv"
 )
 
 // keepOld is how long the record of a key stays after it signed for the last time: mail that it signed may be on its way for
-// five days (RFC 5321 section 4.5.4.1), and is looked at again when it is forwarded.
+// five days (RFC 5321 section 4.5.4.1), and is looked at again when it is forwarded. What is scheduled can wait for longer (signedBefore).
 const keepOld = 14 * 24 * time.Hour
 
 // DKIMKey is a key that signs, or will, or did, and the record that receivers look for.
@@ -198,6 +199,13 @@ func (h *House) SettleDKIM(ctx context.Context) error {
 				err = h.o.DB.Update(ctx, func(tx *kv.Tx) error { return h.activate(tx, k) })
 				h.done(ctx, "domain dkim active", k.Name())
 			case k.State == auth.KeyOld && time.Since(k.Since) > keepOld:
+				waits, e := h.signedBefore(ctx, k.Since)
+				if e != nil {
+					return e
+				}
+				if waits {
+					continue
+				}
 				err = h.o.DB.Update(ctx, func(tx *kv.Tx) error { return h.o.Directory.RemoveKey(tx, k.Domain, k.Selector) })
 				h.done(ctx, "domain dkim forget", k.Name())
 			}
@@ -207,4 +215,10 @@ func (h *House) SettleDKIM(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// signedBefore reports whether something waits in the queue that was signed before a time.
+func (h *House) signedBefore(ctx context.Context, at time.Time) (bool, error) {
+	items, err := h.o.Queue.List(ctx, queue.Filter{})
+	return slices.ContainsFunc(items, func(it queue.Item) bool { return it.Created.Before(at) }), err
 }

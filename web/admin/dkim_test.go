@@ -3,8 +3,15 @@ package admin_test
 import (
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/posthouse-mail/posthouse/auth"
 	"github.com/posthouse-mail/posthouse/internal/dns"
+	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/smtp/queue"
+	"github.com/posthouse-mail/posthouse/store"
+	"github.com/posthouse-mail/posthouse/store/kv"
+	"github.com/posthouse-mail/posthouse/store/storetest"
 	"github.com/posthouse-mail/posthouse/web/admin"
 )
 
@@ -83,5 +90,60 @@ func TestDKIMRotation(t *testing.T) {
 	}
 	if _, err := h.DKIMKeys(t.Context(), "two.test"); classOf(err) != admin.Missing {
 		t.Errorf("keys of a stranger's domain: %v", err)
+	}
+}
+
+// TestOldKeyStaysForWhatWaits: a key that signs no more stays, and its record with it, while something that it may have signed waits: a
+// message can be scheduled for months ahead.
+func TestOldKeyStaysForWhatWaits(t *testing.T) {
+	z, err := dns.NewZone()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := z.Client(dns.Options{})
+	defer r.Close()
+	var q *queue.Queue
+	house := storetest.Start(t, storetest.Options{Register: []func(*kv.DB, *store.Store){func(db *kv.DB, s *store.Store) {
+		old := func() time.Time { return time.Now().Add(-30 * 24 * time.Hour) }
+		if q, err = queue.New(db, s, queue.Options{Hostname: "mail.one.test", Now: old}); err != nil {
+			t.Fatal(err)
+		}
+	}}})
+	directory := auth.New(house.DB, auth.Options{})
+	h := admin.New(admin.Options{DB: house.DB, Directory: directory, Store: house.Store, Queue: q, Resolver: r})
+	if _, err := h.AddDomain(t.Context(), admin.Domain{Name: "one.test"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.RotateDKIM(t.Context(), "one.test", admin.Rotate{Now: true}); err != nil {
+		t.Fatal(err)
+	}
+	err = house.DB.Update(t.Context(), func(tx *kv.Tx) error { // it happened twenty days ago
+		keys, err := directory.KeysIn(tx, "one.test")
+		for _, k := range keys {
+			if k.State == auth.KeyOld {
+				k.Since = time.Now().Add(-20 * 24 * time.Hour)
+				err = directory.PutKey(tx, k)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := mail.Envelope{From: mail.Address{Local: "a", Domain: "one.test"}, Recipients: []mail.Recipient{{Address: mail.Address{Local: "x", Domain: "far.test"}}}}
+	e.Release.At = time.Now().Add(30 * 24 * time.Hour)
+	if _, err := house.Store.Deliver(t.Context(), storetest.Arrival(t, house.Store, "\r\nx\r\n"), nil, q.Part(q.NewID(), e)); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"rsa old no, rsa active no", "rsa active no"} {
+		if err := h.SettleDKIM(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := states(t, h); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+		if _, err := q.Cancel(t.Context(), queue.Filter{}, false); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
