@@ -235,6 +235,11 @@ func TestClientLosses(t *testing.T) {
 			t.Error("lost before the final dot:", out, err)
 		}
 	})
+	send(envelope+"250 ok\n550 no\n550 no\nC: RSET\n502 what?", func(out Outcome, err error) {
+		if !errors.Is(err, ErrReply) || out.Recipient(0, false).Code != 550 || out.Recipient(1, false).Code != 550 {
+			t.Error("a transaction that the server keeps open:", out, err)
+		}
+	})
 	send(envelope+"421 4.3.2 bye", func(out Outcome, err error) {
 		if err == nil || out.Recipient(0, false).Code != 421 {
 			t.Error("lost behind a 421:", out, err)

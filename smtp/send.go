@@ -74,8 +74,7 @@ func (k *Client) Send(ctx context.Context, e mail.Envelope, body io.Reader, size
 		if out.Mail.Class() != 2 {
 			return out, nil
 		}
-		_, err := k.command(k.o.Timeouts.Command, "RSET")
-		return out, err
+		return out, k.forget()
 	}
 	if k.o.Chunking && k.has("CHUNKING") {
 		k.line("BDAT " + strconv.FormatInt(size, 10) + " LAST")
@@ -85,8 +84,7 @@ func (k *Client) Send(ctx context.Context, e mail.Envelope, body io.Reader, size
 	} else if err := k.data(body, &out); err != nil {
 		return out, err
 	} else if out.Data.Code != 354 {
-		_, err := k.command(k.o.Timeouts.Command, "RSET")
-		return out, err
+		return out, k.forget()
 	}
 	out.Sent = true
 	if !k.o.LMTP {
@@ -100,6 +98,16 @@ func (k *Client) Send(ctx context.Context, e mail.Envelope, body io.Reader, size
 		out.Final = append(out.Final, r)
 	}
 	return out, nil
+}
+
+// forget resets a transaction in which nothing was taken. A server that keeps it open would hear the next MAIL inside of it, and refuse
+// a message that has nothing to do with this one.
+func (k *Client) forget() error {
+	r, err := k.command(k.o.Timeouts.Command, "RSET")
+	if err == nil && r.Class() != 2 {
+		err = fmt.Errorf("%w: %s to RSET", ErrReply, r)
+	}
+	return err
 }
 
 // envelope says MAIL and RCPT, batched where PIPELINING allows it.

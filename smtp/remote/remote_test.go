@@ -387,7 +387,7 @@ func TestStaleConnection(t *testing.T) {
 
 // What a host says of a connection that has waited, or carried enough, is nothing about the message: a new one tells.
 func TestTiredConnection(t *testing.T) {
-	for _, said := range []string{"421 4.4.2 timeout", "421 too many messages on this connection", "451 4.4.2 you were away for long"} {
+	for _, said := range []string{"421 4.4.2 timeout", "421 too many messages on this connection", "451 4.4.2 you were away for long", "503 5.5.1 sender already given"} {
 		for then, want := range map[string]string{
 			takes: "done",
 			"C: MAIL FROM*\nS: 421 4.7.0 slow down\nCLOSE\n": "later (slow) 421 4.7.0", // the new one counts

@@ -104,9 +104,10 @@ func (c content) reader() io.Reader {
 	return io.MultiReader(strings.NewReader(c.front), rest)
 }
 
-// rested: the server says that the connection has waited too long, or carried enough. That is nothing about this message.
+// rested: the server says that the connection has waited too long, or carried enough, or is out of step (503). That is nothing about
+// this message.
 func (k *conn) rested(mail smtp.Reply) bool {
-	return k.reused && (mail.Code == 421 || mail.Enhanced == gosmtp.EnhancedCode{4, 4, 2})
+	return k.reused && (mail.Code == 421 || mail.Code == 503 || mail.Enhanced == gosmtp.EnhancedCode{4, 4, 2})
 }
 
 func (k *conn) lost(text string) queue.Result {
@@ -207,8 +208,8 @@ func fits(k *conn, e *mail.Envelope, a queue.Attempt) *queue.Result {
 	if _, ok := k.Extension("8BITMIME"); e.Body != mail.Body7Bit && !ok && !contentIsASCII(a.Content) {
 		return refuse("5.6.3", "the mail server takes 7-bit mail only (it does not offer 8BITMIME)")
 	}
-	if most := k.MaxSize(); most > 0 && a.Content.Size() > most {
-		return refuse("5.3.4", "the message has %d octets, and the mail server takes no more than %d", a.Content.Size(), most)
+	if most, size := k.MaxSize(), (content{e.Front, a.Content}).size(); most > 0 && size > most {
+		return refuse("5.3.4", "the message has %d octets, and the mail server takes no more than %d", size, most)
 	}
 	return nil
 }
