@@ -45,8 +45,9 @@ func (d *Daemon) reloadSettings() (admin.Reloaded, error) {
 		return out, err
 	}
 	now := *d.settings.Load()
+	// What waits for a restart keeps its old value, so that the settings are always those the house works with.
 	rebuild := false
-	for _, key := range difference(&now, next) {
+	for _, key := range takeOver(&now, next) {
 		live, known := liveSettings[key]
 		if !known {
 			out.Waiting = append(out.Waiting, key)
@@ -55,22 +56,6 @@ func (d *Daemon) reloadSettings() (admin.Reloaded, error) {
 		rebuild = rebuild || live == newHandlers
 		out.Changed = append(out.Changed, key)
 	}
-	// What waits for a restart keeps its old value, so that the settings are always those the house works with.
-	now.Log.Level = next.Log.Level
-	now.Limits.ShutdownFinish = next.Limits.ShutdownFinish
-	now.Limits.MessageSize, now.Limits.Recipients = next.Limits.MessageSize, next.Limits.Recipients
-	now.Limits.SMTPCommand, now.Limits.SMTPData = next.Limits.SMTPCommand, next.Limits.SMTPData
-	now.Limits.POP3Idle, now.Limits.IMAPIdle = next.Limits.POP3Idle, next.Limits.IMAPIdle
-	now.POP3, now.IMAP = next.POP3, next.IMAP
-	now.Store.KeepDeleted, now.Store.DiskLow, now.Store.DiskStop = next.Store.KeepDeleted, next.Store.DiskLow, next.Store.DiskStop
-	now.Quota, now.Backup = next.Quota, next.Backup
-	now.Submission.Trusted = next.Submission.Trusted
-	now.Reports.Letter, now.Reports.LetterTo, now.Reports.Contact = next.Reports.Letter, next.Reports.LetterTo, next.Reports.Contact
-	suppress := now.Sending.Suppress
-	now.Sending = next.Sending
-	now.Sending.Suppress = suppress
-	now.Reports.Letter, now.Reports.LetterTo, now.Reports.Contact = next.Reports.Letter, next.Reports.LetterTo, next.Reports.Contact
-	now.Scanners = next.Scanners
 	if d.o.Level != nil {
 		level, err := logx.ParseLevel(now.Log.Level)
 		if err != nil {
@@ -149,25 +134,28 @@ var liveSettings = map[string]int{
 	"scanners":                            newHandlers,
 }
 
-// difference names the settings that are not the same.
-func difference(a, b *config.Config) []string {
+// takeOver names the settings in which next is another, and sets those of now that a reload changes.
+func takeOver(now, next *config.Config) []string {
 	var keys []string
-	compare("", reflect.ValueOf(*a), reflect.ValueOf(*b), &keys)
+	compare("", reflect.ValueOf(now).Elem(), reflect.ValueOf(next).Elem(), &keys)
 	return keys
 }
 
-func compare(key string, a, b reflect.Value, keys *[]string) {
-	if a.Kind() == reflect.Struct && a.NumField() > 0 && a.Type().Field(0).Tag.Get("toml") != "" {
-		for i := range a.NumField() {
-			name := a.Type().Field(i).Tag.Get("toml")
+func compare(key string, now, next reflect.Value, keys *[]string) {
+	if now.Kind() == reflect.Struct && now.NumField() > 0 && now.Type().Field(0).Tag.Get("toml") != "" {
+		for i := range now.NumField() {
+			name := now.Type().Field(i).Tag.Get("toml")
 			if key != "" {
 				name = key + "." + name
 			}
-			compare(name, a.Field(i), b.Field(i), keys)
+			compare(name, now.Field(i), next.Field(i), keys)
 		}
 		return
 	}
-	if !reflect.DeepEqual(a.Interface(), b.Interface()) {
+	if !reflect.DeepEqual(now.Interface(), next.Interface()) {
 		*keys = append(*keys, key)
+		if liveSettings[key] != 0 {
+			now.Set(next)
+		}
 	}
 }
