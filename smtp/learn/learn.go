@@ -38,6 +38,8 @@ type Options struct {
 	Wanted func(ctx context.Context, account mail.AccountID) bool
 	// Learn is spam.Judge.Learn.
 	Learn func(ctx context.Context, account mail.AccountID, m io.Reader, c spam.Class) (changed bool, err error)
+	// Gone is spam.Judge.Forget, for accounts that are there no more; nil: nobody.
+	Gone func(ctx context.Context, account mail.AccountID) error
 
 	Delay time.Duration // what an account does within it is looked at together; 5 s
 	Retry time.Duration // after a failure; 1 min
@@ -99,6 +101,16 @@ func (t *Teacher) Forget(ctx context.Context, account mail.AccountID) error {
 	})
 }
 
+// gone drops all that was learned of an account that was removed. Its cursor goes last, so that the next start knows of what is left.
+func (t *Teacher) gone(ctx context.Context, account mail.AccountID) error {
+	if t.o.Gone != nil {
+		if err := t.o.Gone(ctx, account); err != nil {
+			return err
+		}
+	}
+	return t.Forget(ctx, account)
+}
+
 // Pause is for a house in which nobody learns: what it puts into Junk meanwhile is noted by nobody, and must not look like the users' doing
 // when somebody learns again. That will be as over new tables.
 func (t *Teacher) Pause(ctx context.Context) error {
@@ -148,14 +160,16 @@ func (t *Teacher) start(ctx context.Context) error {
 		return err
 	}
 	begun := false
+	var known []mail.AccountID
 	if err := t.o.Side.View(ctx, func(tx *kv.Tx) error {
 		begun = tx.Get(tabCursor, begunKey()) != nil
+		known = cursors(tx)
 		return nil
 	}); err != nil {
 		return err
 	}
 	if begun {
-		t.note(all)
+		t.note(append(all, known...)) // some may have been removed
 		return nil
 	}
 	for _, account := range all {

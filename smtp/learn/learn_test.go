@@ -33,6 +33,7 @@ type school struct {
 	learned map[string]spam.Class
 	fail    error
 	told    chan string
+	gone    []mail.AccountID
 }
 
 func newSchool(t *testing.T) *school {
@@ -63,6 +64,7 @@ func (s *school) open() {
 	s.side = side
 	s.teacher = New(Options{
 		Store: s.Store, Side: side, Learn: s.learn, Delay: time.Millisecond, Retry: time.Millisecond, Share: 1,
+		Gone:     func(_ context.Context, a mail.AccountID) error { s.gone = append(s.gone, a); return nil },
 		Accounts: func(context.Context) ([]mail.AccountID, error) { return []mail.AccountID{account}, nil },
 	})
 }
@@ -386,12 +388,14 @@ func TestRun(t *testing.T) {
 	if err := s.DB.Update(t.Context(), func(tx *kv.Tx) error { return s.Store.DeleteAccount(tx, account) }); err != nil {
 		t.Fatal(err)
 	}
-	r := round{t: s.teacher, account: account}
-	if err := r.run(t.Context()); err != nil && !errors.Is(err, store.ErrNoAccount) {
-		t.Fatal(err)
+	if len(s.gone) != 0 {
+		t.Error("it is forgotten before it is gone")
 	}
-	if err := s.teacher.Forget(t.Context(), account); err != nil {
-		t.Fatal(err)
+	s.teacher.o.Accounts = func(context.Context) ([]mail.AccountID, error) { return nil, nil }
+	s.begin() // the house stopped before all was forgotten
+	s.teacher.lookAtAll(t.Context())
+	if len(s.gone) != 1 || s.gone[0] != account {
+		t.Errorf("forgotten are %v", s.gone)
 	}
 	err := s.side.View(t.Context(), func(tx *kv.Tx) error {
 		for k := range tx.Scan(tabKnown, nil, nil) {

@@ -114,3 +114,13 @@ func readCursor(tx *kv.Tx, account mail.AccountID) cursor {
 	}
 	return c
 }
+
+// cursors are the accounts that have one.
+func cursors(tx *kv.Tx) (all []mail.AccountID) {
+	for k := range tx.Scan(tabCursor, accountKey(1), nil) {
+		if len(k) == 4 {
+			all = append(all, mail.AccountID(binary.BigEndian.Uint32(k)))
+		}
+	}
+	return all
+}

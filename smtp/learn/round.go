@@ -49,11 +49,11 @@ type lesson struct {
 
 func (r *round) run(ctx context.Context) error {
 	boxes, err := r.mailboxes(ctx)
+	if errors.Is(err, store.ErrNoAccount) { // it was removed, perhaps while its mail was looked at or came in
+		return r.t.gone(ctx, r.account)
+	}
 	if err != nil {
 		return err
-	}
-	if len(boxes) == 0 { // it was removed
-		return r.t.Forget(ctx, r.account)
 	}
 	for _, b := range boxes {
 		if err := r.mailbox(ctx, b); err != nil && !errors.Is(err, store.ErrNoMailbox) {

@@ -35,7 +35,7 @@ func (k *keepers) openJunk(o keeperOptions) error {
 		return err
 	}
 	so := spam.Options{
-		Logger: o.logger, Metrics: o.metrics, Side: k.side, Hostname: c.Hostname,
+		Logger: logx.Part(o.logger, logx.PartJunk), Metrics: o.metrics, Side: k.side, Hostname: c.Hostname,
 		Local: func(d mail.Domain) bool {
 			ours, err := k.directory.IsLocal(context.Background(), d)
 			return err == nil && ours
@@ -52,7 +52,7 @@ func (k *keepers) openJunk(o keeperOptions) error {
 	k.junk.judge = spam.New(so)
 	k.junk.book = junkbook.New(k.db, nil)
 	k.junk.teacher = learn.New(learn.Options{
-		Logger: o.logger, Metrics: o.metrics, Store: k.store, Side: k.side, Learn: k.junk.judge.Learn, Accounts: k.accounts,
+		Logger: logx.Part(o.logger, logx.PartJunk), Metrics: o.metrics, Store: k.store, Side: k.side, Learn: k.junk.judge.Learn, Gone: k.junk.judge.Forget, Accounts: k.accounts,
 		Wanted: func(ctx context.Context, id mail.AccountID) bool {
 			_, judged := k.wishes().Of(ctx, id, mail.Address{}, inbound.Senders{})
 			return judged
