@@ -257,6 +257,8 @@ func TestExtensions(t *testing.T) {
 			mailFrom + " RET=HDRS ENVID=a+20b\nC: RCPT TO:<carol@beta.test> NOTIFY=SUCCESS,FAILURE ORCPT=RFC822;c+2Bd@x.test\nS: 250 ok\n" + rest}}, want: []string{"done passed"}},
 		{name: "no DSN there", change: dsn, scripts: map[string][]string{mx: {hello("mx") + mailFrom + "\nS: 250 ok\nC: RCPT TO:<carol@beta.test>\n" + rest}}, want: []string{"done relayed"}},
 		{name: "SIZE says it before", scripts: map[string][]string{mx: {hello("mx", "SIZE 20")}}, want: []string{"never 0 5.3.4 mx.beta.test: the message has 51 octets, and the mail server takes no more than 20"}},
+		{name: "SIZE counts the fields of this copy", change: func(e *mail.Envelope) { e.Front = "List-Id: <x.test>\r\n" }, scripts: map[string][]string{mx: {hello("mx", "SIZE 60")}},
+			want: []string{"never 0 5.3.4 mx.beta.test: the message has 70 octets, and the mail server takes no more than 60"}},
 		{name: "SIZE fits", scripts: map[string][]string{mx: {hello("mx", "SIZE 51") + mailFrom + " SIZE=51\nS: 250 ok\nC: RCPT TO:<carol@beta.test>\n" + rest}}, want: []string{"done"}},
 		{name: "8BITMIME", change: eight, content: "Subject: x\r\n\r\nGr\xc3\xbc\xc3\x9fe\r\n",
 			scripts: map[string][]string{mx: {hello("mx", "8BITMIME") + mailFrom + " BODY=8BITMIME\nS: 250 ok\nC: RCPT*\n" + rest}}, want: []string{"done"}},
