@@ -27,7 +27,7 @@ func (c *Carrier) send(ctx context.Context, k *conn, a queue.Attempt) ([]queue.R
 	e := a.Envelope
 	a.Content = withoutReturnPath(a.Content)
 	body := content{a.Envelope.Front, a.Content}
-	if no := fits(k, &e, a, body.size()); no != nil {
+	if no := fits(k, &e, a); no != nil {
 		c.pool.give(k)
 		return queue.Fail(len(e.Recipients), *no).Results, nil
 	}
@@ -184,9 +184,9 @@ func decided(out *smtp.Outcome) bool {
 	return all
 }
 
-// fits checks the message, of size octets as it leaves, against what the server offers, before anything is sent. It may leave SMTPUTF8 out of the
+// fits checks the message against what the server offers, before anything is sent. It may leave SMTPUTF8 out of the
 // envelope where nothing needs it.
-func fits(k *conn, e *mail.Envelope, a queue.Attempt, size int64) *queue.Result {
+func fits(k *conn, e *mail.Envelope, a queue.Attempt) *queue.Result {
 	refuse := func(status, format string, args ...any) *queue.Result {
 		r := failure(queue.Never, status, format, args...)
 		r.Remote, r.Detail = k.to.host, k.detail
