@@ -273,9 +273,11 @@ func ofList(tx *kv.Tx, a mail.Address) (bool, error) {
 
 func nextList(tx *kv.Tx) (ListID, error) {
 	n := 0
+	var most uint32 // of those that are there: a repair may have lost the last number
 	for key, value := range tx.Scan(tableNames, nil, nil) {
-		if len(value) > 1 && value[1] == rowList && strings.Contains(string(key), "@") {
+		if len(value) > 5 && value[1] == rowList && strings.Contains(string(key), "@") {
 			n++
+			most = max(most, binary.BigEndian.Uint32(value[2:]))
 		}
 	}
 	if n >= maxLists {
@@ -285,6 +287,7 @@ func nextList(tx *kv.Tx) (ListID, error) {
 	if value := tx.Get(tableLists, []byte{listLast}); len(value) == 4 {
 		last = binary.BigEndian.Uint32(value)
 	}
+	last = max(last, most)
 	tx.Put(tableLists, []byte{listLast}, binary.BigEndian.AppendUint32(nil, last+1))
 	return ListID(last + 1), nil
 }

@@ -278,3 +278,45 @@ func TestMasks(t *testing.T) {
 		t.Error("the mask of an account that is gone was given to another:", err)
 	}
 }
+
+// TestListsAfterRepair: where no copy of the tables was left, members come back with the directory, and no number is given twice.
+func TestListsAfterRepair(t *testing.T) {
+	h := newHouse(t, auth.Options{})
+	h.people("")
+	if _, err := h.list(auth.List{}, "club@alpha.test", "bob@alpha.test"); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.members("club@alpha.test", "bob@alpha.test", "dora@away.test"); err != nil {
+		t.Fatal(err)
+	}
+	type row struct {
+		table      kv.Table
+		key, value string
+	}
+	var kept, seen []row
+	h.must(func(tx *kv.Tx) error {
+		h.NoteSeen(tx, 1, [16]byte{1}, time.Now())
+		for key, value := range tx.Scan("r", nil, nil) {
+			seen = append(seen, row{"r", string(key), string(value)})
+		}
+		return nil
+	})
+	h.must(func(tx *kv.Tx) error {
+		return h.Outline().Rows(tx, func(table kv.Table, key, value []byte) error {
+			kept = append(kept, row{table, string(key), string(value)})
+			return nil
+		})
+	})
+	if len(kept) != len(seen)-1 {
+		t.Errorf("%d of %d rows would come back: %q", len(kept), len(seen), kept)
+	}
+	h.must(func(tx *kv.Tx) error { // worse: nothing of it comes back
+		for _, r := range seen {
+			tx.Delete(r.table, []byte(r.key))
+		}
+		return nil
+	})
+	if id, err := h.list(auth.List{}, "other@alpha.test", "bob@alpha.test"); err != nil || id != 2 {
+		t.Errorf("the next list has the number %d, %v", id, err)
+	}
+}

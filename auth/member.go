@@ -219,6 +219,22 @@ func (d *Directory) SetMember(tx *kv.Tx, list, a mail.Address, s MemberState) er
 	})
 }
 
+// Outline is what repair needs of lists and keys when no copy of the tables is left: members, and numbers that must not be given twice. Which
+// messages were posted it can do without.
+func (d *Directory) Outline() kv.Outline {
+	return kv.Outline{Whole: []kv.Table{tableKeys}, Rows: func(tx *kv.Tx, yield func(t kv.Table, key, value []byte) error) error {
+		for key, value := range tx.Scan(tableLists, nil, nil) {
+			if len(key) > 0 && key[0] == listSeen {
+				continue
+			}
+			if err := yield(tableLists, key, value); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}
+}
+
 func findList(tx *kv.Tx, a mail.Address) (List, error) {
 	home, err := homeOf(tx, a)
 	if err != nil {

@@ -50,6 +50,7 @@ func New(db *kv.DB, now func() time.Time) *Book {
 	if now == nil {
 		now = time.Now
 	}
+	db.Outline(kv.Outline{Whole: []kv.Table{table}}) // nobody could learn it again
 	return &Book{db: db, now: now}
 }
 
@@ -76,6 +77,9 @@ func (b *Book) Put(tx *kv.Tx, account mail.AccountID, sender string, block bool)
 	text, err := Canonical(sender)
 	if err != nil {
 		return Entry{}, err
+	}
+	if !strings.ContainsAny(text, "@.:") { // half a name, which no sender has
+		return Entry{}, fmt.Errorf("%w: %s has no dot", ErrNoSender, text)
 	}
 	key := append(prefix(account), text...)
 	if tx.Get(table, key) == nil {

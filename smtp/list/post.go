@@ -348,6 +348,7 @@ func seenPart(id auth.ListID, name [16]byte, at time.Time) []byte {
 
 // Register names the owner of the lists' parts; before db.Start, in every program that opens the tables.
 func Register(db *kv.DB, d *auth.Directory) {
+	db.Outline(d.Outline())
 	db.Register(PartKind, kv.Kind{Apply: func(tx *kv.Tx, _ kv.Entry, data []byte) error {
 		if len(data) != 29 || data[0] != 1 {
 			return fmt.Errorf("list: part of %d octets cannot be read", len(data))
