@@ -1,16 +1,23 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
+
+// scannersWait is how long the helpers of one way may take together: whoever sends waits ten minutes for an answer behind the message
+// (RFC 5321 section 4.5.3.2.6), and sends it once more when there was none, though it was taken.
+const scannersWait = 8 * time.Minute
 
 // scanners checks those who look at messages. What is not said has a default.
 func (k *checker) scanners() {
 	names := map[string]bool{}
+	waits := map[string]time.Duration{}
 	for i, s := range k.c.Scanners {
 		key := func(name string) string { return "scanners." + strconv.Itoa(i) + "." + name }
 		name := s.Name
@@ -35,6 +42,17 @@ func (k *checker) scanners() {
 		}
 		if s.Timeout.Duration != 0 {
 			k.duration(key("timeout"), s.Timeout, "100ms", "5m")
+		}
+		ways := s.On
+		if len(ways) == 0 {
+			ways = []string{ScanInbound}
+		}
+		for _, way := range ways {
+			before := waits[way]
+			waits[way] += cmp.Or(s.Timeout.Duration, 10*time.Second)
+			if before <= scannersWait && waits[way] > scannersWait && s.Timeout.Duration <= 5*time.Minute {
+				k.fail(key("timeout"), fmt.Sprintf("the helpers for %s may take %v together, and senders do not wait so long", way, waits[way]), "Write times that are 8m together at most; few helpers need more than 30s.")
+			}
 		}
 		if s.Weight < 0 || s.Weight > 10 {
 			k.fail(key("weight"), "out of bounds", "Write 0.1 to 10.0.")

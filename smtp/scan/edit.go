@@ -2,6 +2,7 @@ package scan
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 
 	"github.com/posthouse-mail/posthouse/internal/message"
@@ -36,8 +37,17 @@ type edits struct {
 	octet int
 }
 
-// add notes an edit; false: it is none that can be made.
+// traced are the fields by which a message that goes round in circles is known (RFC 5321 section 6.3): a helper that took them out each
+// time would let it go on for ever.
+func traced(name string) bool {
+	return slices.ContainsFunc([]string{"Received", "Delivered-To", "X-Posthouse-Loop"}, func(n string) bool { return strings.EqualFold(n, name) })
+}
+
+// add notes an edit; false: it is none that can be made. What would hide where a message has been is left out.
 func (e *edits) add(one edit) bool {
+	if (one.op == editChange || one.op == editRemove) && traced(one.name) {
+		return true
+	}
 	if !fieldName(one.name) || len(e.all) >= maxEdits || len(one.value) > maxValue || e.octet+len(one.value) > maxAdded {
 		return false
 	}

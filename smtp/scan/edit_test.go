@@ -27,6 +27,8 @@ func TestEdits(t *testing.T) {
 		{"remove all", edit{op: editRemove, name: "X"}, "Received: one\r\nSubject: a\r\n b\r\n"},
 		{"remove the last but one", edit{op: editRemove, index: -2, name: "X"}, strings.Replace(header, "X: 2\r\n", "", 1)},
 		{"remove beyond", edit{op: editRemove, index: -9, name: "X"}, header},
+		{"where it has been", edit{op: editRemove, name: "received"}, header},
+		{"where it has been, changed", edit{op: editChange, name: "Received", value: " elsewhere"}, header},
 		{"no name", edit{op: editAppend, value: " v"}, ""},
 		{"a name of two fields", edit{op: editAppend, name: "A: b\r\nC", value: " v"}, ""},
 		{"a control character", edit{op: editAppend, name: "A", value: " \x00"}, ""},
