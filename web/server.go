@@ -1,7 +1,7 @@
 // Package web is the web house: it knows who a request comes from and leads it to a room.
 //
 // Server is an http.Handler. headers.go says what every answer carries, session.go keeps who is signed in, signin.go is the way
-// in and out. The rooms below web/ get a request with a page.Visit and know nothing of each other.
+// in and out, half.go the part of it that asks for a code. The rooms below web/ get a request with a page.Visit and know nothing of each other.
 package web
 
 import (
@@ -41,6 +41,7 @@ type Server struct {
 	log      *slog.Logger
 	pages    *page.Templates
 	sessions *sessions
+	halves   *halves
 	mux      *http.ServeMux
 	handler  http.Handler
 }
@@ -61,9 +62,12 @@ func New(o Options) *Server {
 	}
 	s := &Server{o: o, log: o.Logger, pages: page.Parse(pages, nil), mux: http.NewServeMux()}
 	s.sessions = &sessions{side: o.Side, directory: o.Directory, now: o.Now, idle: o.Idle}
+	s.halves = &halves{now: o.Now}
 	s.mux.Handle(page.AssetPath, s.pages.Assets())
 	s.mux.Handle("GET /{$}", s.pages.Handle(s.log, s.front))
 	s.mux.Handle("POST /sign-in", s.pages.Handle(s.log, s.signIn))
+	s.mux.Handle("POST /sign-in/code", s.pages.Handle(s.log, s.proveCode))
+	s.mux.Handle("POST /sign-in/leave", s.pages.Handle(s.log, s.leaveHalf))
 	s.mux.Handle("POST /sign-out", s.pages.Handle(s.log, s.signOut))
 	s.mux.Handle("/", s.pages.Handle(s.log, func(http.ResponseWriter, *http.Request) error { return page.ErrMissing }))
 	for _, room := range o.Rooms {

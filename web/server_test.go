@@ -36,7 +36,7 @@ type house struct {
 
 func newHouse(t *testing.T, change func(*web.Options)) *house {
 	h := &house{t: t, store: storetest.Start(t, storetest.Options{}), now: time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)}
-	h.directory = auth.New(h.store.DB, auth.Options{})
+	h.directory = auth.New(h.store.DB, auth.Options{Now: func() time.Time { return h.now }})
 	authtest.Make(t, h.store, h.directory, authtest.Account{Name: "alice"}, authtest.Account{Name: "op"})
 	err := h.store.DB.Update(t.Context(), func(tx *kv.Tx) error {
 		return h.directory.Configure(tx, 2, func(s *auth.AccountSettings) error { s.Operator = true; return nil })

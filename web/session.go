@@ -126,6 +126,14 @@ func (s *sessions) find(r *http.Request, secure bool) (*page.SignIn, error) {
 	case err != nil:
 		return nil, err
 	}
+	second, err := s.directory.SecondFactor(r.Context(), id.Account)
+	if err != nil {
+		return nil, err
+	}
+	if second.On && !k.Strong { // begun before there was one
+		return nil, s.end(r.Context(), t.key())
+	}
+	k.Strong = k.Strong && second.On
 	if now.Sub(k.Seen) > noteEvery {
 		s.used(t, r, now)
 	}

@@ -17,7 +17,7 @@ import (
 	"github.com/posthouse-mail/posthouse/web/page"
 )
 
-//go:embed sign-in.html
+//go:embed sign-in.html code.html
 var pages embed.FS
 
 // front is the first page: the sign-in form, or the first room of who is signed in. A room that needs a sign-in shows the form too,
@@ -35,6 +35,9 @@ func (s *Server) front(w http.ResponseWriter, r *http.Request) error {
 	data := signInPage{Back: back(r.URL)}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead { // a form was sent: what it is sent to is no page
 		data = signInPage{Back: cameFrom(r), Ended: true}
+	}
+	if _, id, ok := s.halves.of(r, v.Secure); ok && v.SignIn == nil {
+		return s.askCode(w, r, id, page.View{Status: status}, data.Back)
 	}
 	s.pages.Render(s.log, w, r, page.View{Page: "sign-in", Title: "Sign in", Status: status, Data: data})
 	return nil
@@ -84,12 +87,30 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return s.refuse(w, r, f, err)
 	}
-	c, err := s.sessions.begin(r.Context(), id, kept{Seen: s.o.Now(), Agent: r.UserAgent(), Remote: v.Remote, Secure: v.Secure})
+	second, err := s.o.Directory.SecondFactor(r.Context(), id.Account)
+	if err != nil {
+		return err
+	}
+	if second.On {
+		http.SetCookie(w, s.halves.begin(id, v.Secure))
+		to := f.Value("back")
+		if !ours(to) {
+			to = "/"
+		}
+		http.Redirect(w, r, to, http.StatusSeeOther) // each page that needs a sign-in asks for the code now
+		return nil
+	}
+	return s.enter(w, r, id, false, f.Value("back"))
+}
+
+// enter begins a session and leads on.
+func (s *Server) enter(w http.ResponseWriter, r *http.Request, id auth.Identity, strong bool, to string) error {
+	v := page.VisitOf(r.Context())
+	c, err := s.sessions.begin(r.Context(), id, kept{Seen: s.o.Now(), Agent: r.UserAgent(), Remote: v.Remote, Secure: v.Secure, Strong: strong})
 	if err != nil {
 		return err
 	}
 	http.SetCookie(w, c)
-	to := f.Value("back")
 	if !ours(to) {
 		to = "/"
 	}
@@ -142,7 +163,7 @@ func (s *Server) signOut(w http.ResponseWriter, r *http.Request) error {
 			}
 		}
 	}
-	http.SetCookie(w, &http.Cookie{Name: name, Path: "/", MaxAge: -1, Secure: v.Secure, HttpOnly: true, SameSite: http.SameSiteLaxMode})
+	http.SetCookie(w, forgotten(name, v.Secure))
 	w.Header().Set("Clear-Site-Data", `"cache"`)
 	http.Redirect(w, r, "/", http.StatusSeeOther)
 	return nil
