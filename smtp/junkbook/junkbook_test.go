@@ -104,6 +104,9 @@ func TestEntries(t *testing.T) {
 	if err := b.put(t, 1, "no sender at all", true); !errors.Is(err, ErrNoSender) {
 		t.Error(err)
 	}
+	if err := b.put(t, 1, "bob", false); !errors.Is(err, ErrNoSender) { // a name is no sender: nothing would ever fit
+		t.Error(err)
+	}
 	remove := func(sender string) error {
 		return db.Update(t.Context(), func(tx *kv.Tx) error { return b.Remove(tx, 1, sender) })
 	}
