@@ -119,6 +119,10 @@ func (h *House) RemoveAccount(ctx context.Context, user string) error {
 	if err != nil {
 		return translate(user, err)
 	}
+	masks, err := h.o.Directory.Masks(ctx, a.ID)
+	if err != nil {
+		return translate(user, err)
+	}
 	err = h.o.DB.Update(ctx, func(tx *kv.Tx) error {
 		if err := h.o.Directory.RemoveAccount(tx, a.ID); err != nil {
 			return err
@@ -136,6 +140,9 @@ func (h *House) RemoveAccount(ctx context.Context, user string) error {
 	}
 	h.forgetJunk(ctx, a.ID)
 	h.forgetCounts(ctx, a.ID)
+	for _, m := range masks {
+		h.o.Masks.Forget(m.Address)
+	}
 	h.done(ctx, "account remove", user)
 	return nil
 }
