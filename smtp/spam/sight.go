@@ -177,7 +177,7 @@ func ours(f message.Field) bool {
 	case 'a':
 		return f.Is("Authentication-Results") || len(f.Name) > 4 && strings.EqualFold(string(f.Name[:4]), "ARC-")
 	case 'x':
-		return len(f.Name) > 7 && strings.EqualFold(string(f.Name[:7]), "X-Spam-")
+		return len(f.Name) >= 6 && strings.EqualFold(string(f.Name[:6]), "X-Spam") // those of strangers are removed on the way
 	}
 	return false
 }
