@@ -283,3 +283,33 @@ func (r *rig) set(t *testing.T, change func(*auth.AccountSettings)) {
 		t.Fatal(err)
 	}
 }
+
+// What an account schedules from <> stands in its Outbox too: its quota and its number are bounded there, and what is held when the account
+// is kept from sending. A read receipt, which asks for no time, goes at once.
+func TestScheduledWithoutSender(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.now(func(o *Options) { o.Hold, o.SentCopy = 30*time.Second, true })
+		a := r.run(t)
+		for _, asked := range []string{"", "for;3600"} {
+			s := r.desk.Session(t.Context(), smtp.Peer{Hello: "web", Extended: true}, auth.Identity{Account: r.ids["alice"], Main: address(t, "alice@alpha.test")})
+			err := s.Mail("", &gosmtp.MailOptions{})
+			if asked != "" {
+				s.(smtp.Holder).Hold(mail.Release{At: time.Now().Add(time.Hour), Asked: asked})
+			}
+			if err := errors.Join(err, s.Rcpt("dora@away.test", &gosmtp.RcptOptions{}), s.Data(strings.NewReader(plain)), s.Logout()); err != nil {
+				t.Fatal(err)
+			}
+			<-time.After(time.Second)
+			synctest.Wait()
+			if out, sent := r.has(t, "alice", "Outbox"), r.has(t, "alice", "Sent"); len(a.took) != 1 || (len(out) == 1) != (asked != "") || len(sent) != 0 {
+				t.Errorf("%q: %d in the Outbox, %d in Sent, %d went", asked, len(out), len(sent), len(a.took))
+			}
+		}
+		<-time.After(2 * time.Hour)
+		synctest.Wait()
+		if len(a.took) != 2 || len(r.items(t)) != 0 {
+			t.Errorf("%d went, %d wait", len(a.took), len(r.items(t)))
+		}
+	})
+}

@@ -13,7 +13,8 @@ import (
 func (s *session) Hold(r mail.Release) { s.Envelope.Release = r }
 
 // plan finds out when the message is sent and what its sender keeps of it: the account's settings, else the house's. Mail from <> is made
-// by programs (read receipts): nobody looks for it in Sent, and nobody takes it back.
+// by programs (read receipts): nobody looks for it in Sent, and nobody takes it back. What is scheduled from <> stands in the Outbox like
+// the rest: else it would wait in the queue past the account's quota, and past whoever looks at the Outbox of a stolen account.
 func (s *session) plan() error {
 	now := s.d.o.Now()
 	s.Own, s.message.blind = local.Own{}, nil
@@ -33,6 +34,8 @@ func (s *session) plan() error {
 	}
 	if r := &s.Envelope.Release; !r.At.After(now) {
 		*r = mail.Release{}
+	} else if s.who.id != 0 {
+		s.Own.Account = s.who.id
 	}
 	return nil
 }
