@@ -3,6 +3,7 @@ package web
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -77,6 +79,35 @@ func hostOnly(host string) string {
 		return ""
 	}
 	return host
+}
+
+// bodyWait is how long the octets of a form may take: who sends one each minute keeps a connection no longer than that.
+const bodyWait = 30 * time.Second
+
+// bounded gives the body of a request its time, and a handler that works longer the server's again when the body is there.
+func bounded(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			c := http.NewResponseController(w)
+			if err := c.SetReadDeadline(time.Now().Add(bodyWait)); err == nil {
+				r.Body = &body{r.Body, c}
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+type body struct {
+	io.ReadCloser
+	control *http.ResponseController
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF {
+		_ = b.control.SetReadDeadline(time.Time{}) // the next request has a time of its own
+	}
+	return n, err
 }
 
 // counted counts answers by their class: "2xx". A panic is the end of its request alone; http.Server would tell nobody.

@@ -75,7 +75,7 @@ func New(o Options) *Server {
 	}
 	answers := o.Metrics.Counters("web_requests_total", "Requests to the web house, by class of the answer.", "status")
 	panics := o.Metrics.Counter("panics_total", "Connections ended by a fault of the program; the log has the stack.") // package serve's
-	s.handler = s.counted(answers, panics, s.visited(s.mux))
+	s.handler = s.counted(answers, panics, bounded(s.visited(s.mux)))
 	return s
 }
 
