@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/cert"
 	"github.com/posthouse-mail/posthouse/internal/config"
 	"github.com/posthouse-mail/posthouse/internal/dns"
+	"github.com/posthouse-mail/posthouse/internal/logx"
 )
 
 // startHouse runs a house on the folder until the test ends. Its DNS knows nobody.
@@ -53,7 +55,7 @@ func startHouseWith(t *testing.T, folder string, change func(*config.Config)) (a
 	c.TLS.Certificates = []config.Certificate{{Cert: pair.Certificate, Key: pair.Key}}
 	change(c)
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	d, err := daemon.New(ctx, daemon.Options{Config: c, Version: "v0"})
+	d, err := daemon.New(ctx, daemon.Options{Config: c, Version: "v0", Logger: logx.New(io.Discard, logx.Options{})})
 	if err != nil {
 		t.Fatal(err)
 	}

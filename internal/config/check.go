@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/internal/mail"
 )
 
@@ -256,6 +257,9 @@ func (k *checker) choices() {
 		if !slices.Contains(v.of, v.value) {
 			k.fail(v.key, fmt.Sprintf("%q is unknown", v.value), `Write "`+strings.Join(v.of, `" or "`)+`".`)
 		}
+	}
+	if _, err := logx.ParseLevels(k.c.Log.Levels); err != nil {
+		k.fail("log.levels", err.Error(), remedyFor("log.levels"))
 	}
 }
 

@@ -314,8 +314,9 @@ type POP3 struct {
 
 // Log is what is written to stderr.
 type Log struct {
-	Format string `toml:"format"`
-	Level  string `toml:"level"`
+	Format string   `toml:"format"`
+	Level  string   `toml:"level"`
+	Levels []string `toml:"levels"` // part=level
 }
 
 // Metrics is the listener for /metrics, /healthz and /readyz.
@@ -381,7 +382,7 @@ func Default() *Config {
 		Junk: Junk{Enabled: true, Doubtful: 4, Line: 6, Refuse: 15, Lists: []string{}, ListWait: Duration{3 * time.Second},
 			GreylistDelay: Duration{4 * time.Minute}, Learn: true, Refusals: Duration{14 * 24 * time.Hour}},
 		Web:     Web{Redirect: true, Proxies: []netip.Prefix{}, AdminFrom: []netip.Prefix{}, SignIn: Duration{14 * 24 * time.Hour}},
-		Log:     Log{Format: "text", Level: "info"},
+		Log:     Log{Format: "text", Level: "info", Levels: []string{}},
 		Metrics: Metrics{Listen: []Address{{"127.0.0.1:9025"}}},
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+
+	"github.com/posthouse-mail/posthouse/internal/logx"
 )
 
 // Field describes one setting: what it is, why its default is what it is, and how to write it.
@@ -209,6 +211,7 @@ func restFields() []Field {
 		{"lists.bounce_days", "On how many days a member's mail comes back, within 30 days of each other, before it is paused and the list's owners are told", "A provider may have a bad day; an address that is gone stays so.", "Write a number of days.", ""},
 		{"log.format", "text or json", "People read it first.", `Write "text" or "json".`, ""},
 		{"log.level", "debug, info, warn or error", "Every message and every login, nothing of what happens inside.", `Write "debug", "info", "warn" or "error".`, ""},
+		{"log.levels", "Parts of the house with a level of their own: " + strings.Join(logx.Parts(), ", "), "", `Write a list: ["smtp=debug", "imap=warn"].`, ""},
 		{"metrics.listen", "Where to listen; empty: nowhere", "This machine only.", list, ""},
 		{"metrics.cert", "Certificate for HTTPS, PEM; empty: HTTP", "A listener on loopback needs none.", "Write the path of a PEM file.", ""},
 		{"metrics.key", "Its key, PEM", "", "Write the path of a PEM file.", ""},

@@ -1,6 +1,7 @@
 // Package logx is how the house speaks: slog with one vocabulary of events
-// (vocabulary.go), attributes that travel with a context, and a limiter for
-// events that a hostile client could repeat without end.
+// (vocabulary.go), attributes that travel with a context, levels for each part
+// (levels.go), live readers (follow.go), and a limiter for events that a
+// hostile client could repeat without end.
 //
 // A message is always a constant of the vocabulary; what varies is an
 // attribute. Passwords, tokens and message bodies are never attributes.
@@ -11,6 +12,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
+	"slices"
 	"strings"
 )
 
@@ -23,14 +26,17 @@ type Options struct {
 
 // New returns a logger that writes one line per event to w.
 func New(w io.Writer, o Options) *slog.Logger {
-	h := &slog.HandlerOptions{Level: o.Level}
+	h := &slog.HandlerOptions{Level: slog.Level(math.MinInt)} // contextHandler decides
+	own := contextHandler{levels: newLevels(o.Level)}
 	if o.Plain {
 		h.ReplaceAttr = withoutTime
 	}
 	if o.Format == "json" {
-		return slog.New(contextHandler{slog.NewJSONHandler(w, h)})
+		own.next = slog.NewJSONHandler(w, h)
+	} else {
+		own.next = slog.NewTextHandler(w, h)
 	}
-	return slog.New(contextHandler{slog.NewTextHandler(w, h)})
+	return slog.New(own)
 }
 
 func withoutTime(groups []string, a slog.Attr) slog.Attr {
@@ -65,11 +71,17 @@ func With(ctx context.Context, attrs ...slog.Attr) context.Context {
 	return context.WithValue(ctx, attrsKey{}, append(append(all, before...), attrs...))
 }
 
-// contextHandler adds the context's attributes to each record.
-type contextHandler struct{ next slog.Handler }
+// contextHandler adds the context's attributes to each record, knows the level of its part, and shows what it writes to those who follow.
+type contextHandler struct {
+	next   slog.Handler
+	levels *Levels
+	part   string
+	bound  []slog.Attr // what next has been given by WithAttrs, for followers
+}
 
-func (h contextHandler) Enabled(ctx context.Context, l slog.Level) bool {
-	return h.next.Enabled(ctx, l)
+func (h contextHandler) Enabled(_ context.Context, l slog.Level) bool {
+	level, _ := h.levels.Level(h.part)
+	return l >= level
 }
 
 func (h contextHandler) Handle(ctx context.Context, r slog.Record) error {
@@ -77,13 +89,18 @@ func (h contextHandler) Handle(ctx context.Context, r slog.Record) error {
 		r = r.Clone()
 		r.AddAttrs(attrs...)
 	}
+	if h.levels.tap.count.Load() > 0 {
+		h.levels.tap.offer(h.part, h.bound, r)
+	}
 	return h.next.Handle(ctx, r)
 }
 
 func (h contextHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return contextHandler{h.next.WithAttrs(attrs)}
+	h.next, h.bound = h.next.WithAttrs(attrs), slices.Concat(h.bound, attrs)
+	return h
 }
 
 func (h contextHandler) WithGroup(name string) slog.Handler {
-	return contextHandler{h.next.WithGroup(name)}
+	h.next = h.next.WithGroup(name)
+	return h
 }

@@ -52,6 +52,7 @@ type House struct {
 	backups atomic.Pointer[BackupSettings]
 	backing sync.Mutex // held by the backup that runs
 	pulls   pulls
+	levels  *logx.Levels // nil: the log of this process is not ours to change
 }
 
 // New returns the verbs over started keepers.

@@ -72,6 +72,7 @@ func New(o Options) *Server {
 	s.reports()
 	s.lists()
 	s.spam()
+	s.log()
 	return s
 }
 

@@ -66,7 +66,7 @@ func (d *Daemon) openACME(c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	o.Logger, o.Now = d.log, d.o.Now
+	o.Logger, o.Now = d.part(logx.PartCert), d.o.Now
 	if d.acme, err = cert.NewACME(o); err != nil {
 		return err
 	}

@@ -59,6 +59,7 @@ type Options struct {
 type Daemon struct {
 	o        Options
 	log      *slog.Logger
+	levels   *logx.Levels // of the log; nil: it has none that can be changed
 	settings atomic.Pointer[config.Config]
 	started  time.Time
 	ready    atomic.Bool
@@ -101,8 +102,11 @@ func New(ctx context.Context, o Options) (_ *Daemon, err error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	d := &Daemon{o: o, log: o.Logger, metrics: metrics.New(), started: o.Now(), fetching: pop3.NewSessions(), reading: imap.NewSessions()}
+	d := &Daemon{o: o, log: o.Logger, levels: logx.LevelsOf(o.Logger), metrics: metrics.New(), started: o.Now(), fetching: pop3.NewSessions(), reading: imap.NewSessions()}
 	d.settings.Store(o.Config)
+	if err := d.setLevels(o.Config); err != nil {
+		return nil, err
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.close())
@@ -201,6 +205,9 @@ func (d *Daemon) stop(stop context.CancelFunc, running *sync.WaitGroup) error {
 	}
 	stop()
 	running.Wait()
+	if d.levels != nil {
+		d.levels.EndFollowers()
+	}
 	return errors.Join(err, d.web.stop(ctx))
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/posthouse-mail/posthouse/imap"
 	"github.com/posthouse-mail/posthouse/internal/cert"
 	"github.com/posthouse-mail/posthouse/internal/config"
+	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/internal/serve"
 	"github.com/posthouse-mail/posthouse/pop3"
 )
@@ -45,7 +46,7 @@ func (d *Daemon) openCertificates(context.Context) error {
 	if err := d.openACME(c); err != nil {
 		return inFile(d.o.File, fmt.Errorf("acme: %w", err))
 	}
-	k, err := cert.Open(cert.Options{Pairs: pairs(c), ACME: d.acme, Hostname: c.Hostname, Logger: d.log, Metrics: d.metrics})
+	k, err := cert.Open(cert.Options{Pairs: pairs(c), ACME: d.acme, Hostname: c.Hostname, Logger: d.part(logx.PartCert), Metrics: d.metrics})
 	if err != nil {
 		return inFile(d.o.File, fmt.Errorf("tls.certificates: %w", err))
 	}
@@ -126,7 +127,7 @@ func (d *Daemon) openDoors(ctx context.Context) error {
 	}
 	d.current.Store(&h)
 	d.group = serve.New(serve.Options{
-		Logger: d.log, Metrics: d.metrics, MaxConns: c.Limits.Connections, MaxPerAddress: c.Limits.PerAddress, ProxyFrom: c.Listen.ProxyFrom,
+		Logger: d.part(logx.PartDoors), Metrics: d.metrics, MaxConns: c.Limits.Connections, MaxPerAddress: c.Limits.PerAddress, ProxyFrom: c.Listen.ProxyFrom,
 	})
 	for _, x := range []struct {
 		name string
@@ -214,13 +215,13 @@ type current = atomic.Pointer[handlers]
 func (d *Daemon) handlers(c *config.Config) (handlers, error) {
 	h := handlers{}
 	readers := imap.NewServer(imap.Options{
-		Store: d.keepers.store, Auth: d.keepers.directory, Logger: d.log, Metrics: d.metrics, TLS: d.clientTLS(), Version: d.o.Version,
+		Store: d.keepers.store, Auth: d.keepers.directory, Logger: d.part(logx.PartIMAP), Metrics: d.metrics, TLS: d.clientTLS(), Version: d.o.Version,
 		MaxMessage: int64(c.Limits.MessageSize), IdleTimeout: c.Limits.IMAPIdle.Duration, RecentlyDeleted: c.IMAP.RecentlyDeleted, Sessions: d.reading,
 		Story: d.keepers.story,
 	})
 	h[serviceIMAP], h[serviceIMAPS] = readers.Handle, readers.Handle
 	fetchers := pop3.NewServer(pop3.Options{
-		Store: d.keepers.store, Auth: d.keepers.directory, Logger: d.log, Metrics: d.metrics, TLS: d.clientTLS(), Hostname: c.Hostname,
+		Store: d.keepers.store, Auth: d.keepers.directory, Logger: d.part(logx.PartPOP3), Metrics: d.metrics, TLS: d.clientTLS(), Hostname: c.Hostname,
 		Idle: c.Limits.POP3Idle.Duration, Exclusive: c.POP3.Exclusive, LoginDelay: c.POP3.LoginDelay.Duration, Sessions: d.fetching,
 		Story: d.keepers.story,
 	})

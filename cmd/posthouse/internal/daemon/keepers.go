@@ -95,7 +95,7 @@ func tableOptions(o keeperOptions) kv.Options {
 	c := o.config
 	return kv.Options{
 		AcceptDamage: o.damage,
-		Dir:          c.Data, Logger: o.logger, Metrics: o.metrics, Plain: !c.Store.Compress, SegmentSize: int64(c.Store.SegmentSize),
+		Dir:          c.Data, Logger: logx.Part(o.logger, logx.PartStore), Metrics: o.metrics, Plain: !c.Store.Compress, SegmentSize: int64(c.Store.SegmentSize),
 		CompactEvery: c.Store.CompactEvery.Duration, CompactBelow: float64(c.Store.CompactBelow) / 100, CompactShare: float64(c.Store.CompactShare) / 100,
 	}
 }
@@ -105,7 +105,7 @@ func (k *keepers) build(o keeperOptions) (err error) {
 	c := o.config
 	k.openLimits(o)
 	k.store, err = store.New(k.db, store.Options{
-		Logger: o.logger, Metrics: o.metrics, Keep: c.Store.KeepDeleted.Duration, Warn: c.Quota.Warn,
+		Logger: logx.Part(o.logger, logx.PartStore), Metrics: o.metrics, Keep: c.Store.KeepDeleted.Duration, Warn: c.Quota.Warn,
 	})
 	if err != nil {
 		return err
@@ -118,7 +118,7 @@ func (k *keepers) build(o keeperOptions) (err error) {
 	}
 	k.apps = auth.NewAppBook(k.side)
 	ao := auth.Options{
-		Logger: o.logger, Metrics: o.metrics, Separator: c.Auth.Separator, DefaultDomain: c.Auth.DefaultDomain.Domain,
+		Logger: logx.Part(o.logger, logx.PartAuth), Metrics: o.metrics, Separator: c.Auth.Separator, DefaultDomain: c.Auth.DefaultDomain.Domain,
 		ClearLoopback: c.Auth.ClearLoopback, SCRAM: c.Auth.SCRAM, Uses: k.apps, Postmaster: c.Auth.Postmaster.Address,
 	}
 	if o.certs != nil {
@@ -132,7 +132,7 @@ func (k *keepers) build(o keeperOptions) (err error) {
 func queueOptions(o keeperOptions, book *story.Book) queue.Options {
 	c := o.config
 	q := queue.Options{
-		Logger: o.logger, Metrics: o.metrics, Hostname: c.Hostname, Story: book,
+		Logger: logx.Part(o.logger, logx.PartQueue), Metrics: o.metrics, Hostname: c.Hostname, Story: book,
 		Lifetime: c.Queue.Lifetime.Duration, DelayAfter: c.Queue.DelayNotice.Duration,
 		PerHost: c.Queue.PerHost, Workers: c.Queue.Connections,
 	}
@@ -171,7 +171,7 @@ func (d *Daemon) tellDamage(ctx context.Context) error {
 // house is the operator's verbs over the keepers.
 func (k *keepers) house(c *config.Config, logger *slog.Logger, r dns.Resolver) *admin.House {
 	return admin.New(admin.Options{
-		Logger: logger, DB: k.db, Directory: k.directory, Store: k.store, Queue: k.queue, Story: k.story, Apps: k.apps, Masks: auth.NewMaskBook(k.side),
+		Logger: logx.Part(logger, logx.PartWeb), DB: k.db, Directory: k.directory, Store: k.store, Queue: k.queue, Story: k.story, Apps: k.apps, Masks: auth.NewMaskBook(k.side),
 		Quota: defaultQuota(c), Resolver: r, Site: site(c), Limits: k.limitVerbs(), Reports: k.reportBooks(),
 		Junk: admin.Junk{Judge: k.junk.judge, Book: k.junk.book, Teacher: k.junk.teacher, Enabled: c.Junk.Enabled, Line: c.Junk.Line},
 	})
@@ -210,6 +210,7 @@ func (d *Daemon) openKeepers(ctx context.Context) (err error) {
 		return err
 	}
 	d.house = d.keepers.house(d.o.Config, d.log, d.resolver)
+	d.house.SetLog(d.levels)
 	d.backups = backup.NewMetrics(d.metrics)
 	d.setBackup(d.o.Config)
 	d.opened(d.house.Close)

@@ -16,6 +16,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/cert"
 	"github.com/posthouse-mail/posthouse/internal/config"
 	"github.com/posthouse-mail/posthouse/internal/dns"
+	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/smtp"
 	"github.com/posthouse-mail/posthouse/smtp/inbound"
@@ -57,7 +58,7 @@ func (d *Daemon) openCarriers(context.Context) error {
 	d.lists = d.newLists(c)
 	d.local = local.New(local.Options{
 		Lists: d.lists.Take, Masked: d.masked(),
-		Logger: d.log, Metrics: d.metrics, Store: d.keepers.store, Directory: d.keepers.directory, Queue: d.keepers.queue,
+		Logger: d.part(logx.PartQueue), Metrics: d.metrics, Store: d.keepers.store, Directory: d.keepers.directory, Queue: d.keepers.queue,
 		Across: c.Route.Across == config.AcrossMX, Story: d.keepers.story, Forwarding: local.NewForwarding(d.keepers.db.Secret(), nil),
 		Limits: d.keepers.limits, Suppressed: d.keepers.suppressed,
 		Junked: d.junked(),
@@ -69,7 +70,7 @@ func (d *Daemon) openCarriers(context.Context) error {
 	d.openTLS()
 	d.remote, err = remote.New(remote.Options{
 		Policy: d.policies.For, Seen: d.sawTLS, IPv6: c.Remote.IPv6,
-		Logger: d.log, Metrics: d.metrics, Resolver: d.resolver, Hostname: c.Hostname, Port: c.Remote.Port, IPv6First: c.Remote.IPv6First,
+		Logger: d.part(logx.PartQueue), Metrics: d.metrics, Resolver: d.resolver, Hostname: c.Hostname, Port: c.Remote.Port, IPv6First: c.Remote.IPv6First,
 		AllowLoopback: c.Remote.AllowLoopback, AllowPrivate: c.Remote.AllowPrivate, SmartHosts: smart, PerHost: c.Queue.PerHost,
 	})
 	if err != nil {
@@ -116,7 +117,7 @@ func (d *Daemon) mailHandlers(c *config.Config, h handlers) error {
 		return err
 	}
 	strangers := inbound.New(inbound.Options{
-		Logger: d.log, Metrics: d.metrics, Hostname: c.Hostname, Directory: d.keepers.directory, Store: d.keepers.store,
+		Logger: d.part(logx.PartSMTP), Metrics: d.metrics, Hostname: c.Hostname, Directory: d.keepers.directory, Store: d.keepers.store,
 		Queue: d.keepers.queue, Local: d.local, Lists: d.lists, MaxSize: int64(c.Limits.MessageSize),
 		Suppressed: d.keepers.suppressed, Checks: d.checks(c), SealKey: d.signingKeys, Policy: inbound.Policy(c.Checks.DMARC), Reports: d.reportHooks(c),
 		Scan: d.scanners.Load(), Temp: temporary(c.Data),
@@ -125,7 +126,7 @@ func (d *Daemon) mailHandlers(c *config.Config, h handlers) error {
 	users := d.submissionDesk(c)
 	d.desk.Store(users)
 	options := smtp.Options{
-		Logger: d.log, Metrics: d.metrics, Desk: strangers, Hostname: c.Hostname, MaxSize: int64(c.Limits.MessageSize),
+		Logger: d.part(logx.PartSMTP), Metrics: d.metrics, Desk: strangers, Hostname: c.Hostname, MaxSize: int64(c.Limits.MessageSize),
 		MaxRecipients: c.Limits.Recipients, CommandWait: c.Limits.SMTPCommand.Duration, DataWait: c.Limits.SMTPData.Duration,
 	}
 	lmtp := options
@@ -178,7 +179,7 @@ func (d *Daemon) submissionDesk(c *config.Config) *submission.Desk {
 	o := submission.Options{
 		Keys:   d.signingKeys,
 		Limits: d.keepers.limits, Suppressed: d.keepers.suppressed, Suspend: d.house.Suspend,
-		Logger: d.log, Metrics: d.metrics, Hostname: c.Hostname, Directory: d.keepers.directory, Store: d.keepers.store,
+		Logger: d.part(logx.PartSMTP), Metrics: d.metrics, Hostname: c.Hostname, Directory: d.keepers.directory, Store: d.keepers.store,
 		Queue: d.keepers.queue, Local: d.local, Lists: d.lists, Across: c.Route.Across == config.AcrossMX, MaxSize: int64(c.Limits.MessageSize),
 		Temp: temporary(c.Data), Scan: d.scanners.Load(), Wrote: d.wrote(), Hold: c.Submission.Hold.Duration, SentCopy: c.Submission.SentCopy,
 	}

@@ -2,11 +2,16 @@ package daemon
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/posthouse-mail/posthouse/internal/config"
+	"github.com/posthouse-mail/posthouse/internal/logx"
 )
 
 // describe adds the metrics of the process and the build.
@@ -46,6 +51,21 @@ func (d *Daemon) countNotice(err error) {
 		result = noticeFailed
 	}
 	d.notices().WithLabelValues(result).Inc()
+}
+
+// part is the log of one part of the house.
+func (d *Daemon) part(name string) *slog.Logger { return logx.Part(d.log, name) }
+
+// setLevels makes the levels of parts those of c; what the operator set meanwhile is forgotten.
+func (d *Daemon) setLevels(c *config.Config) error {
+	levels, err := logx.ParseLevels(c.Log.Levels)
+	if err != nil {
+		return fmt.Errorf("log.levels: %w", err)
+	}
+	if d.levels != nil {
+		d.levels.Configure(levels)
+	}
+	return nil
 }
 
 // listenerNames is service=address of every door, for the log.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/posthouse-mail/posthouse/internal/config"
@@ -63,6 +64,11 @@ func (d *Daemon) reloadSettings() (admin.Reloaded, error) {
 		}
 		d.o.Level.Set(level)
 	}
+	if slices.Contains(out.Changed, "log.level") || slices.Contains(out.Changed, "log.levels") {
+		if err := d.setLevels(&now); err != nil {
+			return out, err
+		}
+	}
 	if rebuild {
 		h, err := d.handlers(&now)
 		if err != nil {
@@ -88,6 +94,7 @@ const (
 // liveSettings are those that a reload changes.
 var liveSettings = map[string]int{
 	"log.level":                           atOnce,
+	"log.levels":                          atOnce,
 	"limits.shutdown_wait":                atOnce,
 	"quota.bytes":                         atOnce, // of accounts made from now on
 	"quota.messages":                      atOnce,

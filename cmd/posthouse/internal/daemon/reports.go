@@ -8,6 +8,7 @@ import (
 
 	"github.com/posthouse-mail/posthouse/auth"
 	"github.com/posthouse-mail/posthouse/internal/config"
+	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/smtp/dmarcbook"
 	"github.com/posthouse-mail/posthouse/smtp/inbound"
@@ -27,9 +28,9 @@ type reports struct {
 // openReports makes those who count, send and read reports.
 func (d *Daemon) openReports(context.Context) error {
 	c := d.o.Config
-	r := &reports{dmarc: dmarcbook.New(dmarcbook.Options{Side: d.keepers.side, Logger: d.log, Metrics: d.metrics, Now: d.o.Now, Every: d.o.ReportsEvery})}
+	r := &reports{dmarc: dmarcbook.New(dmarcbook.Options{Side: d.keepers.side, Logger: d.part(logx.PartReports), Metrics: d.metrics, Now: d.o.Now, Every: d.o.ReportsEvery})}
 	r.reader = report.NewReader(report.ReaderOptions{
-		DMARC: r.dmarc, TLS: d.tlsBook, Resolver: d.resolver, Ours: d.keepers.directory.IsLocal, Logger: d.log, Now: d.o.Now,
+		DMARC: r.dmarc, TLS: d.tlsBook, Resolver: d.resolver, Ours: d.keepers.directory.IsLocal, Logger: d.part(logx.PartReports), Now: d.o.Now,
 		Open: func(ctx context.Context, at blob.LSN) (io.ReadCloser, error) {
 			b, err := d.keepers.store.OpenAt(ctx, at)
 			if err != nil {
@@ -44,7 +45,7 @@ func (d *Daemon) openReports(context.Context) error {
 	r.sender = report.NewDMARCSender(report.DMARCOptions{
 		Book: r.dmarc, Resolver: d.resolver, Submit: d.submitReport, Ours: d.keepers.directory.IsLocal, Hostname: c.Hostname,
 		Organization: c.Reports.Organization, From: d.reportSender, Program: strings.TrimSpace("posthouse " + d.o.Version),
-		Logger: d.log, Metrics: d.metrics, Now: d.o.Now, Every: d.o.ReportsEvery,
+		Logger: d.part(logx.PartReports), Metrics: d.metrics, Now: d.o.Now, Every: d.o.ReportsEvery,
 	})
 	d.reports = r
 	return nil

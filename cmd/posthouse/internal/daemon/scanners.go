@@ -6,6 +6,7 @@ import (
 
 	"github.com/posthouse-mail/posthouse/internal/cert"
 	"github.com/posthouse-mail/posthouse/internal/config"
+	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/smtp/scan"
 )
 
@@ -41,7 +42,7 @@ func (d *Daemon) openScanners(c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	p, err := scan.New(scan.Options{Logger: d.log, Metrics: d.metrics, Hostname: c.Hostname, Helpers: helpers})
+	p, err := scan.New(scan.Options{Logger: d.part(logx.PartJunk), Metrics: d.metrics, Hostname: c.Hostname, Helpers: helpers})
 	if err != nil {
 		return fmt.Errorf("scanners: %w", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/store/kv"
 	"github.com/posthouse-mail/posthouse/store/story"
 )
@@ -13,11 +14,11 @@ import (
 func (k *keepers) openSide(o keeperOptions) (err error) {
 	c := o.config
 	path := filepath.Join(c.Data, "side.db")
-	if k.side, err = kv.OpenSide(kv.SideOptions{Path: path, Logger: o.logger, Metrics: o.metrics}); err != nil {
+	if k.side, err = kv.OpenSide(kv.SideOptions{Path: path, Logger: logx.Part(o.logger, logx.PartStore), Metrics: o.metrics}); err != nil {
 		return fmt.Errorf("data folder %s: %w", c.Data, err)
 	}
 	if c.Story.Keep.Duration > 0 {
-		k.story = story.New(story.Options{Side: k.side, Logger: o.logger, Keep: c.Story.Keep.Duration, Limit: int64(c.Story.Size)})
+		k.story = story.New(story.Options{Side: k.side, Logger: logx.Part(o.logger, logx.PartStore), Keep: c.Story.Keep.Duration, Limit: int64(c.Story.Size)})
 	}
 	return nil
 }

@@ -29,7 +29,7 @@ func trustAD(c config.DNS) bool {
 // openTLS makes those who know what TLS with other hosts must be and has been.
 func (d *Daemon) openTLS() {
 	c := d.o.Config
-	d.tlsBook = tlsbook.New(tlsbook.Options{Side: d.keepers.side, Logger: d.log, Now: d.o.Now, Every: d.o.ReportsEvery})
+	d.tlsBook = tlsbook.New(tlsbook.Options{Side: d.keepers.side, Logger: d.part(logx.PartReports), Now: d.o.Now, Every: d.o.ReportsEvery})
 	d.policies = tlspolicy.New(tlspolicy.Options{
 		Resolver: d.resolver, Cache: d.tlsBook, Now: d.o.Now, Port: c.Remote.Port, HTTP: tlspolicy.NewHTTP(d.resolver, allowedBy(c)),
 	})
@@ -70,7 +70,7 @@ func (d *Daemon) sendTLSReports(ctx context.Context) {
 	}
 	report.NewTLSSender(report.TLSOptions{
 		Book: d.tlsBook, Resolver: d.resolver, HTTP: tlspolicy.NewHTTP(d.resolver, allowedBy(c)), Organization: c.Hostname,
-		From: d.reportSender, Logger: d.log, Now: d.o.Now, Submit: d.submitReport, Every: d.o.ReportsEvery,
+		From: d.reportSender, Logger: d.part(logx.PartReports), Now: d.o.Now, Submit: d.submitReport, Every: d.o.ReportsEvery,
 	}).Run(ctx)
 }
 

@@ -45,7 +45,7 @@ func (d *Daemon) openWeb(ctx context.Context) error {
 	}
 	d.opened(quiet(socket))
 	d.web.add(socket, api.New(api.Options{
-		Logger: d.log, House: d.house, Status: d.Status, Reload: d.Reload, Submit: d.submit, Letter: d.Letter,
+		Logger: d.part(logx.PartWeb), House: d.house, Status: d.Status, Reload: d.Reload, Submit: d.submit, Letter: d.Letter,
 	}))
 	if path := d.o.Config.Submission.Socket; path != "" {
 		l, err := api.ListenMailbox(path, openConns)
@@ -53,7 +53,7 @@ func (d *Daemon) openWeb(ctx context.Context) error {
 			return fmt.Errorf("submission.socket: %w", err)
 		}
 		d.opened(quiet(l))
-		d.web.addOpen(l, api.NewMailbox(api.Options{Logger: d.log, Submit: d.submit}))
+		d.web.addOpen(l, api.NewMailbox(api.Options{Logger: d.part(logx.PartWeb), Submit: d.submit}))
 	}
 	m := d.o.Config.Metrics
 	token, err := secretOf(m.TokenFile)

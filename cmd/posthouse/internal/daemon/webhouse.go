@@ -12,6 +12,7 @@ import (
 
 	"github.com/posthouse-mail/posthouse/auth"
 	"github.com/posthouse-mail/posthouse/internal/config"
+	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/internal/serve"
 	rooms "github.com/posthouse-mail/posthouse/web"
@@ -26,14 +27,14 @@ import (
 func (d *Daemon) pages(c *config.Config) http.Handler {
 	var server *rooms.Server // the account's room asks it for sessions
 	all := append(autoconfig.Rooms(autoconfig.Options{
-		Logger: d.log, Now: d.o.Now, Programs: programs(c), Local: d.keepers.directory.IsLocal, Signer: d.signer(),
-	}), mtasts.Room(d.log, mtasts.Of(d.house)), page.Room{Path: api.LeavePath, For: page.Anyone, Handler: api.Leave(d.house.Unsubscribe)})
+		Logger: d.part(logx.PartWeb), Now: d.o.Now, Programs: programs(c), Local: d.keepers.directory.IsLocal, Signer: d.signer(),
+	}), mtasts.Room(d.part(logx.PartWeb), mtasts.Of(d.house)), page.Room{Path: api.LeavePath, For: page.Anyone, Handler: api.Leave(d.house.Unsubscribe)})
 	server = rooms.New(rooms.Options{
-		Logger: d.log, Metrics: d.metrics, Now: d.o.Now, Hostname: c.Hostname, Directory: d.keepers.directory, Side: d.keepers.side,
+		Logger: d.part(logx.PartWeb), Metrics: d.metrics, Now: d.o.Now, Hostname: c.Hostname, Directory: d.keepers.directory, Side: d.keepers.side,
 		Proxies: c.Web.Proxies, AdminFrom: c.Web.AdminFrom, Redirect: c.Web.Redirect && len(c.Listen.HTTPS) > 0, Idle: c.Web.SignIn.Duration,
 		Rooms: append(all,
 			accountui.New(accountui.Options{
-				Logger: d.log, House: d.house, Directory: d.keepers.directory, Programs: programs(c),
+				Logger: d.part(logx.PartWeb), House: d.house, Directory: d.keepers.directory, Programs: programs(c),
 				Sessions: accountui.Sessions{
 					List: func(ctx context.Context, account mail.AccountID) ([]accountui.Session, error) {
 						return signIns(server.Sessions(ctx, account))

@@ -1,0 +1,116 @@
+package api
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/posthouse-mail/posthouse/internal/logx"
+	"github.com/posthouse-mail/posthouse/web/admin"
+)
+
+// lineWait is how long one line may take to a reader that does not read; then he is given up.
+const lineWait = time.Minute
+
+// log is the log's levels, and its lines as they are written.
+func (s *Server) log() {
+	h := s.o.House
+	list(s, "GET /v1/log", h.LogLevels)
+	take(s, "PUT /v1/log", h.SetLogLevel)
+	s.mux.HandleFunc("GET /v1/log/lines", func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		f, err := h.FollowLog(r.Context(), admin.LogFilter{Parts: q["part"], Account: q.Get("account"), Address: q.Get("address")})
+		if err != nil {
+			s.answer(w, r, nil, err)
+			return
+		}
+		defer f.Close()
+		stream(w, r, f.Next)
+	})
+}
+
+// stream writes what next gives as JSON, a line each, until there is no more or the reader has gone.
+func stream[T any](w http.ResponseWriter, r *http.Request, next func(context.Context) (T, bool)) {
+	out := http.NewResponseController(w)
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	w.WriteHeader(http.StatusOK)
+	if out.Flush() != nil {
+		return
+	}
+	enc := json.NewEncoder(w)
+	for {
+		line, ok := next(r.Context())
+		if !ok {
+			return
+		}
+		if out.SetWriteDeadline(time.Now().Add(lineWait)) != nil || enc.Encode(line) != nil || out.Flush() != nil {
+			return // the reader has gone
+		}
+	}
+}
+
+func (c *Client) LogLevels(ctx context.Context) (admin.LogLevels, error) {
+	return call[admin.LogLevels](ctx, c, http.MethodGet, "/v1/log", nil)
+}
+
+func (c *Client) SetLogLevel(ctx context.Context, change admin.LogChange) (admin.LogLevels, error) {
+	return call[admin.LogLevels](ctx, c, http.MethodPut, "/v1/log", change)
+}
+
+// FollowLog begins to read the log live; once it returns, no line that is wanted is missed.
+func (c *Client) FollowLog(ctx context.Context, f admin.LogFilter) (*Stream[logx.Line], error) {
+	q := url.Values{"part": f.Parts}
+	q.Set("account", f.Account)
+	q.Set("address", f.Address)
+	return follow[logx.Line](ctx, c, "/v1/log/lines?"+q.Encode())
+}
+
+// Stream is what the house says as it happens. Each reads it.
+type Stream[T any] struct {
+	ctx  context.Context // of the request that the stream is the answer to
+	body io.ReadCloser
+}
+
+func follow[T any](ctx context.Context, c *Client, path string) (*Stream[T], error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://posthouse"+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	a, err := c.http.Do(r)
+	if err != nil {
+		return nil, fmt.Errorf("the running house does not answer: %w", errors.Unwrap(err))
+	}
+	if a.StatusCode/100 != 2 {
+		return nil, errors.Join(refusal(a), a.Body.Close())
+	}
+	return &Stream[T]{ctx: ctx, body: a.Body}, nil
+}
+
+// Each calls fn for each line until the context ends, the house has no more (nil), or fn fails; then the stream is closed.
+func (s *Stream[T]) Each(fn func(T) error) (err error) {
+	defer func() {
+		if e := s.body.Close(); s.ctx.Err() == nil {
+			err = errors.Join(err, e)
+		}
+	}()
+	d := json.NewDecoder(bufio.NewReader(s.body))
+	for {
+		var line T
+		switch err := d.Decode(&line); {
+		case err == nil:
+		case s.ctx.Err() != nil || errors.Is(err, io.EOF):
+			return nil
+		default:
+			return fmt.Errorf("answer of the running house: %w", err)
+		}
+		if err := fn(line); err != nil {
+			return err
+		}
+	}
+}
