@@ -208,7 +208,7 @@ func restFields() []Field {
 		{"reports.letter", "Day on which the postmaster gets a letter on the last seven days: who sends as his domains, what fails, queue, disk, certificates, backups; off: never", "What goes wrong slowly is seen before it hurts.", `Write a day as "monday", or "off".`, ""},
 		{"reports.letter_to", "Who gets it; empty: the postmaster", "", `Write an address: "admin@example.org".`, ""},
 		{"lists.url", "Where members leave a list with one click (RFC 8058): the https address under which this house's /lists/leave/ is reached; a link is put behind it. Empty: members leave by mail", "", `Write an address: "https://mail.example.org/lists/leave/".`, ""},
-		{"lists.bounce_days", "On how many days a member's mail comes back, within 30 days of each other, before it is paused and the list's owners are told", "A provider may have a bad day; an address that is gone stays so.", "Write a number of days.", ""},
+		{"lists.bounce_days", "On how many days a member's mail comes back, within 40 days of each other, before it is paused and the list's owners are told", "A provider may have a bad day; an address that is gone stays so.", "Write a number of days.", ""},
 		{"log.format", "text or json", "People read it first.", `Write "text" or "json".`, ""},
 		{"log.level", "debug, info, warn or error", "Every message and every login, nothing of what happens inside.", `Write "debug", "info", "warn" or "error".`, ""},
 		{"log.levels", "Parts of the house with a level of their own: " + strings.Join(logx.Parts(), ", "), "", `Write a list: ["smtp=debug", "imap=warn"].`, ""},

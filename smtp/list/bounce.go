@@ -13,8 +13,9 @@ import (
 	"github.com/posthouse-mail/posthouse/store/kv"
 )
 
-// bounceForgotten: days on which mail came back count together when no more than this lies between them.
-const bounceForgotten = 30 * 24 * time.Hour
+// bounceForgotten: days on which mail came back count together when no more than this lies between them. A list that posts on the first of
+// each month, to a host that says no after five days of trying, must come to an end too.
+const bounceForgotten = 40 * 24 * time.Hour
 
 // bounced counts a report on a member's copy: a day counts once, whatever comes back on it, so that one bad day of a provider
 // pauses nobody. Reports that are none, and reports of delay or success, count nothing.

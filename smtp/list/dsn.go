@@ -25,12 +25,12 @@ type status struct {
 }
 
 // counts: the message did not reach him, nobody tries any more, and that tells something of his address. A refusal of this message for
-// its size, form or look (RFC 3463 sections 3.4, 3.7, 3.8) does not: it would be said to a good address too.
+// its size, form or look (RFC 3463 sections 3.3, 3.4, 3.7, 3.8) does not: it would be said to a good address too.
 func (s status) counts() bool {
 	if s.action != "failed" {
 		return false
 	}
-	for _, other := range []string{"5.3.4", "5.6.", "5.7."} {
+	for _, other := range []string{"5.2.3", "5.3.4", "5.6.", "5.7."} {
 		if strings.HasPrefix(s.code, other) {
 			return false
 		}

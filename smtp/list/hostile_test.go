@@ -146,3 +146,18 @@ func TestMachinesDoNotLeave(t *testing.T) {
 		t.Error("her own answer did nothing")
 	}
 }
+
+// TestLongHeader: the desks take headers of 256 KiB and put fields of their own in front; the list reads them to their end.
+func TestLongHeader(t *testing.T) {
+	r := newRig(t, `_dmarc.away.test. IN TXT "v=DMARC1; p=reject"`)
+	filler := "X-Filler: " + strings.Repeat("x", 900) + "\n"
+	text := "Received: from mx.away.test by mx.alpha.test; Fri, 02 Jan 2026 03:04:05 +0000\n" + "From: dora@away.test\nMessage-ID: <1@away.test>\n"
+	text += strings.Repeat(filler, (256<<10)/(len(filler)+1)+2) + "X-Last: y\n\nthe body\n"
+	if got := r.take("dora@away.test", "dev@alpha.test", text); got.Verdict != queue.Done {
+		t.Fatal(got)
+	}
+	header, body, _ := strings.Cut(r.leaving()["bob@alpha.test"].text, "\r\n\r\n")
+	if body != "the body\r\n" || !strings.Contains(header, "\r\nX-Last: y\r\n") || !strings.Contains(header, "\r\nFrom: ") {
+		t.Errorf("the body begins with %.80q, the header ends with %q", body, header[max(0, len(header)-200):])
+	}
+}

@@ -20,6 +20,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/internal/message"
+	"github.com/posthouse-mail/posthouse/smtp"
 	"github.com/posthouse-mail/posthouse/smtp/limit"
 	"github.com/posthouse-mail/posthouse/smtp/mailauth"
 	"github.com/posthouse-mail/posthouse/smtp/queue"
@@ -107,8 +108,8 @@ func never(status, text string) queue.Result {
 	return queue.Result{Verdict: queue.Never, Code: 550, Status: status, Text: text}
 }
 
-// maxHeader is how much of a message's header is read.
-const maxHeader = 256 << 10
+// maxHeader is how much of a message's header is read: what the desks take, and what they and helpers put in front of it.
+const maxHeader = smtp.MaxHeader + 256<<10
 
 // draft is what a header says of a message.
 type draft struct {

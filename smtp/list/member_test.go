@@ -50,7 +50,7 @@ func TestBounces(t *testing.T) {
 	for name, text := range map[string]string{
 		"delayed": report("delayed", "4.4.1"), "no report": "Subject: out of office\nAuto-Submitted: auto-replied\n\nI am away.\n",
 		"torn": strings.SplitAfter(report("failed", "5.1.1"), "delivery-status\n")[0], "relayed": report("relayed", "2.0.0"),
-		"refused as junk": report("failed", "5.7.1"), "too large": report("failed", "5.3.4"),
+		"refused as junk": report("failed", "5.7.1"), "too large": report("failed", "5.3.4"), "too large for the mailbox": report("failed", "5.2.3"),
 	} {
 		if got := r.take("", back, text); got.Verdict != queue.Done || r.member("dora@away.test").Bounces != 0 {
 			t.Errorf("%s: %v", name, got)
@@ -86,12 +86,26 @@ func TestBounces(t *testing.T) {
 	if err != nil || len(r.post("3")) != 2 || r.member("dora@away.test").Bounces != 0 {
 		t.Error(err)
 	}
-	// Four days, a quiet month, and one more: the old ones are forgotten.
+	// A list that posts once a month pauses too.
+	for month := range 5 {
+		r.take("", back, report("failed", "5.1.1"))
+		if m := r.member("dora@away.test"); m.Bounces != month+1 {
+			t.Fatalf("month %d: %+v", month, m)
+		}
+		r.now = r.now.Add(36 * 24 * time.Hour) // the first of a month, and some days in which a queue tried
+	}
+	r.leaving()
+	if err := r.db.Update(t.Context(), func(tx *kv.Tx) error {
+		return r.dir.SetMember(tx, parse(t, "dev@alpha.test"), parse(t, "dora@away.test"), auth.MemberActive)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	// Four days, some quiet weeks, and one more: the old ones are forgotten.
 	for range 4 {
 		r.take("", back, report("failed", "5.1.1"))
 		r.now = r.now.Add(24 * time.Hour)
 	}
-	r.now = r.now.Add(31 * 24 * time.Hour)
+	r.now = r.now.Add(41 * 24 * time.Hour)
 	r.take("", back, report("failed", "5.1.1"))
 	if m := r.member("dora@away.test"); m.Bounces != 1 || m.State != auth.MemberActive {
 		t.Errorf("%+v", m)
