@@ -18,6 +18,8 @@ type factorVerbs interface {
 	AppPasswords(ctx context.Context, user string) ([]admin.AppPassword, error)
 	AddAppPassword(ctx context.Context, user string, in admin.NewAppPassword) (admin.MadeAppPassword, error)
 	RemoveAppPassword(ctx context.Context, user string, number uint32) (admin.AppPassword, error)
+	SecondFactor(ctx context.Context, user string) (admin.SecondFactor, error)
+	RemoveSecondFactor(ctx context.Context, user string) (admin.SecondFactor, error)
 }
 
 func (p *program) appPassword(o *options) *cobra.Command {

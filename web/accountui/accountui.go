@@ -1,6 +1,6 @@
 // Package accountui is a user's own room of the web house: what he has, how programs connect, his password, where he is signed in.
 //
-// New makes the room. Each page has a file: overview.go, password.go, apppasswords.go, devices.go.
+// New makes the room. Each page has a file: overview.go, password.go, apppasswords.go, factor.go, devices.go.
 package accountui
 
 import (
@@ -67,6 +67,7 @@ func New(o Options) page.Room {
 		"ended":       "That sign-in has ended.",
 		"others":      "All other sign-ins have ended.",
 		"app-removed": "The app password is taken back. What was opened with it has ended.",
+		"factor-off":  "The second factor has ended. These pages ask for the password only.",
 		"web-only":    "From now on programs need app passwords.",
 		"web-open":    "Programs may use your own password again.",
 	})}
@@ -79,6 +80,10 @@ func New(o Options) page.Room {
 		"POST /account/app-passwords":        m.addAppPassword,
 		"POST /account/app-passwords/remove": m.removeAppPassword,
 		"POST /account/app-passwords/own":    m.setWebOnly,
+		"GET /account/second-factor":         m.factor,
+		"POST /account/second-factor":        m.startFactor,
+		"POST /account/second-factor/codes":  m.renewCodes,
+		"POST /account/second-factor/remove": m.removeFactor,
 		"GET /account/sign-ins":              m.devices,
 		"POST /account/sign-ins/end":         m.endSession,
 		"POST /account/sign-ins/end-others":  m.endOthers,

@@ -41,7 +41,10 @@ func newHouse(t *testing.T) *house {
 		House: h.admin, Directory: h.directory, Programs: page.Programs{Host: "mail.test", IMAPS: 993},
 		Sessions: accountui.Sessions{
 			EndOthers: func(context.Context, mail.AccountID, string) error { h.ended++; return nil },
-			Renew:     func(http.ResponseWriter, *http.Request, auth.Identity) error { h.renewed++; return nil },
+			Renew: func(_ http.ResponseWriter, r *http.Request, _ auth.Identity) error {
+				h.renewed, h.proved = h.renewed+1, page.VisitOf(r.Context()).SignIn.Strong
+				return nil
+			},
 		},
 	})
 	id, err := h.directory.Login(t.Context(), auth.Client{Door: auth.DoorWeb, Remote: netip.MustParseAddr("127.0.0.1"), TLS: nil}, "alice@mail.test", authtest.Password)
@@ -63,7 +66,8 @@ func (h *house) want(path string, form url.Values, status int, says ...string) (
 		r = httptest.NewRequest("POST", path, strings.NewReader(form.Encode()))
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
-	visit := h.visit
+	visit, in := h.visit, *h.visit.SignIn // the web house makes them anew for each request
+	visit.SignIn = &in
 	w := httptest.NewRecorder()
 	h.room.Handler.ServeHTTP(w, r.WithContext(page.WithVisit(r.Context(), &visit)))
 	text, err := io.ReadAll(w.Result().Body)

@@ -8,11 +8,13 @@ import (
 	"github.com/posthouse-mail/posthouse/web/admin"
 )
 
-// appPasswords is the passwords that accounts have for single programs.
+// appPasswords is the passwords that accounts have for single programs, and the second factor.
 func (s *Server) appPasswords() {
 	h := s.o.House
 	name(s, "GET /v1/accounts/{name}/app-passwords", h.AppPasswords)
 	both(s, "POST /v1/accounts/{name}/app-passwords", h.AddAppPassword)
+	name(s, "GET /v1/accounts/{name}/second-factor", h.SecondFactor)
+	name(s, "DELETE /v1/accounts/{name}/second-factor", h.RemoveSecondFactor)
 	s.mux.HandleFunc("DELETE /v1/accounts/{name}/app-passwords/{number}", func(w http.ResponseWriter, r *http.Request) {
 		n, err := strconv.ParseUint(r.PathValue("number"), 10, 32)
 		if err != nil {
@@ -36,4 +38,12 @@ func (c *Client) AddAppPassword(ctx context.Context, user string, in admin.NewAp
 
 func (c *Client) RemoveAppPassword(ctx context.Context, user string, number uint32) (admin.AppPassword, error) {
 	return call[admin.AppPassword](ctx, c, http.MethodDelete, appsOf(user)+"/"+strconv.FormatUint(uint64(number), 10), nil)
+}
+
+func (c *Client) SecondFactor(ctx context.Context, user string) (admin.SecondFactor, error) {
+	return call[admin.SecondFactor](ctx, c, http.MethodGet, one("/v1/accounts", user)+"/second-factor", nil)
+}
+
+func (c *Client) RemoveSecondFactor(ctx context.Context, user string) (admin.SecondFactor, error) {
+	return call[admin.SecondFactor](ctx, c, http.MethodDelete, one("/v1/accounts", user)+"/second-factor", nil)
 }
