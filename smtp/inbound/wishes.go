@@ -21,12 +21,14 @@ type Senders struct {
 	Author mail.Address
 	Path   mail.Address // of MAIL FROM
 	Forged bool         // Path is said to be, by the domain itself
+	Proven bool         // Path is
 }
 
 // SendersOf are those of a message with a report on where it comes from. Who proves that he is the author has proven nothing of MAIL FROM.
 func SendersOf(author, path mail.Address, r *mailauth.Report) Senders {
 	forged := r.SPF.Result == mailauth.Fail || r.SPF.Result == mailauth.SoftFail
-	return Senders{Author: author, Path: path, Forged: forged && !r.ProvesPath(path.Domain)}
+	proven := r.ProvesPath(path.Domain)
+	return Senders{Author: author, Path: path, Forged: forged && !proven, Proven: proven}
 }
 
 // Of makes what the judge is told of an account for mail of the senders. judged is false when its mail is to be left alone. What cannot
@@ -53,6 +55,10 @@ func (w Wishes) Of(ctx context.Context, account mail.AccountID, address mail.Add
 		r.KeptOut = e.Sender
 	default:
 		r.LetIn = e.Sender
+		if from.Proven {
+			by, ok, err := w.Book.Find(ctx, account, from.Path)
+			r.Sent = err == nil && ok && by == e
+		}
 	}
 	return r, !set.JunkOff
 }

@@ -38,6 +38,9 @@ func TestBorrowedEntries(t *testing.T) {
 		path := parse(t, x.path)
 		report := &mailauth.Report{SPF: mailauth.SPF{Result: x.spf, Domain: string(path.Domain)}, DKIM: x.dkim}
 		to, judged := Wishes{Book: c.book, Directory: c.dir}.Of(t.Context(), c.ids["alice"], mail.Address{}, SendersOf(parse(t, x.author), path, report))
+		if sent := x.spf == mailauth.Pass || x.dkim != nil && x.dkim[0].Domain == "friend.test"; to.Sent != sent {
+			t.Errorf("%s: sent is %t", name, to.Sent)
+		}
 		if !judged || to.LetIn != x.in || to.KeptOut != x.out {
 			t.Errorf("%s: let in %q, kept out %q", name, to.LetIn, to.KeptOut)
 		}

@@ -40,3 +40,29 @@ func TestTraceOfNames(t *testing.T) {
 		t.Errorf("a stranger's field is believed: %+v", a)
 	}
 }
+
+// TestLetInUsuallyProven: an entry that lets a domain in does not help a forger when mail of it is proven as a rule.
+func TestLetInUsuallyProven(t *testing.T) {
+	j := judge(t, Options{})
+	to := alice
+	to.LetIn = "example.net"
+	forged := func() Verdict {
+		f := look(t.Context(), j, Facts{Remote: client, Hello: "localhost", From: addr(t, "x@example.info")}, bad(), junkFrom("boss@example.net"))
+		return j.Verdict(t.Context(), f, to)
+	}
+	if v := forged(); v.Class != Good {
+		t.Errorf("a domain that offers no proof: %s", describe(v))
+	}
+	for i := range usual {
+		f := look(t.Context(), j, Facts{Remote: client, Hello: "mail.example.net"}, proven("example.net"), letter("boss@example.net", fmt.Sprint("n", i), "t"))
+		j.Delivered(t.Context(), f, to, Verdict{})
+	}
+	flush(t, j)
+	if v := forged(); v.Class < Junk || !has(v, "let_in_unproven") {
+		t.Errorf("one whose mail is proven: %s", describe(v))
+	}
+	to.Sent = true
+	if v := forged(); v.Class != Good {
+		t.Errorf("a list that is let in: %s", describe(v))
+	}
+}

@@ -129,6 +129,9 @@ type rating struct {
 	usually                          standing
 }
 
+// usual is how many proven messages of a domain make one that is not proven strange.
+const usual = 5
+
 // authorRow is under which name the author is remembered.
 func (f *Findings) authorRow() (kind byte, whom string) {
 	switch {
@@ -193,7 +196,7 @@ func (f *Findings) trust(r rating) trust {
 		return known
 	}
 	spf, dmarc := f.report.SPF.Result, f.report.DMARC.Result
-	if spf == mailauth.Fail || spf == mailauth.SoftFail && r.author.good == 0 && !r.answered || dmarc == mailauth.Fail && f.report.DMARC.Policy != mailauth.PolicyNone || r.usually.arrived >= 5 && !r.answered {
+	if spf == mailauth.Fail || spf == mailauth.SoftFail && r.author.good == 0 && !r.answered || dmarc == mailauth.Fail && f.report.DMARC.Policy != mailauth.PolicyNone || r.usually.arrived >= usual && !r.answered {
 		return stranger
 	}
 	if r.author.good > 0 || r.answered && r.written.wrote > 0 { // from the network that he always comes from; with a name that nobody can guess
@@ -215,7 +218,7 @@ func (r rating) judge(f *Findings) []Signal {
 	if r.answered {
 		add("answer", -2.5, "it answers a message of yours", false)
 	}
-	if r.usually.arrived >= 5 && !f.proven && !f.vouched && f.list == "" && f.checked && !f.unknown() {
+	if r.usually.arrived >= usual && !f.proven && !f.vouched && f.list == "" && f.checked && !f.unknown() {
 		add("usually_proven", 2, "mail of "+plain(f.authorOrg(), 100)+" is proven as a rule, and this one is not", true)
 	}
 	if !freeMail(string(f.author.Domain)) {

@@ -118,6 +118,7 @@ type Recipient struct {
 	Account mail.AccountID
 	Address mail.Address // as it was addressed; zero: unknown
 	LetIn   string       // entry by which the account lets this sender in: never Junk, as far as he is believable
+	Sent    bool         // LetIn is for who is proven to have sent it (MAIL FROM), whoever the author is
 	KeptOut string       // by which it shuts him out: always Junk, or worse
 	Line    float64      // the account's own Lines.Junk; the others move along. 0: as for all
 }

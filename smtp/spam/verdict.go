@@ -69,12 +69,11 @@ func (j *Judge) Verdict(ctx context.Context, f *Findings, to Recipient) Verdict 
 	v.Signals = append(v.Signals, f.addressed(to)...)
 	v.Signals = append(v.Signals, m.rating.judge(f)...)
 	v.classify(f, m)
-	t := f.trust(m.rating)
 	v.FirstContact = m.stranger()
 	if v.FirstContact && to.Account != 0 {
 		v.Signals = append(v.Signals, f.firstContact()...)
 	}
-	v.conclude(j, f, t, to)
+	v.conclude(j, f, m, to)
 	j.verdicts.WithLabelValues(v.Class.String()).Inc()
 	return v
 }
@@ -154,17 +153,21 @@ func (l Lines) class(score float64) Class {
 	return Good
 }
 
-// believable: the author is proven, or his domain offers no proof and nothing speaks against him.
-func (f *Findings) believable() bool {
+// believable: the author is proven, or his domain offers no proof and nothing speaks against him. Whose mail is proven as a rule offers one.
+func (f *Findings) believable(r rating) bool {
 	if f.proven || f.vouched {
 		return true
+	}
+	if r.usually.arrived >= usual && !r.answered {
+		return false
 	}
 	spf, dmarc := f.report.SPF.Result, f.report.DMARC.Result
 	return spf != mailauth.Fail && spf != mailauth.SoftFail && dmarc != mailauth.Fail
 }
 
 // conclude sums up, keeps the mail of correspondents out of Junk, and finds the class.
-func (v *Verdict) conclude(j *Judge, f *Findings, t trust, to Recipient) {
+func (v *Verdict) conclude(j *Judge, f *Findings, m memories, to Recipient) {
+	t := f.trust(m.rating)
 	danger, pretence := 0.0, 0.0
 	for i := range v.Signals {
 		s := &v.Signals[i]
@@ -185,7 +188,7 @@ func (v *Verdict) conclude(j *Judge, f *Findings, t trust, to Recipient) {
 	}
 	author := plain(f.author.Unicode(), 100)
 	good, junk := lines.Doubtful-0.1-v.Score, lines.Junk-v.Score // what is missing to be good, and to be Junk
-	letIn := to.LetIn != "" && f.believable()
+	letIn := to.LetIn != "" && (to.Sent || f.believable(m.rating))
 	switch {
 	case to.KeptOut != "":
 		add("kept_out", "you have shut out "+plain(to.KeptOut, 100), max(junk, 0))
