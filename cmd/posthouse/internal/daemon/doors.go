@@ -142,8 +142,8 @@ func (d *Daemon) openDoors(ctx context.Context) error {
 		{servicePOP3S, c.Listen.POP3S, true, 0},
 		{serviceIMAP, c.Listen.IMAP, false, 0},
 		{serviceIMAPS, c.Listen.IMAPS, true, 0},
-		{serviceHTTP, c.Listen.HTTP, false, 0},
-		{serviceHTTPS, c.Listen.HTTPS, true, 0},
+		{serviceHTTP, c.Listen.HTTP, false, max(1, c.Limits.Connections/4)}, // pages must not take the places of mail
+		{serviceHTTPS, c.Listen.HTTPS, true, max(1, c.Limits.Connections/4)},
 	} {
 		for _, a := range x.list {
 			l, err := listen(ctx, a.HostPort)
