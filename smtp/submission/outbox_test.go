@@ -43,6 +43,12 @@ func (a *away) Deliver(_ context.Context, _ queue.Route, at queue.Attempt) queue
 	return queue.Fail(len(at.Envelope.Recipients), queue.Result{Verdict: queue.Done, Code: 250, Status: "2.0.0"})
 }
 
+func (a *away) count() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.took)
+}
+
 // run starts the queue until the test ends.
 func (r *rig) run(t *testing.T) *away {
 	a := &away{}
@@ -116,7 +122,7 @@ func TestHeldAndSent(t *testing.T) {
 		<-time.After(29 * time.Second)
 		synctest.Wait()
 		out := r.has(t, "alice", "Outbox")
-		if len(out) != 1 || len(r.has(t, "bob", "INBOX")) != 0 || len(a.took) != 0 || len(r.items(t)) != 3 || !r.items(t)[0].Waits {
+		if len(out) != 1 || len(r.has(t, "bob", "INBOX")) != 0 || a.count() != 0 || len(r.items(t)) != 3 || !r.items(t)[0].Waits {
 			t.Fatal("before its time:", out, r.items(t), a.took)
 		}
 		if got := storetest.Text(t, r.store, out[0]); !strings.Contains(got, "\r\nBcc: carol@beta.test,") && !strings.Contains(got, "Bcc: <carol@beta.test>") {
@@ -125,7 +131,7 @@ func TestHeldAndSent(t *testing.T) {
 		<-time.After(2 * time.Second)
 		synctest.Wait()
 		sent, inbox := r.has(t, "alice", "Sent"), r.has(t, "bob", "INBOX")
-		if len(r.has(t, "alice", "Outbox")) != 0 || len(sent) != 1 || len(inbox) != 1 || len(r.has(t, "carol", "INBOX")) != 1 || len(a.took) != 1 || len(r.items(t)) != 0 {
+		if len(r.has(t, "alice", "Outbox")) != 0 || len(sent) != 1 || len(inbox) != 1 || len(r.has(t, "carol", "INBOX")) != 1 || a.count() != 1 || len(r.items(t)) != 0 {
 			t.Fatal("behind its time:", sent, inbox, a.took, r.items(t))
 		}
 		if sent[0].Flags&store.Seen == 0 || strings.Contains(storetest.Text(t, r.store, inbox[0])+a.took[0], "Bcc") {
@@ -179,7 +185,7 @@ func TestTakenBack(t *testing.T) {
 		}
 		<-time.After(time.Minute)
 		synctest.Wait()
-		if len(r.has(t, "bob", "INBOX")) != 1 || len(a.took) != 1 || len(r.has(t, "alice", "Sent")) != 1 {
+		if len(r.has(t, "bob", "INBOX")) != 1 || a.count() != 1 || len(r.has(t, "alice", "Sent")) != 1 {
 			t.Error(a.took, r.items(t))
 		}
 	})
@@ -302,14 +308,14 @@ func TestScheduledWithoutSender(t *testing.T) {
 			}
 			<-time.After(time.Second)
 			synctest.Wait()
-			if out, sent := r.has(t, "alice", "Outbox"), r.has(t, "alice", "Sent"); len(a.took) != 1 || (len(out) == 1) != (asked != "") || len(sent) != 0 {
-				t.Errorf("%q: %d in the Outbox, %d in Sent, %d went", asked, len(out), len(sent), len(a.took))
+			if out, sent := r.has(t, "alice", "Outbox"), r.has(t, "alice", "Sent"); a.count() != 1 || (len(out) == 1) != (asked != "") || len(sent) != 0 {
+				t.Errorf("%q: %d in the Outbox, %d in Sent, %d went", asked, len(out), len(sent), a.count())
 			}
 		}
 		<-time.After(2 * time.Hour)
 		synctest.Wait()
-		if len(a.took) != 2 || len(r.items(t)) != 0 {
-			t.Errorf("%d went, %d wait", len(a.took), len(r.items(t)))
+		if a.count() != 2 || len(r.items(t)) != 0 {
+			t.Errorf("%d went, %d wait", a.count(), len(r.items(t)))
 		}
 	})
 }
