@@ -29,6 +29,7 @@ type house struct {
 	renewed   int
 	proved    bool // the session that was renewed last knew the second factor
 	ended     int
+	broken    error // of a session that cannot be renewed
 }
 
 func newHouse(t *testing.T) *house {
@@ -43,7 +44,7 @@ func newHouse(t *testing.T) *house {
 			EndOthers: func(context.Context, mail.AccountID, string) error { h.ended++; return nil },
 			Renew: func(_ http.ResponseWriter, r *http.Request, _ auth.Identity) error {
 				h.renewed, h.proved = h.renewed+1, page.VisitOf(r.Context()).SignIn.Strong
-				return nil
+				return h.broken
 			},
 		},
 	})

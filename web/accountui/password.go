@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/posthouse-mail/posthouse/auth"
+	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/web/page"
 )
 
@@ -53,8 +54,8 @@ func (m *room) setPassword(w http.ResponseWriter, r *http.Request) error {
 	if err == nil {
 		err = m.o.Sessions.Renew(w, r, id)
 	}
-	if err != nil {
-		return err
+	if err != nil { // it is changed: at worst the next page asks for it
+		m.log.WarnContext(r.Context(), logx.WebPageFailed, "path", r.URL.Path, "method", r.Method, "error", err)
 	}
 	page.Done(w, r, "/account/", "password")
 	return nil

@@ -48,7 +48,7 @@ func (t *Templates) Fail(log *slog.Logger, w http.ResponseWriter, r *http.Reques
 			return // the visitor has gone
 		}
 		log.ErrorContext(r.Context(), logx.WebPageFailed, "path", r.URL.Path, "method", r.Method, "error", err)
-		p = &Problem{http.StatusInternalServerError, "This did not work", "It is not your fault. The operator finds the reason in the log; nothing was changed."}
+		p = &Problem{http.StatusInternalServerError, "This did not work", "It is not your fault, and the operator finds the reason in the log. Look whether what you wanted is done before you do it once more."}
 	}
 	if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests {
 		w.Header().Set("Retry-After", "5")
