@@ -2,6 +2,7 @@ package inbound
 
 import (
 	"bytes"
+	"errors"
 
 	gosmtp "github.com/emersion/go-smtp"
 
@@ -111,17 +112,34 @@ func (s *session) results(in *intake) ([]byte, error) {
 	in.author = r.DMARC
 	s.d.count.report(&r)
 	s.learned(&r)
-	s.tellReports(&r)
+	fields, err := s.outcome(in, &r)
+	if s.Taken = nil; !comesAgain(err) { // who comes again is counted then
+		s.tellReports(&r)
+	}
+	return fields, err
+}
+
+// comesAgain tells whether the sender of a message is to send it once more.
+func comesAgain(err error) bool {
+	if err == nil {
+		return false
+	}
+	said, ok := errors.AsType[*gosmtp.SMTPError](err)
+	return !ok || said.Temporary()
+}
+
+// outcome is what becomes of a message with these results.
+func (s *session) outcome(in *intake, r *mailauth.Report) ([]byte, error) {
 	if s.Envelope.Unproven = !r.ProvesPath(s.Envelope.From.Domain); !s.Envelope.Unproven {
 		s.d.o.Suppressed.Arrived(s.ctx, s.Envelope.From) // who writes exists
 	}
-	if err := s.obey(&r); err != nil {
-		return nil, s.listRefused(in, &r, err)
+	if err := s.obey(r); err != nil {
+		return nil, s.listRefused(in, r, err)
 	}
-	if err := s.scan(in, &r); err != nil {
-		return nil, s.listRefused(in, &r, err)
+	if err := s.scan(in, r); err != nil {
+		return nil, s.listRefused(in, r, err)
 	}
-	verdict, err := s.judge(in, &r, in.aside || s.action(&r) == actionJunk)
+	verdict, err := s.judge(in, r, in.aside || s.action(r) == actionJunk)
 	if err != nil {
 		return nil, err
 	}

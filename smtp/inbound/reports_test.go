@@ -6,9 +6,11 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	gosmtp "github.com/emersion/go-smtp"
 
+	"github.com/posthouse-mail/posthouse/auth"
 	"github.com/posthouse-mail/posthouse/internal/dns"
 	"github.com/posthouse-mail/posthouse/smtp"
 	"github.com/posthouse-mail/posthouse/smtp/mailauth"
@@ -112,5 +114,30 @@ func TestReportHooks(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestReportedOnce: a message that has to come again is reported when it is taken or refused for good, and not each time.
+func TestReportedOnce(t *testing.T) {
+	z, err := dns.NewZone(`_dmarc.shop.test. TXT "v=DMARC1; p=none; rua=mailto:r@shop.test"`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resolver := z.Client(dns.Options{})
+	defer resolver.Close()
+	c := newCourt(t, 20)
+	c.set("alice", func(s *auth.AccountSettings) { s.JunkLine = asDoubtful * 10 })
+	seen := 0
+	c.desk.o.Checks = mailauth.New(mailauth.Options{Resolver: resolver, Hostname: "mx.alpha.test"})
+	c.desk.o.Reports = Reports{Seen: func(Sighting) { seen++ }}
+	if code, said := c.send("alice"); code != 451 || seen != 0 {
+		t.Errorf("to come again: %d %s, reported %d times", code, said, seen)
+	}
+	if err := c.side.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.now = c.now.Add(10 * time.Minute)
+	if code, said := c.send("alice"); code != 250 || seen != 1 {
+		t.Errorf("he came again: %d %s, reported %d times", code, said, seen)
 	}
 }
