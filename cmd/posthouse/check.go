@@ -19,7 +19,7 @@ var (
 )
 
 func (p *program) checkCommand(o *options) *cobra.Command {
-	cmd := &cobra.Command{Use: "check", Short: "Look for mistakes", RunE: noSubcommand}
+	cmd := p.checkup(o)
 	cmd.AddCommand(p.checkConfig(o), p.checkStore(o))
 	return cmd
 }

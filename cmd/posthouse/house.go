@@ -54,6 +54,7 @@ type verbs interface {
 	listVerbs
 	factorVerbs
 	recordVerbs
+	checkupVerbs
 	reportVerbs
 	spamVerbs
 	importer.Target

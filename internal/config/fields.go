@@ -49,6 +49,7 @@ func sections() map[string]string {
 		"junk":                 "Whether mail from outside is junk: signals with scores, `posthouse spam explain` tells them for a message",
 		"scanners[]":           "A program that looks at messages: rspamd over HTTP, or a milter (ClamAV and others); asked in this order when a message has come whole",
 		"web":                  "The web pages; listen.http and listen.https open them",
+		"check":                "What posthouse check looks at, and how often the house does it by itself",
 		"log":                  "The log on stderr",
 		"metrics":              "/metrics for Prometheus, /healthz and /readyz",
 	}
@@ -62,6 +63,7 @@ func Fields() []Field {
 	all = append(all, sendingFields()...)
 	all = append(all, scannerFields()...)
 	all = append(all, webFields()...)
+	all = append(all, checkupFields()...)
 	return append(all, restFields()...)
 }
 

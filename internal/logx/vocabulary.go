@@ -191,3 +191,9 @@ const (
 	SpamListOff   = "block list off"              // list, zone, reason: it is not asked until it is in order again
 	SpamListWrong = "block list answer not known" // list, asked, answer: it is no listing
 )
+
+// What the house sees of itself from outside.
+const (
+	CheckFound  = "check found a mistake" // check, domain, found, advice: again each day while it is there
+	CheckFailed = "check failed"          // error: nobody could look
+)

@@ -475,3 +475,13 @@ func (j *Judge) ListStates() []ListState {
 	}
 	return states
 }
+
+// Meaning is what an answer of the list says; known is false for one that the list does not document.
+func (l List) Meaning(answer netip.Addr) (text string, known bool) {
+	for i := range l.Codes {
+		if answer.Is4() && l.Codes[i].means(answer) {
+			return l.Codes[i].Text, true
+		}
+	}
+	return "", false
+}

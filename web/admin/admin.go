@@ -50,7 +50,8 @@ type House struct {
 	quota atomic.Pointer[store.Quota] // of new accounts
 
 	backups atomic.Pointer[BackupSettings]
-	backing sync.Mutex // held by the backup that runs
+	world   atomic.Pointer[func(context.Context) (World, error)] // see SetCheckup
+	backing sync.Mutex                                           // held by the backup that runs
 	pulls   pulls
 	levels  *logx.Levels // nil: the log of this process is not ours to change
 }

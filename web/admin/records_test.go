@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/dns"
 	"github.com/posthouse-mail/posthouse/smtp/tlspolicy"
 	"github.com/posthouse-mail/posthouse/web/admin"
+	"github.com/posthouse-mail/posthouse/web/check"
 )
 
 // What is printed can be pasted: a DNS server of ours reads it, and our own judges find what they look for.
@@ -39,7 +41,10 @@ func TestDomainRecords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	site := admin.Site{Hostname: "mx.alpha.test", Certificates: []string{good.Certificate, other.Certificate, good.Certificate}}
+	addresses := func() []netip.Addr {
+		return []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}
+	}
+	site := admin.Site{Hostname: "mx.alpha.test", Web: true, Addresses: addresses, Issuer: "letsencrypt.org", Services: []check.Service{{Label: "imaps", Port: 993}}, Certificates: []string{good.Certificate, other.Certificate, good.Certificate}}
 	named := admin.New(admin.Options{DB: h.db, Directory: h.directory, Store: h.store, Queue: h.queue, Site: site})
 	r, err := named.DomainRecords(t.Context(), "alpha.test")
 	if err != nil {
@@ -51,8 +56,8 @@ func TestDomainRecords(t *testing.T) {
 			lines = append(lines, line)
 		}
 	}
-	zone, err := dns.NewZone(append(lines, "mx.alpha.test. A 192.0.2.1")...)
-	if err != nil || len(lines) != 7 {
+	zone, err := dns.NewZone(lines...)
+	if err != nil || len(lines) != 16 || len(r.Missing) != 0 {
 		t.Fatalf("%v in\n%s", err, r.Zone())
 	}
 	zone.Secure(true)
@@ -74,8 +79,9 @@ func TestDomainRecords(t *testing.T) {
 	}
 	// Who has no certificate yet needs the records first of all.
 	site.Certificates = append(site.Certificates, filepath.Join(dir, "not there.pem"))
+	site.Addresses, site.Web = nil, false
 	early := admin.New(admin.Options{DB: h.db, Directory: h.directory, Store: h.store, Queue: h.queue, Site: site})
-	if r, err = early.DomainRecords(t.Context(), "alpha.test"); err != nil || len(r.Records) != 7 || len(r.Missing) != 1 || !strings.Contains(r.Zone(), "; no TLSA record of a certificate that cannot be read: ") {
+	if r, err = early.DomainRecords(t.Context(), "alpha.test"); err != nil || len(r.Records) != 10 || len(r.Missing) != 3 || !strings.Contains(r.Zone(), "; no TLSA record of a certificate that cannot be read: ") {
 		t.Errorf("%v\n%s", err, r.Zone())
 	}
 }

@@ -63,6 +63,7 @@ func New(o Options) *Server {
 	s.trace()
 	s.dkim()
 	s.records()
+	s.checkup()
 	s.house()
 	s.deleted()
 	s.backups()

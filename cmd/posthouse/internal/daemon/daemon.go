@@ -166,6 +166,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	running.Go(func() { d.tlsBook.Run(inner) })
 	running.Go(func() { d.renewPolicies(inner) })
 	running.Go(func() { d.runReports(inner) })
+	running.Go(func() { d.runCheckups(inner) })
 	running.Go(func() { d.runJunk(inner) })
 	running.Go(func() { d.guard.run(inner) })
 	running.Go(func() { tidy(inner) })

@@ -108,6 +108,9 @@ func CheckFiles(file string, c *config.Config) error {
 	if _, err := scanners(c.Scanners); err != nil {
 		errs = append(errs, inFile(file, err))
 	}
+	if err := validCheckup(c); err != nil {
+		errs = append(errs, inFile(file, err))
+	}
 	if _, err := acmeOptions(c); err != nil {
 		errs = append(errs, inFile(file, fmt.Errorf("acme: %w", err)))
 	}

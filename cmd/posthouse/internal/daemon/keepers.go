@@ -2,10 +2,12 @@ package daemon
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/posthouse-mail/posthouse/auth"
@@ -194,7 +196,15 @@ func OpenFiles(ctx context.Context, c *config.Config, logger *slog.Logger) (*Fil
 	if err != nil {
 		return nil, err
 	}
-	return &Files{House: k.house(c, logger, nil), close: k.close}, nil
+	h := k.house(c, logger, nil)
+	h.SetCheckup(func(context.Context) (admin.World, error) {
+		var chain func(string) *tls.Certificate
+		if certs, err := cert.Open(cert.Options{Pairs: slices.Concat(pairs(c), obtained(c)), Hostname: c.Hostname}); err == nil {
+			chain = certs.Chain
+		}
+		return world(c, k, chain)
+	})
+	return &Files{House: h, close: k.close}, nil
 }
 
 // Close writes what is left and closes the files.
@@ -211,6 +221,7 @@ func (d *Daemon) openKeepers(ctx context.Context) (err error) {
 	}
 	d.house = d.keepers.house(d.o.Config, d.log, d.resolver)
 	d.house.SetLog(d.levels)
+	d.house.SetCheckup(d.world)
 	d.backups = backup.NewMetrics(d.metrics)
 	d.setBackup(d.o.Config)
 	d.opened(d.house.Close)

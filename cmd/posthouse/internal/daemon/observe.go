@@ -16,6 +16,7 @@ import (
 
 // describe adds the metrics of the process and the build.
 func (d *Daemon) describe() {
+	newCheckups(d.metrics)
 	d.metrics.Gauges("build_info", "Always 1; the label says which build this is.", "version").WithLabelValues(d.o.Version).Set(1)
 	d.metrics.GaugeFunc("start_time_seconds", "When the house was started, as seconds since 1970.", func() float64 {
 		return float64(d.started.UnixMilli()) / 1000

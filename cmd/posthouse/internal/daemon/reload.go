@@ -112,6 +112,9 @@ var liveSettings = map[string]int{
 	"backup.keep_weekly":                  atOnce,
 	"backup.keep_monthly":                 atOnce,
 	"backup.share":                        atOnce,
+	"check.every":                         atOnce,
+	"check.lists":                         atOnce, // for the next check
+	"check.probes":                        atOnce,
 	"reports.contact":                     atOnce,
 	"reports.letter":                      atOnce,
 	"reports.letter_to":                   atOnce,

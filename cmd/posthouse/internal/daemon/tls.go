@@ -15,7 +15,6 @@ import (
 	"github.com/posthouse-mail/posthouse/smtp/submission"
 	"github.com/posthouse-mail/posthouse/smtp/tlsbook"
 	"github.com/posthouse-mail/posthouse/smtp/tlspolicy"
-	"github.com/posthouse-mail/posthouse/web/admin"
 )
 
 // renewEvery is how often policies are looked at that could be asked for again.
@@ -111,13 +110,4 @@ func (d *Daemon) sawTLS(ctx context.Context, s remote.Sighting) remote.Opinion {
 		d.log.WarnContext(ctx, logx.RemoteFell, "host", s.Host, "address", s.Address, "domain", s.Domain, "until", until, "waits", waits)
 	}
 	return remote.Opinion{Note: "it offered verified TLS until " + until + ", and offers none now", Delay: waits}
-}
-
-// site is where the house stands in the world's DNS.
-func site(c *config.Config) admin.Site {
-	s := admin.Site{Hostname: c.Hostname}
-	for _, p := range c.TLS.Certificates {
-		s.Certificates = append(s.Certificates, p.Cert)
-	}
-	return s
 }
