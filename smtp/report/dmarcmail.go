@@ -86,6 +86,7 @@ func (s *DMARCSender) Run(ctx context.Context) {
 
 // Due sends what is due now. What fails stays owed and is tried again.
 func (s *DMARCSender) Due(ctx context.Context) (sent int, err error) {
+	s.o.Book.Flush(ctx) // the last messages of a period belong into its report
 	after := ""
 	for {
 		page, next, err := s.o.Book.Owed(ctx, after, pageSize)

@@ -214,3 +214,13 @@ func TestDMARCDue(t *testing.T) {
 		t.Errorf("%+v %v", f, err)
 	}
 }
+
+// TestDMARCLast: the last messages of a day, which are not in the tables yet, are in its report and in no second one.
+func TestDMARCLast(t *testing.T) {
+	o := openOffice(t, `_dmarc.one.test. TXT "v=DMARC1; p=none; rua=mailto:r@one.test"`)
+	o.count("one.test")
+	o.now = march.Add(27 * time.Hour)
+	o.due(1)
+	o.book.Flush(t.Context())
+	o.due(0)
+}

@@ -205,8 +205,8 @@ func (r *Reader) all(ctx context.Context, rest func(context.Context, time.Durati
 	return nil
 }
 
-// errLater: DNS does not answer now.
-var errLater = errors.New("report: DNS does not say whether it is wanted")
+// errLater: DNS does not answer now, or the tables take nothing.
+var errLater = errors.New("report: it cannot be said now whether it is wanted, or it cannot be kept")
 
 const (
 	kindDMARC = "dmarc"
@@ -264,11 +264,14 @@ func (r *Reader) keepDMARC(ctx context.Context, w dmarcbook.Waiting, d *DMARC) (
 		return false, err
 	}
 	again, err = r.o.DMARC.KeepReport(ctx, d.Received(w.Sender, w.Taken))
-	if err == nil && !again {
+	if err != nil { // ours: there is no room, perhaps
+		return false, fmt.Errorf("%w: %w", errLater, err)
+	}
+	if !again {
 		good, bad := d.Totals()
 		r.o.DMARC.Told(kindDMARC, good, bad)
 	}
-	return again, err
+	return again, nil
 }
 
 // record is the policy of a domain, or of one above it: some reports name the author's domain, not the policy's.
@@ -314,10 +317,13 @@ func (r *Reader) keepTLS(ctx context.Context, w dmarcbook.Waiting, t *TLS) (abou
 	good, bad := kept.Totals()
 	again, err = r.o.TLS.KeepReport(ctx, tlsbook.Received{ID: short(kept.ID), Sender: w.Sender, From: short(kept.Organization), Begin: kept.Range.Begin, End: kept.Range.End,
 		Good: good, Bad: bad, Domains: kept.Domains(), Text: text})
-	if err == nil && !again {
+	if err != nil {
+		return nil, false, fmt.Errorf("%w: %w", errLater, err)
+	}
+	if !again {
 		r.o.DMARC.Told(kindTLS, good, bad)
 	}
-	return kept.Domains(), again, err
+	return kept.Domains(), again, nil
 }
 
 func (r *Reader) wantedTLS(ctx context.Context, name string, to []string) error {

@@ -260,3 +260,20 @@ func TestCarried(t *testing.T) {
 		}
 	}
 }
+
+// TestReaderWithoutRoom: a report that cannot be kept now is not its sender's fault, and waits.
+func TestReaderWithoutRoom(t *testing.T) {
+	b := openPostbox(t, `_dmarc.far.test. TXT "v=DMARC1; p=none; rua=mailto:postmaster@far.test"`)
+	side, err := kv.OpenSide(kv.SideOptions{Path: filepath.Join(t.TempDir(), "full.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := side.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b.reader.o.DMARC = dmarcbook.New(dmarcbook.Options{Side: side})
+	b.mail[1] = dmarcMail(t, nil)
+	if _, _, err := b.reader.one(t.Context(), dmarcbook.Waiting{At: 1, Sender: "here.test", To: []string{"postmaster@far.test"}}); !errors.Is(err, errLater) {
+		t.Error(err)
+	}
+}
