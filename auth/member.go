@@ -135,6 +135,25 @@ func membersIn(tx *kv.Tx, id ListID) (all []Member) {
 	return all
 }
 
+// FindMember is the first member of a list whose address key matches. Only keys are read on the way, so that a word of a stranger costs
+// little: match may be asked thousands of times, and must not keep what it is given. ErrNoAddress.
+func (d *Directory) FindMember(ctx context.Context, id ListID, match func(key []byte) bool) (m Member, err error) {
+	prefix := listKey(listMember, id, "")
+	err = d.db.View(ctx, func(tx *kv.Tx) error {
+		for key, value := range tx.Scan(tableLists, prefix, nil) {
+			if !bytes.HasPrefix(key, prefix) {
+				break
+			}
+			if match(key[len(prefix):]) {
+				m, err = decodeMember(value)
+				return err
+			}
+		}
+		return fmt.Errorf("%w: no such member", ErrNoAddress)
+	})
+	return m, err
+}
+
 // IsMember tells whether an address is a member of a list, paused or not.
 func (d *Directory) IsMember(ctx context.Context, id ListID, a mail.Address) (is bool, err error) {
 	err = d.db.View(ctx, func(tx *kv.Tx) error {

@@ -20,13 +20,12 @@ const bounceForgotten = 40 * 24 * time.Hour
 // bounced counts a report on a member's copy: a day counts once, whatever comes back on it, so that one bad day of a provider
 // pauses nobody. Reports that are none, and reports of delay or success, count nothing.
 func (l *Lists) bounced(ctx context.Context, a queue.Attempt, m auth.ListMail, d *draft) queue.Result {
-	members, err := l.o.Directory.Members(ctx, m.List.ID)
-	if err != nil {
-		return later("the members of the list cannot be read at the moment")
-	}
-	who, ok := l.tokens.find(forBounces, m.List.ID, m.Token, members)
-	if !ok {
+	who, err := l.tokens.find(ctx, l.o.Directory, forBounces, m.List.ID, m.Token)
+	switch {
+	case errors.Is(err, auth.ErrNoAddress):
 		return done("the member has left")
+	case err != nil:
+		return later("the members of the list cannot be read at the moment")
 	}
 	all, ok := readReport(a.Content, a.Content.Size())
 	if !ok {

@@ -30,6 +30,15 @@ func TestLargeList(t *testing.T) {
 	if err == nil {
 		t.Error("5,001 members")
 	}
+	// A stranger's word, on port 25 or in a link, costs no more than a look at the keys.
+	words := testing.AllocsPerRun(3, func() {
+		if _, _, err := r.lists.tokens.Leave(t.Context(), r.db, r.dir, "1-aaaaaaaaaaaaaaaa"); err != ErrLink {
+			t.Error(err)
+		}
+	})
+	if words > 2000 {
+		t.Errorf("a word that names nobody: %.0f allocations", words)
+	}
 	for name, url := range map[string]string{"plain": "", "linked": "https://mx.alpha.test/lists/leave/"} {
 		r.with(Options{URL: url})
 		if got := r.take("alice@alpha.test", "dev@alpha.test", "From: alice@alpha.test\nMessage-ID: <"+name+"@x>\n\nx\n"); got.Verdict != queue.Done {

@@ -28,14 +28,13 @@ func (l *Lists) leave(ctx context.Context, e mail.Envelope, m auth.ListMail, d *
 	if d.auto || e.From.IsNull() {
 		return done("not understood: automatic mail")
 	}
-	members, err := l.o.Directory.Members(ctx, m.List.ID)
-	if err != nil {
-		return later("the members of the list cannot be read at the moment")
-	}
 	if m.Token != "" {
-		who, ok := l.tokens.find(forLeaving, m.List.ID, m.Token, members)
-		if !ok {
+		who, err := l.tokens.find(ctx, l.o.Directory, forLeaving, m.List.ID, m.Token)
+		switch {
+		case errors.Is(err, auth.ErrNoAddress):
 			return done("this was done before, or the address was changed")
+		case err != nil:
+			return later("the members of the list cannot be read at the moment")
 		}
 		return l.remove(ctx, m.List, who.Address)
 	}
@@ -43,16 +42,17 @@ func (l *Lists) leave(ctx context.Context, e mail.Envelope, m auth.ListMail, d *
 	if len(d.authors) != 1 {
 		return done("not understood: not one author")
 	}
-	for _, who := range members {
-		if who.Address.Key() != d.authors[0].Key() {
-			continue
-		}
-		if d.proven {
-			return l.remove(ctx, m.List, who.Address)
-		}
-		return l.ask(ctx, m.List, who.Address)
+	author := d.authors[0].Key()
+	who, err := l.o.Directory.FindMember(ctx, m.List.ID, func(key []byte) bool { return string(key) == author })
+	switch {
+	case errors.Is(err, auth.ErrNoAddress):
+		return done("%s is no member", d.authors[0])
+	case err != nil:
+		return later("the members of the list cannot be read at the moment")
+	case d.proven:
+		return l.remove(ctx, m.List, who.Address)
 	}
-	return done("%s is no member", d.authors[0])
+	return l.ask(ctx, m.List, who.Address)
 }
 
 func (l *Lists) remove(ctx context.Context, list auth.List, who mail.Address) queue.Result {

@@ -32,13 +32,11 @@ func (l *Lists) Recipient(ctx context.Context, from mail.Address, size int64, m 
 		if !from.IsNull() {
 			return smtp.Refuse(550, gosmtp.EnhancedCode{5, 7, 1}, "This address takes reports (MAIL FROM:<>) only: "+m.Address.String())
 		}
-		members, err := l.o.Directory.Members(ctx, m.List.ID)
-		if err != nil {
-			return err
-		}
-		if _, ok := l.tokens.find(forBounces, m.List.ID, m.Token, members); !ok {
+		_, err := l.tokens.find(ctx, l.o.Directory, forBounces, m.List.ID, m.Token)
+		if errors.Is(err, auth.ErrNoAddress) {
 			return smtp.Refuse(550, gosmtp.EnhancedCode{5, 1, 1}, "No such address here: "+m.Address.String())
 		}
+		return err
 	}
 	return nil
 }
