@@ -27,10 +27,10 @@ type symbol struct {
 	Options json.RawMessage `json:"options"` // texts
 }
 
-// milterBlock is what it would tell a milter's client: fields to remove (which of that name; 0: all) and to add.
+// milterBlock is what it would tell a milter's client: fields to remove (which of that name, or a list of them; 0: all) and to add.
 type milterBlock struct {
 	Add    map[string]json.RawMessage `json:"add_headers"`
-	Remove map[string]int             `json:"remove_headers"`
+	Remove map[string]json.RawMessage `json:"remove_headers"`
 }
 
 var errNoReport = errors.New("the answer is no report of rspamd")
@@ -141,7 +141,9 @@ func (r *report) edits() []edit {
 		return nil
 	}
 	for _, name := range sorted(m.Remove) {
-		e.add(edit{op: editRemove, name: name, index: m.Remove[name]})
+		for _, index := range places(m.Remove[name]) {
+			e.add(edit{op: editRemove, name: name, index: index})
+		}
 	}
 	for _, name := range sorted(m.Add) {
 		for _, v := range values(m.Add[name]) {
@@ -149,6 +151,22 @@ func (r *report) edits() []edit {
 		}
 	}
 	return e.all
+}
+
+// places are numbers of fields, the last ones first, so that taking one out does not move those that are still to go.
+func places(raw json.RawMessage) []int {
+	var one int
+	if json.Unmarshal(raw, &one) == nil {
+		return []int{one}
+	}
+	var list []int
+	if json.Unmarshal(raw, &list) != nil {
+		return nil // of a form that nobody has described
+	}
+	slices.Sort(list)
+	slices.Reverse(list)
+	list = slices.Compact(list)
+	return list[:min(len(list), maxEdits)]
 }
 
 // values are those of one name: a text, an object with the text in value, or a list of these.

@@ -367,3 +367,15 @@ func checkAnswer(t *testing.T, a answer) {
 		t.Errorf("the header ends after %d of %d octets: %q", n, len(header), header)
 	}
 }
+
+// TestRspamdHeader: one change of a form that is unknown, or a list in place of a number, does not take the others with it.
+func TestRspamdHeader(t *testing.T) {
+	const header = "X: 1\r\nX: 2\r\nX: 3\r\nY: 1\r\nZ: 1\r\n"
+	r, err := parseRspamd([]byte(`{"action":"no action","milter":{"remove_headers":{"X":[1,2],"Y":0,"Z":{"all":true}},"add_headers":{"New":[{"value":"a"},"b"]}}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := string(apply([]byte(header), r.edits())), "New: b\r\nNew: a\r\nX: 3\r\nZ: 1\r\n"; got != want {
+		t.Errorf("got %q\nwant %q", got, want)
+	}
+}
