@@ -90,6 +90,41 @@ func TestKept(t *testing.T) {
 	}
 }
 
+// TestLastWord: whose mail was kept often, and is put into Junk some times in a row, is no correspondent any more; once may be a mistake.
+func TestLastWord(t *testing.T) {
+	j := judge(t, Options{})
+	known := func() bool {
+		f := look(t.Context(), j, Facts{Remote: client, Hello: "mail.example.net"}, proven("example.net"), letter("news@example.net", "new", "new"))
+		return j.Verdict(t.Context(), f, alice).Known
+	}
+	stored := func(n int) []byte {
+		return append([]byte("Return-Path: <news@example.net>\r\nAuthentication-Results: mx.example.org; spf=pass smtp.mailfrom=example.net; dmarc=pass header.from=example.net\r\n"+
+			"Received: from mail.example.net ([192.0.2.25])\r\n\tby mx.example.org (posthouse) with ESMTP id 1;\r\n\tSun, 22 Nov 2026 12:00:00 +0000\r\n"),
+			letter("news@example.net", fmt.Sprintf("Letter %d", n), "text")...)
+	}
+	for i := range 20 {
+		learn(t, j, stored(i), Good)
+	}
+	if !known() {
+		t.Fatal("his mail was kept and he is not known")
+	}
+	learn(t, j, stored(20), Junk)
+	if !known() {
+		t.Error("one mistake, and he is not known")
+	}
+	learn(t, j, stored(21), Junk)
+	learn(t, j, stored(22), Junk)
+	if known() {
+		t.Error("his reader has had enough of him, and he is known")
+	}
+	for i := range 3 {
+		learn(t, j, stored(20+i), Good)
+	}
+	if !known() {
+		t.Error("all is taken back, and he is not known")
+	}
+}
+
 func TestUsuallyProven(t *testing.T) {
 	j := judge(t, Options{})
 	for i := range 6 {

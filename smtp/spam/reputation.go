@@ -278,7 +278,12 @@ func (j *Judge) rate(tx *kv.Tx, a mail.AccountID, f *Findings, c Class, step int
 		}
 	}
 	kind, whom := f.authorRow()
-	j.remember(tx, a, kind, whom, change)
+	j.remember(tx, a, kind, whom, func(s *standing) {
+		change(s)
+		if c == Junk && step > 0 { // one may be a mistake; some in a row are the owner's last word, however much was filed before
+			s.good /= 2
+		}
+	})
 	if f.proven {
 		j.remember(tx, a, ofDomain, f.authorOrg(), change)
 	}
