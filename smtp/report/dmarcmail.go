@@ -123,7 +123,7 @@ func (s *DMARCSender) Due(ctx context.Context) (sent int, err error) {
 func delay(d dmarcbook.Domain) time.Duration {
 	h := fnv.New32a()
 	h.Write([]byte(d.Name))
-	return time.Duration(h.Sum32()) % (d.Period.Length / jitter)
+	return time.Duration(h.Sum32()) * time.Second % (d.Period.Length / jitter)
 }
 
 // one makes and sends the report of one domain.

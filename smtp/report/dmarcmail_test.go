@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -223,4 +224,21 @@ func TestDMARCLast(t *testing.T) {
 	o.due(1)
 	o.book.Flush(t.Context())
 	o.due(0)
+}
+
+// TestDMARCSpread: the reports of a day go out over three hours, not all behind midnight.
+func TestDMARCSpread(t *testing.T) {
+	var quarter [4]int
+	for i := range 400 {
+		d := delay(dmarcbook.Domain{Name: fmt.Sprintf("d%d.test", i), Period: dmarcbook.Period{Begin: march, Length: 24 * time.Hour}})
+		if d < 0 || d >= 3*time.Hour {
+			t.Fatal(d)
+		}
+		quarter[d/(45*time.Minute)]++
+	}
+	for _, n := range quarter {
+		if n < 60 {
+			t.Errorf("in the quarters of three hours there are %v reports", quarter)
+		}
+	}
 }
