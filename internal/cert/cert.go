@@ -147,6 +147,13 @@ func (k *Keeper) Chain(serverName string) *tls.Certificate {
 	return k.current.Load().choose(serverName, func(*tls.Certificate) error { return nil })
 }
 
+// Stands tells whether a client that asks for name and looks at names and dates is content: what is shown is for it, valid now, and not
+// of our own make.
+func (k *Keeper) Stands(name string) bool {
+	c, now := k.Chain(name), k.options.Now()
+	return c != k.meanwhile && c.Leaf.VerifyHostname(name) == nil && !now.Before(c.Leaf.NotBefore) && now.Before(c.Leaf.NotAfter)
+}
+
 // Status tells what is loaded, in the order of the settings.
 func (k *Keeper) Status() []Status {
 	k.mu.Lock()

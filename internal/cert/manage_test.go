@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/certmagic"
 )
@@ -133,4 +134,31 @@ func TestCertificatesOfAnAuthority(t *testing.T) {
 	}
 	shows("imap.old.test", "mail.test")
 	shows("mail.test", "mail.test")
+}
+
+// TestStands: a certificate that clients refuse is known as one.
+func TestStands(t *testing.T) {
+	a, _ := silent(t, filepath.Join(t.TempDir(), "acme"))
+	ca, err := NewAuthority("test", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	k, err := Open(Options{ACME: a, Hostname: "mail.test", Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k.Stands("mail.test") {
+		t.Error("one of our own make")
+	}
+	stored(t, a, ca, "mail.test")
+	if err := k.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	if !k.Stands("mail.test") || k.Stands("other.test") {
+		t.Error("by name")
+	}
+	if now = now.Add(100 * 24 * time.Hour); k.Stands("mail.test") {
+		t.Error("an expired one")
+	}
 }

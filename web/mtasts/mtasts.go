@@ -45,3 +45,14 @@ func Of(h *admin.House) func(context.Context, string) (string, error) {
 		return r.Policy, err
 	}
 }
+
+// When gives the policy while stands is true: that the certificate of our mail host is one that others take. Whoever learns a policy
+// without one sends us nothing for as long as he keeps it.
+func When(stands func() bool, policy func(context.Context, string) (string, error)) func(context.Context, string) (string, error) {
+	return func(ctx context.Context, domain string) (string, error) {
+		if !stands() {
+			return "", &page.Problem{Status: http.StatusServiceUnavailable, Title: "No policy now", Text: "This mail server has no certificate that others would take, so it asks nobody to insist on one."}
+		}
+		return policy(ctx, domain)
+	}
+}

@@ -38,3 +38,19 @@ func TestPolicy(t *testing.T) {
 		}
 	}
 }
+
+// TestPolicyWithoutCertificate: nobody is told to insist on a certificate that is not there.
+func TestPolicyWithoutCertificate(t *testing.T) {
+	stands := false
+	room := mtasts.Room(nil, mtasts.When(func() bool { return stands }, func(context.Context, string) (string, error) { return "version: STSv1\n", nil }))
+	for _, want := range []int{503, 200} {
+		r := httptest.NewRequest("GET", mtasts.Path, nil)
+		r.Host = "mta-sts.example.test"
+		w := httptest.NewRecorder()
+		room.Handler.ServeHTTP(w, r)
+		if w.Code != want {
+			t.Errorf("answers %d, want %d", w.Code, want)
+		}
+		stands = true
+	}
+}

@@ -28,7 +28,7 @@ func (d *Daemon) pages(c *config.Config) http.Handler {
 	var server *rooms.Server // the account's room asks it for sessions
 	all := append(autoconfig.Rooms(autoconfig.Options{
 		Logger: d.part(logx.PartWeb), Now: d.o.Now, Programs: programs(c), Local: d.keepers.directory.IsLocal, Signer: d.signer(),
-	}), mtasts.Room(d.part(logx.PartWeb), mtasts.Of(d.house)), page.Room{Path: api.LeavePath, For: page.Anyone, Handler: api.Leave(d.house.Unsubscribe)})
+	}), mtasts.Room(d.part(logx.PartWeb), mtasts.When(d.stands, mtasts.Of(d.house))), page.Room{Path: api.LeavePath, For: page.Anyone, Handler: api.Leave(d.house.Unsubscribe)})
 	server = rooms.New(rooms.Options{
 		Logger: d.part(logx.PartWeb), Metrics: d.metrics, Now: d.o.Now, Hostname: c.Hostname, Directory: d.keepers.directory, Side: d.keepers.side,
 		Proxies: c.Web.Proxies, AdminFrom: c.Web.AdminFrom, Redirect: c.Web.Redirect && len(c.Listen.HTTPS) > 0, Idle: c.Web.SignIn.Duration,
@@ -65,6 +65,9 @@ func programs(c *config.Config) page.Programs {
 		Submissions: firstPort(l.Submissions), Submission: firstPort(l.Submission),
 	}
 }
+
+// stands tells whether other hosts would take the certificate that port 25 shows.
+func (d *Daemon) stands() bool { return d.certs != nil && d.certs.Stands(d.o.Config.Hostname) }
 
 // signer is what profiles are signed with; nil: the house has no certificate.
 func (d *Daemon) signer() func() *tls.Certificate {
