@@ -76,8 +76,12 @@ func why(e limit.Entry) string {
 	return "tried on " + e.Last.UTC().Format("2 January 2006") + ": " + said
 }
 
-// charge counts everything that goes on; done must be told how it ended.
+// charge counts everything that goes on; done must be told how it ended. What waits for its time is resolved and counted when that has
+// come (onward).
 func (t *Transaction) charge(ctx context.Context) (done func(error), err error) {
+	if !t.Envelope.Release.At.IsZero() {
+		return func(error) {}, nil
+	}
 	var all []mail.Address
 	for i := range t.To {
 		all = append(all, t.To[i].forwards()...)

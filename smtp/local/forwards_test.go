@@ -3,15 +3,19 @@ package local
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	gosmtp "github.com/emersion/go-smtp"
 
 	"github.com/posthouse-mail/posthouse/auth"
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/smtp/limit"
+	"github.com/posthouse-mail/posthouse/store/kv"
+	"github.com/posthouse-mail/posthouse/store/storetest"
 )
 
 // Members outside that do not exist are left out: an account that forwards to one keeps its mail here, an alias that leads to nobody
@@ -81,5 +85,34 @@ func TestForwardsAreCounted(t *testing.T) {
 	x.Back = true
 	if got := x.forwards(); got != nil {
 		t.Errorf("a report counts %v", got)
+	}
+}
+
+// A message that waits for its time goes on when that has come, and is charged then: not now as well.
+func TestScheduledForwardIsChargedOnce(t *testing.T) {
+	r := newRig(t, Options{})
+	side, err := kv.OpenSide(kv.SideOptions{Path: filepath.Join(t.TempDir(), "side.db"), Pace: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer side.Close()
+	r.o.Limits = limit.New(limit.Options{Side: side, Settings: limit.Settings{Forward: limit.Limits{RecipientsHour: 1}}})
+	dora := []mail.Address{parse(t, "dora@away.test")}
+	for _, later := range []bool{true, false} {
+		x := r.NewTransaction(1000)
+		x.Envelope.From = parse(t, "alice@alpha.test")
+		if later {
+			x.Envelope.Release.At = time.Now().Add(time.Hour)
+		}
+		if err := x.Add(t.Context(), Recipient{Recipient: mail.Recipient{Address: parse(t, "out@alpha.test")}, Route: auth.Route{Remote: dora}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := x.Deliver(t.Context(), r.queue.NewID(), storetest.Arrival(t, r.store, "\r\nx\r\n")); err != nil {
+			t.Fatal(err)
+		}
+		x.Reset()
+		if full := r.o.Limits.Forward(dora...).Ask(t.Context()) != nil; full == later {
+			t.Errorf("scheduled %v: charged %v", later, full)
+		}
 	}
 }
