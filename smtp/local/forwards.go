@@ -34,23 +34,35 @@ func (t *Transaction) mayForward(ctx context.Context, to *Recipient) error {
 	if to.Back || len(to.Route.Remote) == 0 {
 		return nil
 	}
+	gone := t.carrier.leaveOut(ctx, &to.Route, func(a mail.Address, e limit.Entry) {
+		t.Learned(story.Event{At: t.carrier.o.Now(), Step: story.Failed, Who: a.String(), Status: "5.1.1", Text: "not tried: it is on the suppression list, " + why(e)})
+	})
+	if leads(to.Route) == 0 {
+		return smtp.Refuse(550, gosmtp.EnhancedCode{5, 1, 1}, nowhere(to.Address, gone))
+	}
+	return tooMuch(t.carrier.o.Limits.Forward(to.Route.Remote...).Ask(ctx))
+}
+
+// leaveOut takes the addresses that do not exist out of a route, and returns what is known of the last of them.
+func (c *Carrier) leaveOut(ctx context.Context, r *auth.Route, tell func(mail.Address, limit.Entry)) (gone limit.Entry) {
 	var left []mail.Address
-	var gone limit.Entry
-	for _, a := range to.Route.Remote {
-		e, no := t.carrier.o.Suppressed.Refuses(ctx, a, mail.Address{})
+	for _, a := range r.Remote {
+		e, no := c.o.Suppressed.Refuses(ctx, a, mail.Address{})
 		if !no {
 			left = append(left, a)
 			continue
 		}
 		gone = e
-		stay(&to.Route, a)
-		t.Learned(story.Event{At: t.carrier.o.Now(), Step: story.Failed, Who: a.String(), Status: "5.1.1", Text: "not tried: it is on the suppression list, " + why(e)})
+		stay(r, a)
+		tell(a, e)
 	}
-	if len(left) == 0 && len(to.Route.Local) == 0 && len(to.Route.Lists) == 0 {
-		return smtp.Refuse(550, gosmtp.EnhancedCode{5, 1, 1}, to.Address.String()+" leads to an address that does not exist any more; this host tried it last on "+gone.Last.UTC().Format("2 January 2006"))
-	}
-	to.Route.Remote = left
-	return tooMuch(t.carrier.o.Limits.Forward(left...).Ask(ctx))
+	r.Remote = left
+	return gone
+}
+
+// nowhere refuses a recipient that leads to nobody any more.
+func nowhere(to mail.Address, gone limit.Entry) string {
+	return to.String() + " leads to an address that does not exist any more; this host tried it last on " + gone.Last.UTC().Format("2 January 2006")
 }
 
 // stay keeps the mail of accounts that forward to an address in their mailboxes here.

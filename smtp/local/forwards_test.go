@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	gosmtp "github.com/emersion/go-smtp"
@@ -115,4 +116,29 @@ func TestScheduledForwardIsChargedOnce(t *testing.T) {
 			t.Errorf("scheduled %v: charged %v", later, full)
 		}
 	}
+}
+
+// Out of the queue too, where all mail comes from that waited for its time.
+func TestQueuedForwardToNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Options{})
+		list := limit.NewList(limit.ListOptions{DB: r.db})
+		if _, err := list.Add(t.Context(), parse(t, "dora@away.test"), 0, ""); err != nil {
+			t.Fatal(err)
+		}
+		r.o.Suppressed = list
+		r.enqueue("carol@beta.test", "team@alpha.test", "out@alpha.test")
+		r.run()
+		<-time.After(time.Minute)
+		synctest.Wait()
+		if len(r.away) != 0 {
+			t.Errorf("%q were tried", r.away)
+		}
+		if n := len(r.texts("alice@alpha.test")); n != 1 {
+			t.Errorf("alice has %d", n)
+		}
+		if got := strings.Join(r.texts("carol@beta.test"), ""); !strings.Contains(got, "out@alpha.test leads to an address that does not exist") || strings.Contains(got, "away.test") {
+			t.Errorf("carol reads %s", got)
+		}
+	})
 }

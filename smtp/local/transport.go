@@ -9,9 +9,11 @@ import (
 
 	"github.com/posthouse-mail/posthouse/auth"
 	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/smtp/limit"
 	"github.com/posthouse-mail/posthouse/smtp/queue"
 	"github.com/posthouse-mail/posthouse/store"
 	"github.com/posthouse-mail/posthouse/store/kv"
+	"github.com/posthouse-mail/posthouse/store/story"
 )
 
 // Transport is the carrier as the queue sees it.
@@ -91,6 +93,14 @@ func (c *Carrier) find(ctx context.Context, p *placing, a queue.Attempt, r mail.
 		return queue.Result{Verdict: queue.Never, Code: 550, Status: "5.1.1", Text: "no such address here"}
 	case err != nil:
 		return queue.Result{Verdict: queue.Later, Code: 451, Status: "4.3.0", Text: "the directory cannot be read at the moment"}
+	}
+	if !back && len(route.Remote) > 0 {
+		gone := c.leaveOut(ctx, &route, func(a mail.Address, e limit.Entry) {
+			c.o.Story.Tell(p.item.ID, story.Event{At: p.now, Step: story.Failed, Who: a.String(), Status: "5.1.1", Text: "not tried: it is on the suppression list, " + why(e)})
+		})
+		if leads(route) == 0 {
+			return queue.Result{Verdict: queue.Never, Code: 550, Status: "5.1.1", Text: nowhere(r.Address, gone)}
+		}
 	}
 	if len(route.Lists) == 1 && leads(route) == 1 {
 		if c.o.Lists == nil {
