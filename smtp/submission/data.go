@@ -38,9 +38,10 @@ func (s *session) Data(r io.Reader) error {
 	return err
 }
 
-// wrote tells whom the account writes to: their answers are no junk.
+// wrote tells whom the account writes to: their answers are no junk. Whom only its program answers, because he asked for a receipt or wrote
+// in the holidays, is a stranger still.
 func (s *session) wrote() {
-	if s.d.o.Wrote == nil || s.who.id == 0 {
+	if s.d.o.Wrote == nil || s.who.id == 0 || s.message.machine || s.Envelope.From.IsNull() {
 		return
 	}
 	to := make([]mail.Address, len(s.To))

@@ -26,6 +26,7 @@ type draft struct {
 	head      int    // octets of what was written of it, with the empty line
 	blind     []byte // what only the sender's copy has in front
 	utf8      bool   // the header has octets over 127
+	machine   bool   // a program wrote it by itself
 }
 
 // dropped are fields that a submitted message may carry and nobody may see: blind copies (RFC 5322 section 3.6.3), and the trace of a
@@ -122,6 +123,8 @@ func (s *session) read(header []byte) error {
 			m.messageID = m.name != ""
 		case f.Is("Received"):
 			m.hops++
+		case f.Is("Auto-Submitted"), f.Is("Content-Type"):
+			m.machine = m.machine || byMachine(f)
 		case s.rcptFrom && (f.Is("To") || f.Is("Cc") || f.Is("Bcc")):
 			err = s.namedIn(f.Unfolded())
 		}
@@ -138,6 +141,17 @@ func (s *session) read(header []byte) error {
 		return smtp.Refuse(554, gosmtp.EnhancedCode{5, 5, 1}, "The message names no recipients")
 	}
 	return nil
+}
+
+// byMachine tells whether a field says that nobody has written the message (RFC 3834 section 5): an answer by itself, or a receipt that it
+// was read (RFC 8098 section 3.1).
+func byMachine(f message.Field) bool {
+	v, _, _ := strings.Cut(strings.ToLower(f.Unfolded()), ";")
+	v = strings.TrimSpace(v)
+	if f.Is("Content-Type") {
+		return v == "multipart/report"
+	}
+	return v != "" && v != "no"
 }
 
 // namedIn adds the recipients that a field names.

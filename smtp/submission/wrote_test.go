@@ -45,7 +45,18 @@ func TestWrote(t *testing.T) {
 	if err := send(s, "From: alice@alpha.test\r\n\r\nx\r\n"); err != nil {
 		t.Fatal(err)
 	}
-	if len(heard) != 2 || heard[0] != fmt.Sprint(alice.ID, "<one@alpha.test>", "[bob@alpha.test x@away.test]") || !strings.Contains(heard[1], "@alpha.test>") {
+	for _, field := range []string{"Auto-Submitted: auto-replied", "auto-submitted: auto-replied; x=y", "Content-Type: multipart/report;\r\n report-type=disposition-notification; boundary=x"} {
+		if err := send(s, "From: alice@alpha.test\r\n"+field+"\r\n\r\nx\r\n"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(heard) != 2 {
+		t.Errorf("programs write to %q", heard[2:])
+	}
+	if err := send(s, "From: alice@alpha.test\r\nAuto-Submitted: no\r\nContent-Type: text/plain\r\n\r\nx\r\n"); err != nil || len(heard) != 3 {
+		t.Errorf("heard %q, %v", heard, err)
+	}
+	if heard[0] != fmt.Sprint(alice.ID, "<one@alpha.test>", "[bob@alpha.test x@away.test]") || !strings.Contains(heard[1], "@alpha.test>") {
 		t.Errorf("heard %q", heard)
 	}
 }
