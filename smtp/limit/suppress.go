@@ -48,7 +48,8 @@ type Entry struct {
 	Until   time.Time `json:"until,omitzero"`   // zero: it is watched only
 	Manual  bool      `json:"manual,omitempty"` // the operator's: for everybody
 	Note    string    `json:"note,omitempty"`
-	Senders []string  `json:"senders,omitempty"` // hashes of those who met it
+	Senders []string  `json:"senders,omitempty"`   // hashes of those who met it
+	All     bool      `json:"everybody,omitempty"` // of Shown: Everybody
 }
 
 // Suppressed reports whether it holds.
@@ -61,7 +62,13 @@ func forever() time.Time { return time.Unix(1<<36, 0).UTC() }
 func (e *Entry) Forever() bool { return !e.Until.Before(forever()) }
 
 // Everybody reports whether it holds for all senders: one sender's failure can be a misunderstanding between two hosts.
-func (e *Entry) Everybody() bool { return e.Manual || e.Days > 1 || len(e.Senders) > 1 }
+func (e *Entry) Everybody() bool { return e.All || e.Manual || e.Days > 1 || len(e.Senders) > 1 }
+
+// Shown is the entry for people, without the hashes.
+func (e Entry) Shown() Entry {
+	e.All, e.Senders = e.Everybody(), nil
+	return e
+}
 
 // Failure is what another host answered for a recipient, for good.
 type Failure struct {

@@ -26,7 +26,7 @@ func (h *House) Suppressions(ctx context.Context, watched bool) ([]Suppression, 
 		return nil, translate("suppression list", err)
 	}
 	for i := range all {
-		all[i].Senders = nil // numbers of ours
+		all[i] = all[i].Shown()
 	}
 	return append([]Suppression{}, all...), nil
 }
@@ -51,7 +51,7 @@ func (h *House) AddSuppression(ctx context.Context, in Suppress) (Suppression, e
 		return Suppression{}, translate(in.Address, err)
 	}
 	h.done(ctx, "suppression add", a.String())
-	return e, nil
+	return e.Shown(), nil
 }
 
 // RemoveSuppression takes an address off; the next message to it is tried.
