@@ -40,7 +40,7 @@ type letterState struct {
 func letterCounts() []string {
 	return []string{
 		"store_deliveries_total", "queue_results_total result=done", "queue_results_total result=never", "smtp_checks_total method=dmarc result=fail",
-		"logins_total result=ok", "logins_total", "remote_tls_failures_total", "junk_verdicts_total class=junk",
+		"logins_total result=ok", "logins_total", "remote_tls_failures_total", "junk_verdicts_total class=junk", "junk_verdicts_total class=refuse",
 	}
 }
 
@@ -309,7 +309,7 @@ func (d *Daemon) houseFacts(_ context.Context, state letterState) (report.Letter
 	logins := count("logins_total result=ok")
 	h := &report.HouseFacts{
 		Received: count("store_deliveries_total"), Sent: count("queue_results_total result=done"), Undelivered: count("queue_results_total result=never"),
-		Unproven: count("smtp_checks_total method=dmarc result=fail"), Junk: count("junk_verdicts_total class=junk"),
+		Unproven: count("smtp_checks_total method=dmarc result=fail"), Junk: filedAsJunk(state.Counts),
 		Logins: logins, LoginsRefused: count("logins_total") - logins, TLSFailures: count("remote_tls_failures_total"),
 		QueueEntries: int64(all.sum("queue_entries")), QueueHeld: int64(all.sum("queue_entries_held")),
 		QueueOldest: time.Duration(all.sum("queue_oldest_seconds") * float64(time.Second)), SetAside: int64(all.sum("store_set_aside_records")),
@@ -330,6 +330,11 @@ func (d *Daemon) houseFacts(_ context.Context, state letterState) (report.Letter
 		}
 	}
 	return report.LetterFacts{Host: d.o.Config.Hostname, Begin: maxTime(state.Sent, d.letterBegin()), End: d.o.Now(), House: h}, nil
+}
+
+// filedAsJunk counts copies in Junk: also those of what would have been refused, had nobody else taken it.
+func filedAsJunk(counts map[string]float64) int64 {
+	return int64(counts["junk_verdicts_total class=junk"] + counts["junk_verdicts_total class=refuse"])
 }
 
 func maxTime(a, b time.Time) time.Time {

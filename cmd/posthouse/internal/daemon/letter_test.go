@@ -54,3 +54,14 @@ func TestSum(t *testing.T) {
 		}
 	}
 }
+
+// TestFiledAsJunk: the letter counts what stands in Junk, by names that are counted.
+func TestFiledAsJunk(t *testing.T) {
+	counts := map[string]float64{}
+	for _, name := range letterCounts() {
+		counts[name] = 1
+	}
+	if n := filedAsJunk(counts); n != 2 {
+		t.Errorf("%d messages in Junk", n)
+	}
+}
