@@ -49,5 +49,5 @@ func leavePage(w http.ResponseWriter, status int, body string) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Robots-Tag", "noindex")
 	w.WriteHeader(status)
-	_, _ = io.WriteString(w, "<!DOCTYPE html>\n<html lang=\"en\"><head><title>Leave a list</title></head><body>\n<h1>Leave a list</h1>\n"+body+"\n</body></html>\n") // who has gone does not read
+	_, _ = io.WriteString(w, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>Leave a list</title></head><body>\n<h1>Leave a list</h1>\n"+body+"\n</body></html>\n") // who has gone does not read
 }
