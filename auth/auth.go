@@ -97,12 +97,13 @@ type Options struct {
 	Logger        *slog.Logger
 	Metrics       *metrics.Set
 	Now           func() time.Time
-	Separator     string       // of subaddresses; "+" when empty
-	DefaultDomain mail.Domain  // completes a bare local part as user name; empty: not allowed
-	ClearLoopback bool         // passwords without TLS are taken from loopback
-	SCRAM         bool         // keep SCRAM-SHA-256 keys and offer the mechanism
-	Uses          *AppBook     // when app passwords were used; nil: nobody notes it
-	Postmaster    mail.Address // receives postmaster@ and abuse@ where nobody has them; zero: the first account of the house
+	Separator     string                                // of subaddresses; "+" when empty
+	DefaultDomain mail.Domain                           // completes a bare local part as user name; empty: not allowed
+	ClearLoopback bool                                  // passwords without TLS are taken from loopback
+	SCRAM         bool                                  // keep SCRAM-SHA-256 keys and offer the mechanism
+	Uses          *AppBook                              // when app passwords were used; nil: nobody notes it
+	LoggedIn      func(context.Context, mail.AccountID) // hears of each login, in the connection's context; it must not wait; nil: nobody
+	Postmaster    mail.Address                          // receives postmaster@ and abuse@ where nobody has them; zero: the first account of the house
 	// Leaf is the certificate that a client which asked for serverName was shown, for SCRAM's tls-server-end-point; may be nil.
 	Leaf func(serverName string) *x509.Certificate
 }

@@ -46,3 +46,15 @@ func TestAuthenticator(t *testing.T) {
 		t.Errorf("%v, %v", u, err)
 	}
 }
+
+// FuzzForeign: no text that is to be a hash makes the reader panic.
+func FuzzForeign(f *testing.F) {
+	for _, seed := range []string{"$6$rounds=5000$salt$", "$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5", "$2b$04$abcdefghijklmnopqrstuuyeG8laUfZvsCmc.AE6qIDYSPGM2efmK", "{SSHA}MQCu4ULhbjN/m8GjCqCeGAPRr2ZzYWx0c2FsdA==", "{", "$6$"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, kept string) {
+		if foreign(kept) != nil && len(kept) > 512 {
+			t.Errorf("%d octets are a hash", len(kept))
+		}
+	})
+}

@@ -124,7 +124,7 @@ func (d *Directory) prove(ctx context.Context, c Client, m claim) (Identity, err
 	wrong := d.digests.of("wrong", string(try.user[:]), hash, prepared)
 	right := false
 	if !d.slow.repeated(try, wrong, d.options.Now()) { // it costs no hash: that would be the cheapest way to keep the house busy
-		if right, err = d.right(ctx, try, who, prepared); err != nil {
+		if right, err = d.right(ctx, try, who, m.password); err != nil {
 			return Identity{}, err
 		}
 	}
@@ -135,12 +135,14 @@ func (d *Directory) prove(ctx context.Context, c Client, m claim) (Identity, err
 	if !who.webOnly(c.Door) { // whoever knows that password only is no acquaintance
 		d.slow.succeeded(try, d.options.Now())
 	}
+	d.upgrade(ctx, who, prepared)
 	d.keepKeys(ctx, who, prepared)
 	return d.admit(s, c, who, m)
 }
 
 // right tells whether the password fits, from memory or by its hash.
-func (d *Directory) right(ctx context.Context, try attempt, who *record, prepared string) (bool, error) {
+func (d *Directory) right(ctx context.Context, try attempt, who *record, typed string) (bool, error) {
+	prepared := sasl.Prepare(typed)
 	var remembered digest
 	if who != nil {
 		remembered = d.good.key(who.ID, who.phc, prepared)
@@ -160,7 +162,7 @@ func (d *Directory) right(ctx context.Context, try attempt, who *record, prepare
 	if who != nil {
 		hash = who.phc
 	}
-	if !verify(hash, prepared) {
+	if !fits(hash, typed, prepared) {
 		return false, nil
 	}
 	d.good.keep(remembered, d.options.Now())
@@ -244,6 +246,9 @@ func (d *Directory) report(ctx context.Context, c Client, m claim, id Identity, 
 	}
 	if id.App != 0 {
 		attrs = append(attrs, "app_password", id.App)
+	}
+	if d.options.LoggedIn != nil {
+		d.options.LoggedIn(ctx, id.Account)
 	}
 	d.log.InfoContext(ctx, logx.LoginOK, append(attrs, "account", uint32(id.Account))...)
 }

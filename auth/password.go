@@ -40,17 +40,19 @@ const (
 
 // Secret is what is kept of a password: never the password.
 type Secret struct {
-	phc   string            // "$argon2id$v=19$m=19456,t=2,p=1$salt$hash"; "": no password fits
+	phc   string            // "$argon2id$v=19$m=19456,t=2,p=1$salt$hash", or an imported one (imported.go); "": no password fits
 	scram *sasl.Credentials // nil: no SCRAM login
 
 	apps    []appPassword // in the order they were made; never changed in place
 	lastApp uint32        // the highest number that one of them was given
 	factor  factor
+
+	origin string // the stamp of the imported hash that phc took the place of; empty: none
 }
 
 // fields: tags 60 to 79 of an account's record are those of its secrets.
 func (s *Secret) fields() []field {
-	return append([]field{apps(60, &s.apps), amount(61, &s.lastApp)}, s.factor.fields()...)
+	return append([]field{apps(60, &s.apps), amount(61, &s.lastApp), text(66, &s.origin)}, s.factor.fields()...)
 }
 
 // Hash makes the Secret of a new password. It takes 19 MiB and tens of

@@ -37,7 +37,7 @@ func withApps() *record {
 	at := time.Unix(1.7e9, 0).UTC()
 	return &record{
 		Account: Account{ID: 9, Addresses: []mail.Address{{Local: "a", Domain: "b.test"}}, Created: at},
-		Secret: Secret{phc: "$argon2id$", lastApp: 7, factor: factor{secret: []byte("12345678901234567890"), step: 5, since: at, recovery: [][32]byte{{1}, {2}}}, apps: []appPassword{
+		Secret: Secret{phc: "$argon2id$", lastApp: 7, origin: "0123", factor: factor{secret: []byte("12345678901234567890"), step: 5, since: at, recovery: [][32]byte{{1}, {2}}}, apps: []appPassword{
 			{AppPassword: AppPassword{ID: 3, Name: "Phone", Doors: DoorIMAP, Created: at, Expires: at.Add(time.Hour)}, sum: sumMade("x")},
 			{
 				AppPassword: AppPassword{ID: 7, Name: "Zoë's", Doors: DoorsApp, Created: at}, sum: sumMade("y"),

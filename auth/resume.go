@@ -12,7 +12,8 @@ import (
 )
 
 // Stamp stands for the password with which an identity proved itself, for sessions that outlive the process: 32 hex digits that
-// tell nothing of the password. It changes with every new password, the same one included.
+// tell nothing of the password. It changes with every new password, the same one included, and not when an imported
+// hash is replaced by ours.
 func (d *Directory) Stamp(ctx context.Context, id Identity, door Door) (string, error) {
 	if err := d.Standing(ctx, id, door); err != nil {
 		return "", err
@@ -46,8 +47,12 @@ func (d *Directory) Resume(ctx context.Context, account mail.AccountID, kept str
 	return Identity{Account: who.ID, Main: who.Addresses[0], Mechanism: "session", proof: d.proof(who)}, nil
 }
 
-// stamp hashes the stored password, which has a salt of its own.
+// stamp hashes the stored password, which has a salt of its own; where that is our hash of a password that was imported, it is still
+// the stamp of the imported one.
 func stamp(who *record) string {
+	if who.origin != "" {
+		return who.origin
+	}
 	sum := sha256.Sum256([]byte("posthouse session\x00" + who.phc))
 	return hex.EncodeToString(sum[:16])
 }

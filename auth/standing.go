@@ -88,7 +88,7 @@ func (d *Directory) Standing(ctx context.Context, id Identity, door Door) error 
 func (r *record) webOnly(door Door) bool { return r.Settings.WebOnly && door != DoorWeb }
 
 // proof stands for the stored password of an account in memory, appProof for an app password.
-func (d *Directory) proof(who *record) digest { return d.digests.of("standing", who.phc) }
+func (d *Directory) proof(who *record) digest { return d.digests.of("standing", stamp(who)) }
 
 func (d *Directory) appProof(a *appPassword) digest {
 	return d.digests.of("standing app", string(a.sum[:]))

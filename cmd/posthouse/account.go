@@ -19,6 +19,7 @@ func (p *program) accountAdd(o *options) *cobra.Command {
 	var in admin.NewAccount
 	var from secret
 	var quota string
+	var hash bool
 	cmd := &cobra.Command{
 		Use:   "add ADDRESS...",
 		Short: "Make an account; the first address is its main one",
@@ -35,6 +36,9 @@ func (p *program) accountAdd(o *options) *cobra.Command {
 			if in.Password, err = from.read(p); err != nil {
 				return err
 			}
+			if hash {
+				in.Hash, in.Password = in.Password, ""
+			}
 			return p.with(cmd.Context(), o, func(v verbs) error {
 				a, err := v.AddAccount(cmd.Context(), in)
 				if err != nil || o.json {
@@ -45,6 +49,7 @@ func (p *program) accountAdd(o *options) *cobra.Command {
 		},
 	}
 	from.flags(cmd)
+	hashFlag(cmd, &hash)
 	cmd.Flags().StringVar(&in.Name, "name", "", "full name, for people")
 	cmd.Flags().StringVar(&in.Login, "login", "", "login name beside the addresses")
 	cmd.Flags().StringSliceVar(&in.Doors, "doors", nil, "services it may use: imap, pop3, submission, web, all, none (default all)")
@@ -213,6 +218,7 @@ func (p *program) accountSet(o *options) *cobra.Command {
 
 func (p *program) accountPasswd(o *options) *cobra.Command {
 	var from secret
+	var hash bool
 	cmd := &cobra.Command{
 		Use:   "passwd USER",
 		Short: "Change the password of an account",
@@ -223,7 +229,11 @@ func (p *program) accountPasswd(o *options) *cobra.Command {
 				return err
 			}
 			return p.with(cmd.Context(), o, func(v verbs) error {
-				if err := v.SetPassword(cmd.Context(), argv[0], password); err != nil || o.json {
+				set := v.SetPassword
+				if hash {
+					set = v.SetPasswordHash
+				}
+				if err := set(cmd.Context(), argv[0], password); err != nil || o.json {
 					return p.answer(o, struct{}{}, err)
 				}
 				return p.say("password of %s changed", argv[0])
@@ -231,7 +241,13 @@ func (p *program) accountPasswd(o *options) *cobra.Command {
 		},
 	}
 	from.flags(cmd)
+	hashFlag(cmd, &hash)
 	return cmd
+}
+
+// hashFlag is for passwords of another server.
+func hashFlag(cmd *cobra.Command, hash *bool) {
+	cmd.Flags().BoolVar(hash, "hash", false, "what is read is no password but a hash of another server: $6$, $5$, $2b$, $argon2id$, {SSHA}, {SSHA256}, {SSHA512}")
 }
 
 func (p *program) accountRemove(o *options) *cobra.Command {

@@ -18,6 +18,7 @@ type factorVerbs interface {
 	AppPasswords(ctx context.Context, user string) ([]admin.AppPassword, error)
 	AddAppPassword(ctx context.Context, user string, in admin.NewAppPassword) (admin.MadeAppPassword, error)
 	RemoveAppPassword(ctx context.Context, user string, number uint32) (admin.AppPassword, error)
+	SetPasswordHash(ctx context.Context, user, hash string) error
 	SecondFactor(ctx context.Context, user string) (admin.SecondFactor, error)
 	RemoveSecondFactor(ctx context.Context, user string) (admin.SecondFactor, error)
 }

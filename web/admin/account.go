@@ -47,7 +47,8 @@ type NewAccount struct {
 	Name      string   `json:"name,omitempty"`
 	Login     string   `json:"login,omitempty"`
 	Doors     []string `json:"doors,omitempty"`
-	Password  string   `json:"password"`
+	Password  string   `json:"password,omitempty"`
+	Hash      string   `json:"hash,omitempty"` // in place of the password: what another server has kept of it
 	Quota     *Amount  `json:"quota,omitempty"`
 }
 
@@ -77,7 +78,7 @@ func (h *House) AddAccount(ctx context.Context, in NewAccount) (Account, error) 
 	if len(addrs) == 0 {
 		return Account{}, invalid("an account needs an address")
 	}
-	secret, err := h.o.Directory.Hash(ctx, in.Password)
+	secret, err := h.secret(ctx, in)
 	if err != nil {
 		return Account{}, translate(addrs[0].String(), err)
 	}
@@ -111,6 +112,34 @@ func (h *House) AddAccount(ctx context.Context, in NewAccount) (Account, error) 
 	}
 	h.done(ctx, "account add", addrs[0].String())
 	return h.account(ctx, id)
+}
+
+func (h *House) secret(ctx context.Context, in NewAccount) (auth.Secret, error) {
+	switch {
+	case in.Hash == "":
+		return h.o.Directory.Hash(ctx, in.Password)
+	case in.Password != "":
+		return auth.Secret{}, invalid("a password or a hash, not both")
+	}
+	return h.o.Directory.ImportHash(ctx, in.Hash)
+}
+
+// SetPasswordHash takes what another server has kept of a password; at the first good login it is replaced by our own hash.
+func (h *House) SetPasswordHash(ctx context.Context, user, hash string) error {
+	a, err := h.o.Directory.FindAccount(ctx, user)
+	if err != nil {
+		return translate(user, err)
+	}
+	secret, err := h.o.Directory.ImportHash(ctx, hash)
+	if err != nil {
+		return translate(user, err)
+	}
+	err = h.o.DB.Update(ctx, func(tx *kv.Tx) error { return h.o.Directory.SetSecret(tx, a.ID, secret) })
+	if err != nil {
+		return translate(user, err)
+	}
+	h.done(ctx, "account passwd", user)
+	return nil
 }
 
 // RemoveAccount removes identity, addresses and all mail of the account.

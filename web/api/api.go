@@ -99,6 +99,9 @@ func (s *Server) directory() {
 	name(s, "GET /v1/accounts/{name}", h.Account)
 	both(s, "PATCH /v1/accounts/{name}", h.SetAccount)
 	both(s, "PUT /v1/accounts/{name}/password", func(ctx context.Context, user string, p password) (struct{}, error) {
+		if p.Hash != "" {
+			return struct{}{}, h.SetPasswordHash(ctx, user, p.Hash)
+		}
 		return struct{}{}, h.SetPassword(ctx, user, p.Password)
 	})
 	name(s, "DELETE /v1/accounts/{name}", nothing(h.RemoveAccount))
@@ -126,7 +129,8 @@ func (s *Server) house() {
 }
 
 type password struct {
-	Password string `json:"password"`
+	Password string `json:"password,omitempty"`
+	Hash     string `json:"hash,omitempty"`
 }
 
 // offered refuses a verb that this house does not have.

@@ -47,3 +47,8 @@ func (c *Client) SecondFactor(ctx context.Context, user string) (admin.SecondFac
 func (c *Client) RemoveSecondFactor(ctx context.Context, user string) (admin.SecondFactor, error) {
 	return call[admin.SecondFactor](ctx, c, http.MethodDelete, one("/v1/accounts", user)+"/second-factor", nil)
 }
+
+func (c *Client) SetPasswordHash(ctx context.Context, user, hash string) error {
+	_, err := call[none](ctx, c, http.MethodPut, one("/v1/accounts", user)+"/password", password{Hash: hash})
+	return err
+}
