@@ -81,6 +81,15 @@ func hostOnly(host string) string {
 	return host
 }
 
+// overTLS is where the pages of a Host field are over TLS; empty: it is none.
+func (s *Server) overTLS(host string) string {
+	name := hostOnly(host)
+	if _, port, err := net.SplitHostPort(host); err != nil || port == "80" || name == "" || s.o.TLSPort == 0 || s.o.TLSPort == 443 {
+		return name
+	}
+	return name + ":" + strconv.Itoa(s.o.TLSPort)
+}
+
 // bodyWait is how long the octets of a form may take: who sends one each minute keeps a connection no longer than that.
 const bodyWait = 30 * time.Second
 

@@ -30,8 +30,10 @@ type Options struct {
 	Rooms     []page.Room
 	Proxies   []netip.Prefix // whose X-Forwarded-For and X-Forwarded-Proto are believed
 	AdminFrom []netip.Prefix // from where the rooms of operators open; empty: loopback
-	// Redirect: pages asked for in clear are answered with their address over TLS.
+	// Redirect: pages asked for in clear are answered with their address over TLS: at 443, or at TLSPort for who asks at another port
+	// than 80, since nothing stands between him and us.
 	Redirect bool
+	TLSPort  int
 	Idle     time.Duration // after which a session ends; 14 days
 }
 
@@ -121,7 +123,7 @@ func (s *Server) visited(next http.Handler) http.Handler {
 		v := s.arrival(r)
 		secureHeaders(w.Header(), v.Secure)
 		if s.o.Redirect && !v.Secure && !clearPath(r.URL.Path) && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
-			if host := hostOnly(r.Host); host != "" {
+			if host := s.overTLS(r.Host); host != "" {
 				http.Redirect(w, r, "https://"+host+r.URL.RequestURI(), http.StatusMovedPermanently) // the one that Outlook follows
 				return
 			}

@@ -332,6 +332,12 @@ func TestRedirect(t *testing.T) {
 	if to := v.want("http://mail.test:80/mine/?a=1", nil, 301, "").Get("Location"); to != "https://mail.test/mine/?a=1" {
 		t.Errorf("led to %q", to)
 	}
+	h.open(func(o *web.Options) { o.Redirect, o.TLSPort = true, 8443 })
+	for from, to := range map[string]string{"http://mail.test/a": "https://mail.test/a", "http://mail.test:80/a": "https://mail.test/a", "http://mail.test:8080/a": "https://mail.test:8443/a"} {
+		if got := v.want(from, nil, 301, "").Get("Location"); got != to {
+			t.Errorf("%s leads to %q, want %q", from, got, to)
+		}
+	}
 	v.want("/.well-known/acme-challenge/x", nil, 404, "")
 	v.secure = true
 	v.want("/", nil, 200, "Sign in")
