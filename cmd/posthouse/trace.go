@@ -40,6 +40,7 @@ func (p *program) traceCommand(o *options) *cobra.Command {
 			})
 		},
 	}
+	cmd.AddCommand(p.dialogueCommand(o))
 	cmd.Flags().IntVar(&limit, "limit", limit, "at most so many messages, the newest first")
 	return cmd
 }

@@ -71,6 +71,17 @@ func With(ctx context.Context, attrs ...slog.Attr) context.Context {
 	return context.WithValue(ctx, attrsKey{}, append(append(all, before...), attrs...))
 }
 
+// Carried is what the context's events carry under key; empty: nothing.
+func Carried(ctx context.Context, key string) string {
+	attrs, _ := ctx.Value(attrsKey{}).([]slog.Attr)
+	for _, a := range slices.Backward(attrs) {
+		if a.Key == key {
+			return a.Value.String()
+		}
+	}
+	return ""
+}
+
 // contextHandler adds the context's attributes to each record, knows the level of its part, and shows what it writes to those who follow.
 type contextHandler struct {
 	next   slog.Handler

@@ -26,7 +26,11 @@ type Conn struct {
 	Service  string         // name of the Service
 	Remote   netip.AddrPort // the client's, from PROXY protocol where it is trusted; zero for unix sockets
 	Local    netip.AddrPort
+	ear      wire.Listener
 }
+
+// Listener hears what goes over the connection; nil: nobody.
+func (c *Conn) Listener() wire.Listener { return c.ear }
 
 // Unwrap is what Conn adds knowledge to; internal/wire reads and writes that directly.
 func (c *Conn) Unwrap() net.Conn { return c.Conn }
@@ -66,6 +70,12 @@ func (g *Group) serve(s Service, nc net.Conn) {
 			return
 		}
 		c.Conn = t
+	}
+	if g.o.Listen != nil {
+		if ear, done := g.o.Listen(c); ear != nil {
+			c.ear = ear
+			defer done()
+		}
 	}
 	s.Handler(ctx, c)
 }

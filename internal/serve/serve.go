@@ -19,6 +19,7 @@ import (
 
 	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/internal/metrics"
+	"github.com/posthouse-mail/posthouse/internal/wire"
 )
 
 // ErrShutdown is the cause of a handler's ctx when the house shuts down: say farewell and return.
@@ -45,6 +46,9 @@ type Options struct {
 	MaxConns      int            // in all; 5,000
 	MaxPerAddress int            // from one address (IPv6: one /64); loopback is not counted; 100
 	ProxyFrom     []netip.Prefix // peers whose PROXY header is required and believed
+
+	// Listen gives who hears a new connection, and what to call at its end; nil: nobody.
+	Listen func(c *Conn) (ear wire.Listener, done func())
 }
 
 const (

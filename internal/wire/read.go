@@ -64,6 +64,7 @@ func (c *Conn) fillBefore() error {
 	c.in.room()
 	for range 100 { // a reader that gives nothing and no error a hundred times is broken
 		n, err := c.nc.Read(c.in.buf[c.in.w:])
+		c.received(c.in.buf[c.in.w : c.in.w+n])
 		c.in.w += n
 		if err != nil {
 			c.in.err = readError(err)
@@ -77,6 +78,13 @@ func (c *Conn) fillBefore() error {
 	}
 	c.in.err = io.ErrNoProgress
 	return c.in.err
+}
+
+// received shows what was read to who listens.
+func (c *Conn) received(b []byte) {
+	if c.ear != nil && len(b) > 0 {
+		c.ear.Received(b)
+	}
 }
 
 // armRead sets the deadline of the read that follows.
@@ -226,6 +234,7 @@ func (c *Conn) readDirect(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := c.nc.Read(p)
+	c.received(p[:n])
 	if err != nil {
 		c.in.err = readError(err)
 		if n == 0 {

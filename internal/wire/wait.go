@@ -114,6 +114,7 @@ func (c *Conn) readOne() error {
 		return err
 	}
 	c.in.room()
+	c.received(c.wait.one[:])
 	c.in.buf[0] = c.wait.one[0]
 	c.in.w = 1
 	return nil

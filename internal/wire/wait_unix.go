@@ -20,6 +20,7 @@ func (c *Conn) tryRead(fd uintptr) bool {
 	}
 	switch {
 	case n > 0:
+		c.received(c.in.buf[:n])
 		c.in.w = n
 		return true
 	case err == syscall.EAGAIN:

@@ -40,10 +40,20 @@ type Options struct {
 	WriteTimeout time.Duration // one flush may take this long without progress; 0: no limit
 }
 
+// Listener hears what goes over a connection in clear, TLS and compression taken off. It must not keep the slices, nor wait.
+type Listener interface {
+	Received([]byte)
+	Sent([]byte)
+}
+
+// heard is implemented by connections that somebody listens to; nil: nobody.
+type heard interface{ Listener() Listener }
+
 // Conn is a buffered connection. Its buffers come from a pool when the first
 // byte needs them and go back when it waits idle. One goroutine reads, one (the same or another) writes.
 type Conn struct {
 	nc    net.Conn
+	ear   Listener             // nil: nobody
 	state *tls.ConnectionState // nil: in clear
 	in    reader
 	out   writer
@@ -55,10 +65,13 @@ type inner interface{ Unwrap() net.Conn }
 
 // New wraps c. A connection with an Unwrap method (serve.Conn) is replaced by what it wraps.
 func New(c net.Conn, o Options) *Conn {
+	w := &Conn{}
+	if h, ok := c.(heard); ok {
+		w.ear = h.Listener()
+	}
 	if u, ok := c.(inner); ok {
 		c = u.Unwrap()
 	}
-	w := &Conn{}
 	w.in.timeout, w.out.timeout = o.ReadTimeout, o.WriteTimeout
 	w.use(c)
 	if t, ok := c.(*tls.Conn); ok {

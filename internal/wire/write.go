@@ -43,6 +43,9 @@ func (c *Conn) send(p []byte) error {
 			}
 		}
 		n, err := c.nc.Write(p[:min(len(p), piece)])
+		if c.ear != nil && n > 0 {
+			c.ear.Sent(p[:n])
+		}
 		p = p[n:]
 		switch {
 		case err == nil:

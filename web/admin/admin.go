@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 
 	"github.com/posthouse-mail/posthouse/auth"
+	"github.com/posthouse-mail/posthouse/internal/dialogue"
 	"github.com/posthouse-mail/posthouse/internal/dns"
 	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/internal/mail"
@@ -53,7 +54,8 @@ type House struct {
 	world   atomic.Pointer[func(context.Context) (World, error)] // see SetCheckup
 	backing sync.Mutex                                           // held by the backup that runs
 	pulls   pulls
-	levels  *logx.Levels // nil: the log of this process is not ours to change
+	levels  *logx.Levels  // nil: the log of this process is not ours to change
+	talks   *dialogue.Hub // nil: no house runs here
 }
 
 // New returns the verbs over started keepers.

@@ -9,8 +9,10 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 
+	"github.com/posthouse-mail/posthouse/internal/dialogue"
 	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/web/admin"
 )
@@ -32,6 +34,23 @@ func (s *Server) log() {
 		}
 		defer f.Close()
 		stream(w, r, f.Next)
+	})
+	s.mux.HandleFunc("GET /v1/dialogues", func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		d, err := time.ParseDuration(q.Get("for"))
+		if err != nil {
+			s.answer(w, r, nil, &admin.Error{Class: admin.Invalid, Message: "for: " + err.Error()})
+			return
+		}
+		t, err := h.Dialogues(r.Context(), admin.DialogueFilter{Account: q.Get("account"), Address: q.Get("address"), Bodies: q.Get("bodies") == "true", For: d})
+		if err != nil {
+			s.answer(w, r, nil, err)
+			return
+		}
+		defer t.Close()
+		ctx, stop := context.WithTimeout(r.Context(), d)
+		defer stop()
+		stream(w, r.WithContext(ctx), t.Next)
 	})
 }
 
@@ -69,6 +88,14 @@ func (c *Client) FollowLog(ctx context.Context, f admin.LogFilter) (*Stream[logx
 	q.Set("account", f.Account)
 	q.Set("address", f.Address)
 	return follow[logx.Line](ctx, c, "/v1/log/lines?"+q.Encode())
+}
+
+// Dialogues begins to read what connections say; once it returns, no connection that is wanted is missed.
+func (c *Client) Dialogues(ctx context.Context, f admin.DialogueFilter) (*Stream[dialogue.Line], error) {
+	q := url.Values{"for": {f.For.String()}, "bodies": {strconv.FormatBool(f.Bodies)}}
+	q.Set("account", f.Account)
+	q.Set("address", f.Address)
+	return follow[dialogue.Line](ctx, c, "/v1/dialogues?"+q.Encode())
 }
 
 // Stream is what the house says as it happens. Each reads it.

@@ -20,6 +20,7 @@ import (
 	"github.com/posthouse-mail/posthouse/imap"
 	"github.com/posthouse-mail/posthouse/internal/cert"
 	"github.com/posthouse-mail/posthouse/internal/config"
+	"github.com/posthouse-mail/posthouse/internal/dialogue"
 	"github.com/posthouse-mail/posthouse/internal/dns"
 	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/internal/metrics"
@@ -66,6 +67,7 @@ type Daemon struct {
 	reload   sync.Mutex // one Reload at a time
 	probe    probe      // of /readyz
 
+	talks    *dialogue.Hub // who looks at connections
 	metrics  *metrics.Set
 	keepers  *keepers
 	certs    *cert.Keeper // nil: no certificates
@@ -102,7 +104,7 @@ func New(ctx context.Context, o Options) (_ *Daemon, err error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	d := &Daemon{o: o, log: o.Logger, levels: logx.LevelsOf(o.Logger), metrics: metrics.New(), started: o.Now(), fetching: pop3.NewSessions(), reading: imap.NewSessions()}
+	d := &Daemon{o: o, log: o.Logger, levels: logx.LevelsOf(o.Logger), talks: dialogue.NewHub(o.Now), metrics: metrics.New(), started: o.Now(), fetching: pop3.NewSessions(), reading: imap.NewSessions()}
 	d.settings.Store(o.Config)
 	if err := d.setLevels(o.Config); err != nil {
 		return nil, err
@@ -206,6 +208,7 @@ func (d *Daemon) stop(stop context.CancelFunc, running *sync.WaitGroup) error {
 	}
 	stop()
 	running.Wait()
+	d.talks.End()
 	if d.levels != nil {
 		d.levels.EndFollowers()
 	}

@@ -130,7 +130,7 @@ func (d *Daemon) openDoors(ctx context.Context) error {
 	}
 	d.current.Store(&h)
 	d.group = serve.New(serve.Options{
-		Logger: d.part(logx.PartDoors), Metrics: d.metrics, MaxConns: c.Limits.Connections, MaxPerAddress: c.Limits.PerAddress, ProxyFrom: c.Listen.ProxyFrom,
+		Logger: d.part(logx.PartDoors), Metrics: d.metrics, MaxConns: c.Limits.Connections, MaxPerAddress: c.Limits.PerAddress, ProxyFrom: c.Listen.ProxyFrom, Listen: d.listenTo,
 	})
 	for _, x := range []struct {
 		name string

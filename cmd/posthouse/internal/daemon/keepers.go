@@ -15,6 +15,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/config"
 	"github.com/posthouse-mail/posthouse/internal/dns"
 	"github.com/posthouse-mail/posthouse/internal/logx"
+	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/internal/metrics"
 	"github.com/posthouse-mail/posthouse/smtp/limit"
 	"github.com/posthouse-mail/posthouse/smtp/list"
@@ -47,6 +48,8 @@ type keeperOptions struct {
 	metrics *metrics.Set
 	certs   *cert.Keeper
 	damage  bool // start past damage
+
+	loggedIn func(context.Context, mail.AccountID) // hears of logins; nil: nobody
 
 	resolver *dns.Client      // nil: nobody asks
 	now      func() time.Time // nil: time.Now
@@ -123,6 +126,7 @@ func (k *keepers) build(o keeperOptions) (err error) {
 		Logger: logx.Part(o.logger, logx.PartAuth), Metrics: o.metrics, Separator: c.Auth.Separator, DefaultDomain: c.Auth.DefaultDomain.Domain,
 		ClearLoopback: c.Auth.ClearLoopback, SCRAM: c.Auth.SCRAM, Uses: k.apps, Postmaster: c.Auth.Postmaster.Address,
 	}
+	ao.LoggedIn = o.loggedIn
 	if o.certs != nil {
 		ao.Leaf = o.certs.Leaf
 	}
@@ -211,7 +215,7 @@ func OpenFiles(ctx context.Context, c *config.Config, logger *slog.Logger) (*Fil
 func (f *Files) Close() error { return errors.Join(f.House.Close(), f.close()) }
 
 func (d *Daemon) openKeepers(ctx context.Context) (err error) {
-	d.keepers, err = openKeepers(ctx, keeperOptions{config: d.o.Config, logger: d.log, metrics: d.metrics, certs: d.certs, damage: d.o.AcceptDamage, resolver: d.resolver, now: d.o.Now})
+	d.keepers, err = openKeepers(ctx, keeperOptions{config: d.o.Config, logger: d.log, metrics: d.metrics, certs: d.certs, damage: d.o.AcceptDamage, loggedIn: d.heardOf, resolver: d.resolver, now: d.o.Now})
 	if err != nil {
 		return err
 	}
@@ -221,6 +225,7 @@ func (d *Daemon) openKeepers(ctx context.Context) (err error) {
 	}
 	d.house = d.keepers.house(d.o.Config, d.log, d.resolver)
 	d.house.SetLog(d.levels)
+	d.house.SetDialogues(d.talks)
 	d.house.SetCheckup(d.world)
 	d.backups = backup.NewMetrics(d.metrics)
 	d.setBackup(d.o.Config)
