@@ -5,7 +5,7 @@ KILLS ?= 20
 FUZZTIME ?= 30s
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
-.PHONY: help demo build check test race fuzz interop bench crash siege compare package cover fmt
+.PHONY: help demo build check test race fuzz interop bench crash siege compare package cross reproducible deploy-test cover fmt
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -50,6 +50,15 @@ compare: build ## beside Debian's Postfix and Dovecot, as ratios (root; postfix 
 
 package: ## the Debian package of this machine's kind (ARCH=arm64: of another), in bin/
 	@deploy/package bin $(ARCH)
+
+cross: ## the binary for linux, freebsd and darwin, with checksums, in bin/cross
+	@deploy/cross bin/cross
+
+reproducible: ## build the package of HEAD twice in different folders, with empty caches, and compare every octet (ALL=yes: all systems too)
+	@deploy/reproducible
+
+deploy-test: ## package and container in a fresh Debian: install, use, upgrade, remove, purge (root)
+	@deploy/test
 
 cover: ## coverage of the unit tests, by function
 	@$(GO) test -coverprofile=bin/cover.out ./... >/dev/null && $(GO) tool cover -func=bin/cover.out | tail -1

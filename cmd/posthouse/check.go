@@ -121,20 +121,28 @@ func (p *program) reloadCommand(o *options) *cobra.Command {
 }
 
 func (p *program) statusCommand(o *options) *cobra.Command {
-	return &cobra.Command{
+	var ready bool
+	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Say whether the house runs, and what it does",
 		Args:  args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return p.running(cmd.Context(), o, func(c *api.Client) error {
 				s, err := c.Status(cmd.Context())
-				if err != nil || o.json {
+				switch {
+				case err == nil && ready && !s.Ready:
+					return errors.New("the house is not ready: its doors are not open, or its log cannot be written")
+				case err == nil && ready && !o.json:
+					return p.say("ready")
+				case err != nil || o.json:
 					return p.answer(o, s, err)
 				}
 				return p.showStatus(s)
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&ready, "ready", false, "only whether it takes mail now: exit code 0 or 1, for health checks")
+	return cmd
 }
 
 func (p *program) showStatus(s admin.Status) error {
