@@ -41,6 +41,7 @@ type Options struct {
 	Status func(ctx context.Context) (admin.Status, error)
 	Reload func(ctx context.Context) (admin.Reloaded, error)
 	Submit func(ctx context.Context, m Message, body io.Reader) (receipt string, err error)
+	Vitals func(ctx context.Context) (admin.Vitals, error)
 	Letter func(ctx context.Context, send bool) (admin.Letter, error)
 }
 
@@ -123,6 +124,7 @@ func (s *Server) queue() {
 // house is the process itself.
 func (s *Server) house() {
 	list(s, "GET /v1/status", offered(s.o.Status))
+	list(s, "GET /v1/vitals", offered(s.o.Vitals))
 	list(s, "POST /v1/reload", offered(s.o.Reload))
 	take(s, "POST /v1/check", s.o.House.CheckStore)
 	s.mux.HandleFunc("POST /v1/messages", s.submit)

@@ -45,7 +45,7 @@ func (d *Daemon) openWeb(ctx context.Context) error {
 	}
 	d.opened(quiet(socket))
 	d.web.add(socket, api.New(api.Options{
-		Logger: d.part(logx.PartWeb), House: d.house, Status: d.Status, Reload: d.Reload, Submit: d.submit, Letter: d.Letter,
+		Logger: d.part(logx.PartWeb), House: d.house, Status: d.Status, Vitals: d.Vitals, Reload: d.Reload, Submit: d.submit, Letter: d.Letter,
 	}))
 	if path := d.o.Config.Submission.Socket; path != "" {
 		l, err := api.ListenMailbox(path, openConns)
