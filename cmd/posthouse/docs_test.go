@@ -38,10 +38,12 @@ const (
 func printedCommands() map[string]printed {
 	const server = " --ca $DIR/ca.pem"
 	return map[string]printed{
-		"make demo":    {not: "TestDemo runs the same"},
-		"make test":    {not: "it runs this"},
-		"make build":   {not: "make crash, interop and siege begin with it"},
-		"make package": {not: byDeployTest}, "apt-get install ./bin/posthouse_*.deb": {not: byDeployTest},
+		"posthouse setup you@example.org": {not: "TestSetup makes one in a folder of its own"},
+		"posthouse check":                 {page: "checkup.txt"},
+		"make demo":                       {not: "TestDemo runs the same"},
+		"make test":                       {not: "it runs this"},
+		"make build":                      {not: "make crash, interop and siege begin with it"},
+		"make package":                    {not: byDeployTest}, "apt-get install ./bin/posthouse_*.deb": {not: byDeployTest},
 		"podman run -d --name posthouse --hostname mail.example.org --sysctl net.ipv4.ip_unprivileged_port_start=0 -p 25:25 -p 465:465 -p 587:587 -p 993:993 -v posthouse:/var/lib/posthouse -v /etc/posthouse:/etc/posthouse:ro posthouse": {not: byDeployTest},
 		"podman exec posthouse posthouse status --ready":                                     {not: byDeployTest},
 		"posthouse serve --config posthouse.toml":                                            {not: "TestSignals runs it, and it would not end"},

@@ -93,12 +93,17 @@ func (u *DNSUpdate) send(ctx context.Context, m *dns.Msg) error {
 		server = net.JoinHostPort(server, "53")
 	}
 	answer, _, err := c.ExchangeContext(ctx, m, server)
+	if errors.Is(err, dns.ErrSig) || errors.Is(err, dns.ErrAuth) {
+		return fmt.Errorf("DNS update at %s: its answer is signed with another key: check name and secret of the key", server)
+	}
 	if err != nil {
 		return fmt.Errorf("DNS update at %s: %w", server, err)
 	}
 	switch answer.Rcode {
 	case dns.RcodeSuccess:
 		return nil
+	case dns.RcodeYXRrset, dns.RcodeYXDomain:
+		return ErrTaken
 	case dns.RcodeNotAuth, dns.RcodeRefused, dns.RcodeBadSig, dns.RcodeBadKey:
 		return fmt.Errorf("DNS update at %s: the server refuses (%s): check the zone's update policy, and name and secret of the key", server, dns.RcodeToString[answer.Rcode])
 	}

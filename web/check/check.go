@@ -111,6 +111,7 @@ type Options struct {
 	SMTPPort int // 25
 	WebPort  int // 443
 
+	Only        []string      // names of checks; none: all
 	Each, Whole time.Duration // deadlines of one check and of all
 }
 
@@ -150,6 +151,9 @@ func Run(ctx context.Context, o Options) Report {
 	jobs := r.machine()
 	for _, d := range o.Domains {
 		jobs = append(jobs, r.domain(d)...)
+	}
+	if len(o.Only) > 0 {
+		jobs = slices.DeleteFunc(jobs, func(j job) bool { return !slices.Contains(o.Only, j.check) })
 	}
 	out.Results = make([]Result, len(jobs))
 	room := make(chan struct{}, sideBySide)

@@ -153,7 +153,7 @@ func world(c *config.Config, k *keepers, chain func(string) *tls.Certificate) (w
 	}
 	w.Close = r.Close
 	w.Resolver, w.Local, w.Chain = r, localAddresses(), chain
-	w.SMTPPort, w.Probes, w.ClockURL = c.Remote.Port, c.Checkup.Probes, cmp.Or(c.ACME.Directory, letsDirectory)
+	w.SMTPPort, w.Probes, w.ClockURL = c.Remote.Port, c.Checkup.Probes, ClockURL(c)
 	if w.WebPort = firstPort(c.Listen.HTTPS); c.ACME.Forwarded || c.ACME.Webroot != "" || len(c.Web.Proxies) > 0 {
 		w.WebPort = 0 // another web server stands at 443
 	}
@@ -176,6 +176,9 @@ func world(c *config.Config, k *keepers, chain func(string) *tls.Certificate) (w
 	}
 	return w, nil
 }
+
+// ClockURL is whose answer tells the time: the authority's, which the house speaks to anyway.
+func ClockURL(c *config.Config) string { return cmp.Or(c.ACME.Directory, letsDirectory) }
 
 // rootsBeside is the system's authorities and those of a file.
 func rootsBeside(path string) (*x509.CertPool, error) {
