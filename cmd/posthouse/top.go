@@ -115,8 +115,7 @@ func topPage(last *admin.Vitals, v admin.Vitals, width, height int) []string {
 	disk := []string{"room", "LOW", "FULL"}[min(2, max(0, int(v.Values["disk_state"])))]
 	lines := []string{
 		fmt.Sprintf("%s  posthouse %s  up %s  %s", v.Hostname, v.Version, rounded(v.At.Sub(v.Started)), v.At.Local().Format("15:04:05")),
-		fmt.Sprintf("memory %s  disk %s free of %s (%s)  messages %.0f  side drops %.0f  panics %.0f", n("process_resident_memory_bytes"), n("disk_free_bytes"), n("disk_size_bytes"), disk,
-			v.Values["store_messages"], v.Values["side_dropped_total"], v.Values["panics_total"]),
+		fmt.Sprintf("memory %s  disk %s free (%s)  messages %.0f  panics %.0f", n("process_resident_memory_bytes"), n("disk_free_bytes"), disk, v.Values["store_messages"], v.Values["panics_total"]),
 		"",
 		fmt.Sprintf("%-14s %8s %10s %10s", "door", "open", "new/s", "refused/s"),
 	}
