@@ -118,7 +118,7 @@ func ParseList(text string) (List, error) {
 		return List{}, fmt.Errorf("%w: %q is not one of %s", ErrList, w[0], strings.Join(PresetNames(), ", "))
 	}
 	if len(w) < 4 {
-		return List{}, fmt.Errorf("%w: %q: write NAME address|domain ZONE CODE=SCORE ...", ErrList, text)
+		return List{}, fmt.Errorf("%w: %q: write NAME address|domain ZONE and one CODE=SCORE or several", ErrList, text)
 	}
 	l := List{Name: w[0], Zone: hostOf(w[2])}
 	switch w[1] {

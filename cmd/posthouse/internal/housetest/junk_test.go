@@ -1,7 +1,6 @@
 package housetest
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -96,7 +95,7 @@ func TestJunk(t *testing.T) {
 	if err != nil || e.Learned != "junk" || e.Author != "ann@friend.test" || len(e.Signals) == 0 {
 		t.Errorf("%+v %v", e, err)
 	}
-	if _, err := h.Daemon.House().ExplainSpam(t.Context(), admin.SpamQuestion{Message: fmt.Sprint("<let.us.meet@stranger.test>")}); err != nil {
+	if _, err := h.Daemon.House().ExplainSpam(t.Context(), admin.SpamQuestion{Message: "<let.us.meet@stranger.test>"}); err != nil {
 		t.Error("by its Message-ID:", err)
 	}
 	if err := h.Daemon.House().RemoveAccount(t.Context(), "alice@one.test"); err != nil {
