@@ -70,8 +70,11 @@ probes = ["outside.test"]
 	if _, err := l.Daemon.Reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.Daemon.House().Backup(t.Context(), admin.BackupRequest{To: filepath.Join(l.dir, "copies")}); err != nil {
-		t.Fatal(err)
+	// The house makes its first backup by itself, at once.
+	for end := time.Now().Add(patience); l.look().of("backup").State != checkup.OK; {
+		if time.Now().After(end) {
+			t.Fatal("the house makes no backup")
+		}
 	}
 	return l
 }
