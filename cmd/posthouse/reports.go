@@ -42,22 +42,27 @@ func (p *program) reportsDMARC(o *options) *cobra.Command {
 				if err != nil || o.json {
 					return p.answer(o, all, err)
 				}
-				for i, d := range all {
-					if i > 0 {
-						if err := p.say(""); err != nil {
-							return err
-						}
-					}
-					if err := p.showDMARC(d); err != nil {
-						return err
-					}
-				}
-				return nil
+				return eachApart(p, all, p.showDMARC)
 			})
 		},
 	}
 	reportArgs(cmd, &r)
 	return cmd
+}
+
+// eachApart shows all, with an empty line between them.
+func eachApart[T any](p *program, all []T, show func(T) error) error {
+	for i, d := range all {
+		if i > 0 {
+			if err := p.say(""); err != nil {
+				return err
+			}
+		}
+		if err := show(d); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (p *program) showDMARC(d report.DMARCDigest) error {
@@ -120,17 +125,7 @@ func (p *program) reportsTLS(o *options) *cobra.Command {
 				if err != nil || o.json {
 					return p.answer(o, all, err)
 				}
-				for i, d := range all {
-					if i > 0 {
-						if err := p.say(""); err != nil {
-							return err
-						}
-					}
-					if err := p.showTLS(d); err != nil {
-						return err
-					}
-				}
-				return nil
+				return eachApart(p, all, p.showTLS)
 			})
 		},
 	}
