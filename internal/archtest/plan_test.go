@@ -16,7 +16,7 @@ var floors = [][]string{
 	/* offices */ {"smtp/report", "smtp/learn", "imap/pull", "pop3/pull", "store/backup", "store/importer", "web/check"},
 	/* verbs */ {"web/admin"},
 	/* pages */ {"web/page"},
-	/* rooms */ {"web/api", "web/accountui", "web/autoconfig", "web/mtasts"},
+	/* rooms */ {"web/api", "web/accountui", "web/adminui", "web/autoconfig", "web/mtasts"},
 	/* web */ {"web"},
 	/* house */ {"cmd/posthouse/internal/daemon"},
 	/* demo */ {"cmd/posthouse/internal/demo", "cmd/posthouse/internal/setup"},

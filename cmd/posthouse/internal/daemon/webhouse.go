@@ -17,6 +17,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/serve"
 	rooms "github.com/posthouse-mail/posthouse/web"
 	"github.com/posthouse-mail/posthouse/web/accountui"
+	"github.com/posthouse-mail/posthouse/web/adminui"
 	"github.com/posthouse-mail/posthouse/web/api"
 	"github.com/posthouse-mail/posthouse/web/autoconfig"
 	"github.com/posthouse-mail/posthouse/web/mtasts"
@@ -33,6 +34,7 @@ func (d *Daemon) pages(c *config.Config) http.Handler {
 		Logger: d.part(logx.PartWeb), Metrics: d.metrics, Now: d.o.Now, Hostname: c.Hostname, Directory: d.keepers.directory, Side: d.keepers.side,
 		Proxies: c.Web.Proxies, AdminFrom: c.Web.AdminFrom, Redirect: c.Web.Redirect && len(c.Listen.HTTPS) > 0, TLSPort: firstPort(c.Listen.HTTPS), Idle: c.Web.SignIn.Duration,
 		Rooms: append(all,
+			d.adminRoom(func() *rooms.Server { return server }),
 			accountui.New(accountui.Options{
 				Logger: d.part(logx.PartWeb), House: d.house, Directory: d.keepers.directory, Programs: programs(c),
 				Sessions: accountui.Sessions{
@@ -46,6 +48,28 @@ func (d *Daemon) pages(c *config.Config) http.Handler {
 			})),
 	})
 	return server
+}
+
+// adminRoom is the operators' room; server is asked for sessions when it is there.
+func (d *Daemon) adminRoom(server func() *rooms.Server) page.Room {
+	return adminui.New(adminui.Options{
+		Logger: d.part(logx.PartWeb), Now: d.o.Now, House: d.house,
+		Sessions: adminui.Sessions{
+			List: func(ctx context.Context, account mail.AccountID) (all []adminui.Session, err error) {
+				list, err := server().Sessions(ctx, account)
+				for _, s := range list {
+					all = append(all, adminui.Session{Name: s.Name, Agent: s.Agent, Remote: s.Remote.String(), Created: s.Created, Seen: s.Seen})
+				}
+				return all, err
+			},
+			End: func(ctx context.Context, a mail.AccountID, name string) error {
+				return server().EndSession(ctx, a, name)
+			},
+			EndOthers: func(ctx context.Context, a mail.AccountID, but string) error {
+				return server().EndSessions(ctx, a, but)
+			},
+		},
+	})
 }
 
 // signIns is the sessions as the account's room shows them.

@@ -1,0 +1,100 @@
+package adminui_test
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/posthouse-mail/posthouse/auth"
+	"github.com/posthouse-mail/posthouse/auth/authtest"
+	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/store/storetest"
+	"github.com/posthouse-mail/posthouse/web/admin"
+	"github.com/posthouse-mail/posthouse/web/adminui"
+	"github.com/posthouse-mail/posthouse/web/page"
+)
+
+// house is the room with the operator alice@mail.test (1) signed in, and bob (2) who has an account.
+type house struct {
+	t         *testing.T
+	directory *auth.Directory
+	admin     *admin.House
+	room      page.Room
+	visit     page.Visit
+	sessions  []adminui.Session // of everybody
+	ended     []string          // sign-ins that were ended; "all" for all of an account
+}
+
+// newHouse makes it; change may set options of the verbs.
+func newHouse(t *testing.T, change ...func(*admin.Options)) *house {
+	h := &house{t: t}
+	s := storetest.Start(t, storetest.Options{})
+	h.directory = auth.New(s.DB, auth.Options{})
+	authtest.Make(t, s, h.directory, authtest.Account{Name: "alice"}, authtest.Account{Name: "bob"})
+	o := admin.Options{DB: s.DB, Directory: h.directory, Store: s.Store}
+	for _, f := range change {
+		f(&o)
+	}
+	h.admin = admin.New(o)
+	h.room = adminui.New(adminui.Options{
+		House: h.admin,
+		Sessions: adminui.Sessions{
+			List: func(context.Context, mail.AccountID) ([]adminui.Session, error) { return h.sessions, nil },
+			End: func(_ context.Context, _ mail.AccountID, name string) error {
+				h.ended = append(h.ended, name)
+				return nil
+			},
+			EndOthers: func(context.Context, mail.AccountID, string) error {
+				h.ended = append(h.ended, "all")
+				return nil
+			},
+		},
+	})
+	id, err := h.directory.Confirm(t.Context(), auth.Identity{Main: mail.Address{Local: "alice", Domain: "mail.test"}}, netip.MustParseAddr("127.0.0.1"), authtest.Password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.visit = page.Visit{Site: "mail.test", Remote: netip.MustParseAddr("127.0.0.1"), SignIn: &page.SignIn{Identity: id, Name: "alice", Session: "this", Admin: true, Strong: true}}
+	return h
+}
+
+// want asks for a page, or sends a form to it, and looks at the answer.
+func (h *house) want(path string, form url.Values, status int, says ...string) (body string, header http.Header) {
+	h.t.Helper()
+	r := httptest.NewRequest("GET", path, nil)
+	if form != nil {
+		r = httptest.NewRequest("POST", path, strings.NewReader(form.Encode()))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	visit, in := h.visit, *h.visit.SignIn // the web house makes them anew for each request
+	visit.SignIn = &in
+	w := httptest.NewRecorder()
+	h.room.Handler.ServeHTTP(w, r.WithContext(page.WithVisit(r.Context(), &visit)))
+	text, err := io.ReadAll(w.Result().Body)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	body = string(text)
+	if w.Code != status {
+		h.t.Fatalf("%s answers %d (want %d):\n%s", path, w.Code, status, body)
+	}
+	for _, s := range says {
+		if !strings.Contains(body, s) {
+			h.t.Errorf("%s does not say %q:\n%s", path, s, body)
+		}
+	}
+	return body, w.Header()
+}
+
+func TestHome(t *testing.T) {
+	newHouse(t).want("/admin/", nil, 200, `href="/admin/" aria-current="page"`)
+}
+
+func TestMissingPage(t *testing.T) {
+	newHouse(t).want("/admin/nothing", nil, 404, "There is no such page")
+}
