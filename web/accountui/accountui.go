@@ -72,7 +72,17 @@ func New(o Options) page.Room {
 		"web-open":    "Programs may use your own password again.",
 	})}
 	mux := http.NewServeMux()
-	for pattern, h := range map[string]page.Handler{
+	for _, routes := range []map[string]page.Handler{m.security()} {
+		for pattern, h := range routes {
+			mux.Handle(pattern, m.pages.Handle(m.log, h))
+		}
+	}
+	return page.Room{Path: Path, Label: "My account", For: page.Users, Handler: mux}
+}
+
+// security is the pages about who may come in, and the first page.
+func (m *room) security() map[string]page.Handler {
+	return map[string]page.Handler{
 		"GET /account/{$}":                   m.overview,
 		"GET /account/password":              m.password,
 		"POST /account/password":             m.setPassword,
@@ -88,10 +98,7 @@ func New(o Options) page.Room {
 		"POST /account/sign-ins/end":         m.endSession,
 		"POST /account/sign-ins/end-others":  m.endOthers,
 		"/account/":                          func(http.ResponseWriter, *http.Request) error { return page.ErrMissing },
-	} {
-		mux.Handle(pattern, m.pages.Handle(m.log, h))
 	}
-	return page.Room{Path: Path, Label: "My account", For: page.Users, Handler: mux}
 }
 
 // who is the visitor of a request; the web house lets nobody else in.
