@@ -16,6 +16,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/internal/metrics"
 	"github.com/posthouse-mail/posthouse/store/kv"
+	"github.com/posthouse-mail/posthouse/web/admin"
 	"github.com/posthouse-mail/posthouse/web/page"
 )
 
@@ -137,6 +138,9 @@ func (s *Server) visited(next http.Handler) http.Handler {
 			}
 			v.SignIn = in
 			s.navigation(v)
+			if in != nil {
+				r = r.WithContext(admin.As(r.Context(), admin.Actor{Name: in.Identity.Main.String(), Door: admin.DoorWeb, Remote: v.From()}))
+			}
 		}
 		next.ServeHTTP(w, r)
 	})

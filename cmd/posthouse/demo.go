@@ -15,6 +15,7 @@ import (
 
 	"github.com/posthouse-mail/posthouse/cmd/posthouse/internal/demo"
 	"github.com/posthouse-mail/posthouse/internal/logx"
+	"github.com/posthouse-mail/posthouse/web/admin"
 )
 
 // sampleWait is how long the demo's own message may take; it takes well under a second.
@@ -39,7 +40,7 @@ Without --data everything is in a temporary folder, which is removed at the end.
 			if verbose {
 				level = slog.LevelInfo
 			}
-			return p.demo(cmd.Context(), demo.Options{
+			return p.demo(admin.ByHouse(cmd.Context()), demo.Options{
 				Data: o.data, Offset: offset, Version: thisBuild().Version, Logger: logx.New(p.stderr, logx.Options{Level: level}),
 			})
 		},

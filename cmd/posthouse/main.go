@@ -10,10 +10,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/posthouse-mail/posthouse/web/admin"
 )
 
 // Exit codes.
@@ -45,7 +49,7 @@ func (p *program) run(ctx context.Context, argv []string) int {
 	} else {
 		root.SetArgs(nil)
 	}
-	err := root.ExecuteContext(ctx)
+	err := root.ExecuteContext(admin.As(ctx, operator()))
 	if err == nil {
 		return exitOK
 	}
@@ -60,6 +64,15 @@ func (p *program) run(ctx context.Context, argv []string) int {
 		return exitUsage
 	}
 	return exitError
+}
+
+// operator is who gives this command, for what it changes on files.
+func operator() admin.Actor {
+	a := admin.Actor{Name: "uid " + strconv.Itoa(os.Getuid()), Door: admin.DoorCommand}
+	if u, err := user.Current(); err == nil {
+		a.Name = u.Username
+	}
+	return a
 }
 
 // usageError is a command line that says something we do not understand.

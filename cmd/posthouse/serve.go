@@ -14,6 +14,7 @@ import (
 	"github.com/posthouse-mail/posthouse/cmd/posthouse/internal/daemon"
 	"github.com/posthouse-mail/posthouse/internal/config"
 	"github.com/posthouse-mail/posthouse/internal/logx"
+	"github.com/posthouse-mail/posthouse/web/admin"
 )
 
 // Memory of a small machine: the collector runs a little more often than Go's default, and works hard before the
@@ -37,7 +38,7 @@ func (p *program) serveCommand(o *options) *cobra.Command {
 			if o.data != "" {
 				return wrongUsage(cmd, errors.New("serve needs a settings file: --config FILE"))
 			}
-			return p.serve(cmd.Context(), c, serveOptions{file: o.file(), acceptDamage: damage})
+			return p.serve(admin.ByHouse(cmd.Context()), c, serveOptions{file: o.file(), acceptDamage: damage})
 		},
 	}
 	cmd.Flags().BoolVar(&damage, "accept-damage", false, "start although mail that was accepted cannot be read: it is named in the log, and its files are kept in damaged/")

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/posthouse-mail/posthouse/web/admin"
 )
 
 // maxPath is the longest name that a socket address holds on every system we run on (sun_path of unix(7) less its NUL).
@@ -116,9 +118,10 @@ const unknownUser = "unknown"
 // peerKey is the key of the user's name in a connection's context.
 type peerKey struct{}
 
-// ConnContext hands what ListenMailbox noted to the requests of a connection; it is http.Server's ConnContext.
+// ConnContext hands who is at the other end to the requests of a connection; it is http.Server's ConnContext.
 func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	if p, ok := c.(*peerConn); ok {
+		ctx = admin.As(ctx, admin.Actor{Name: p.user, Door: admin.DoorSocket})
 		return context.WithValue(ctx, peerKey{}, p.user)
 	}
 	return ctx
@@ -165,7 +168,7 @@ func (l ownerOnly) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		if u, ok := c.(*net.UnixConn); ok && mayCommand(u) {
-			return c, nil
+			return &peerConn{Conn: c, user: userAt(c), release: func() {}}, nil
 		}
 		if err := c.Close(); err != nil {
 			continue // it was not ours anyway

@@ -31,6 +31,17 @@ type Visit struct {
 	Rooms  []Link  // that this visitor may enter, for the navigation
 }
 
+// From is the visitor's address for logs; where a proxy hides it, that it does.
+func (v *Visit) From() string {
+	switch {
+	case v.Behind:
+		return "behind a proxy"
+	case v.Remote.IsValid():
+		return v.Remote.String()
+	}
+	return ""
+}
+
 // Link is one entry of the navigation.
 type Link struct{ Path, Label string }
 
