@@ -1,20 +1,13 @@
 package daemon
 
 import (
-	"context"
-	"errors"
-	"maps"
 	"net"
 	"net/http"
-	"net/netip"
 	"path/filepath"
-	"slices"
 	"strconv"
-	"time"
 
 	"github.com/posthouse-mail/posthouse/internal/cert"
 	"github.com/posthouse-mail/posthouse/internal/config"
-	"github.com/posthouse-mail/posthouse/internal/dns"
 	"github.com/posthouse-mail/posthouse/internal/logx"
 )
 
@@ -80,96 +73,4 @@ func (d *Daemon) proofs(next http.Handler) http.Handler {
 		return next
 	}
 	return d.acme.HTTP(next)
-}
-
-// namesEvery is how often it is looked whether more names lead here.
-const namesEvery = time.Hour
-
-// serviceNames are the names below a domain that programs and other hosts ask for.
-var serviceNames = []string{"mail", "imap", "pop", "smtp", "autoconfig", "autodiscover", "mta-sts"}
-
-// manageNames gets certificates for hostname and for what of our domains leads to the same addresses.
-func (d *Daemon) manageNames(ctx context.Context) {
-	if d.acme == nil {
-		return
-	}
-	tick := time.NewTicker(namesEvery)
-	defer tick.Stop()
-	var kept lingering
-	for {
-		if here, err := d.namesHere(ctx); err != nil {
-			d.log.ErrorContext(ctx, logx.CertRefused, "name", d.o.Config.Hostname, "error", err)
-		} else {
-			d.acme.Manage(ctx, kept.with(append(here, d.o.Config.Hostname)))
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
-}
-
-// lingerLooks is how often a name must be found to lead elsewhere, one time after the other, before it is let go: a day of hours. DNS
-// that somebody is changing is wrong for a while.
-const lingerLooks = 24
-
-// lingering is the names that were here, and how often they were not since.
-type lingering map[string]int
-
-// with is the names that are here now, and those that were until lately.
-func (l *lingering) with(names []string) []string {
-	if *l == nil {
-		*l = lingering{}
-	}
-	for _, n := range names {
-		(*l)[n] = 0
-	}
-	all := slices.Clone(names)
-	for _, n := range slices.Sorted(maps.Keys(*l)) {
-		if slices.Contains(names, n) {
-			continue
-		}
-		if (*l)[n]++; (*l)[n] >= lingerLooks {
-			delete(*l, n)
-			continue
-		}
-		all = append(all, n)
-	}
-	return all
-}
-
-// namesHere are the service names of our domains whose addresses are those of this host: an authority would find us there. What
-// cannot be looked up now counts as here when it has a certificate already.
-func (d *Daemon) namesHere(ctx context.Context) ([]string, error) {
-	domains, err := d.keepers.directory.Domains(ctx)
-	if err != nil {
-		return nil, err
-	}
-	own, ownKnown := d.addressesOf(ctx, d.o.Config.Hostname)
-	var here []string
-	for _, domain := range domains {
-		for _, label := range serviceNames {
-			name := label + "." + string(domain.Name)
-			if name == d.o.Config.Hostname {
-				continue
-			}
-			at, known := d.addressesOf(ctx, name)
-			switch {
-			case !known || !ownKnown:
-				if d.acme.Has(name) {
-					here = append(here, name)
-				}
-			case len(at) > 0 && !slices.ContainsFunc(at, func(a netip.Addr) bool { return !slices.Contains(own, a) }):
-				here = append(here, name)
-			}
-		}
-	}
-	return here, nil
-}
-
-// addressesOf is all addresses of a name; known is false when nobody could say.
-func (d *Daemon) addressesOf(ctx context.Context, name string) (all []netip.Addr, known bool) {
-	all, _, err := d.resolver.IP(ctx, name)
-	return all, err == nil || errors.Is(err, dns.ErrNotFound)
 }

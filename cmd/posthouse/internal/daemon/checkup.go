@@ -131,6 +131,7 @@ func Services(c *config.Config) (all []check.Service) {
 
 // world is how a check of this house looks at the world.
 func (d *Daemon) world(context.Context) (admin.World, error) {
+	d.checkedUp()
 	var chain func(string) *tls.Certificate
 	if d.certs != nil {
 		chain = d.certs.Chain

@@ -70,8 +70,9 @@ type Daemon struct {
 	talks    *dialogue.Hub // who looks at connections
 	metrics  *metrics.Set
 	keepers  *keepers
-	certs    *cert.Keeper // nil: no certificates
-	acme     *cert.ACME   // nil: they are files
+	certs    *cert.Keeper  // nil: no certificates
+	acme     *cert.ACME    // nil: they are files
+	checked  chan struct{} // a checkup was asked for: names are looked at again
 	resolver *dns.Client
 	local    *local.Carrier
 	lists    *list.Lists
@@ -104,7 +105,7 @@ func New(ctx context.Context, o Options) (_ *Daemon, err error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	d := &Daemon{o: o, log: o.Logger, levels: logx.LevelsOf(o.Logger), talks: dialogue.NewHub(o.Now), metrics: metrics.New(), started: o.Now(), fetching: pop3.NewSessions(), reading: imap.NewSessions()}
+	d := &Daemon{o: o, log: o.Logger, levels: logx.LevelsOf(o.Logger), talks: dialogue.NewHub(o.Now), metrics: metrics.New(), started: o.Now(), checked: make(chan struct{}, 1), fetching: pop3.NewSessions(), reading: imap.NewSessions()}
 	d.settings.Store(o.Config)
 	if err := d.setLevels(o.Config); err != nil {
 		return nil, err
