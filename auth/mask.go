@@ -86,6 +86,16 @@ func (d *Directory) Masks(ctx context.Context, id mail.AccountID) ([]Mask, error
 	return all, nil
 }
 
+// AllMasks lists those of all accounts that are not removed, by domain and local part.
+func (d *Directory) AllMasks(ctx context.Context) ([]Mask, error) {
+	s, err := d.snapshot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := sorted(s.masks, func(m Mask) string { return string(m.Address.Domain) + " " + m.Address.Key() })
+	return slices.DeleteFunc(all, func(m Mask) bool { return m.State == MaskRemoved }), nil
+}
+
 // NewMask makes a masked address for an account in a domain of ours, the account's main one when it is empty. The name is chosen by
 // chance among a hundred million and more, so that nobody finds masks by trying.
 func (d *Directory) NewMask(tx *kv.Tx, id mail.AccountID, domain mail.Domain, note string) (Mask, error) {

@@ -54,6 +54,7 @@ type House struct {
 	world   atomic.Pointer[func(context.Context) (World, error)] // see SetCheckup
 	backing sync.Mutex                                           // held by the backup that runs
 	pulls   pulls
+	looked  lookouts      // what the last checkup found
 	levels  *logx.Levels  // nil: the log of this process is not ours to change
 	talks   *dialogue.Hub // nil: no house runs here
 }

@@ -62,7 +62,18 @@ func (h *House) CheckUp(ctx context.Context, r CheckupRequest) (report check.Rep
 		return report, err
 	}
 	report = check.Run(ctx, w.Options)
-	return report, ctx.Err()
+	if err := ctx.Err(); err != nil {
+		return report, err
+	}
+	h.looked.keep(report, namesOf(domains))
+	return report, nil
+}
+
+func namesOf(domains []check.Domain) (names []string) {
+	for _, d := range domains {
+		names = append(names, d.Name)
+	}
+	return names
 }
 
 // waiting is how much waits for other hosts; what waits because its sender wants it to is no trouble.
