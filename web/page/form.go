@@ -38,6 +38,21 @@ func Read(w http.ResponseWriter, r *http.Request, fields ...string) (*Form, erro
 	return f, nil
 }
 
+// Filled is a form as a page shows it first, with what is there already.
+func Filled(values map[string]string) *Form {
+	return &Form{values: values, Wrong: make(map[string]string)}
+}
+
+// Under fills in what is there already for the fields that were not read: a page may have several forms, of which one was sent.
+func (f *Form) Under(values map[string]string) *Form {
+	for name, v := range values {
+		if _, sent := f.values[name]; !sent {
+			f.values[name] = v
+		}
+	}
+	return f
+}
+
 // Value is a field as it was sent, without the spaces around it.
 func (f *Form) Value(name string) string {
 	if f == nil {
@@ -57,7 +72,7 @@ func (f *Form) Secret(name string) string {
 // Is tells whether a box is ticked.
 func (f *Form) Is(name string) bool { return f.Value(name) != "" }
 
-// Reject notes what is wrong with a field; the first word stands.
+// Reject notes what is wrong with a field, with "" what is wrong with all of it; the first word stands.
 func (f *Form) Reject(name, what string) {
 	if f.Wrong[name] == "" {
 		f.Wrong[name] = what

@@ -101,9 +101,13 @@ func (t *Templates) Render(log *slog.Logger, w http.ResponseWriter, r *http.Requ
 	_, _ = w.Write(b.Bytes()) // the visitor has gone: nobody to tell
 }
 
-// Done sends the visitor to a page that says what was done; word is a key of Parse's done.
+// Done sends the visitor to a page, which may have a query, that says what was done; word is a key of Parse's done.
 func Done(w http.ResponseWriter, r *http.Request, to, word string) {
-	http.Redirect(w, r, to+"?done="+word, http.StatusSeeOther)
+	mark := "?"
+	if strings.Contains(to, "?") {
+		mark = "&"
+	}
+	http.Redirect(w, r, to+mark+"done="+word, http.StatusSeeOther)
 }
 
 // funcs is what templates may call.

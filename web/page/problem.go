@@ -66,6 +66,8 @@ func problemOf(err error) *Problem {
 		return p
 	case errors.As(err, &tooLarge):
 		return ErrTooLarge
+	case errors.Is(err, admin.ErrChanged):
+		return ErrConflict
 	case errors.As(err, &verb):
 		return ofVerb(verb)
 	case errors.Is(err, auth.ErrNoAccount), errors.Is(err, auth.ErrNoAddress), errors.Is(err, auth.ErrNoDomain):
