@@ -149,6 +149,7 @@ func (c *conn) step(ctx context.Context) error {
 		var found *request
 		if found, err = c.lookup(tag, name); err == nil {
 			r = found
+			c.peer.Does(r.name)
 			err = r.run(c, c.waiting(ctx, working, r), r)
 		}
 	}

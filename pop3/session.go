@@ -121,6 +121,7 @@ func (c *session) command(ctx context.Context, line []byte) error {
 		c.count("other", false)
 		return refuse("unknown command")
 	}
+	c.peer.Does(cmd.name)
 	if cmd.states&c.state == 0 {
 		c.count(cmd.name, false)
 		if c.state == authorization {

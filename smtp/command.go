@@ -27,6 +27,7 @@ type command struct {
 	stray   bool // of another protocol: counted together
 	between chunkRole
 	count   prometheus.Counter
+	name    string // the verb
 }
 
 // chunkRole is what a command means between two BDAT chunks.

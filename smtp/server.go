@@ -39,7 +39,7 @@ func NewServer(o Options) *Server {
 		if c.stray {
 			label = "stray"
 		}
-		c.count = verbs.WithLabelValues(label)
+		c.count, c.name = verbs.WithLabelValues(label), verb
 		s.commands[verb] = c
 	}
 	s.unknown = verbs.WithLabelValues("unknown")
@@ -57,7 +57,8 @@ type conn struct {
 	wait    context.Context // ends at a shutdown: for idle waits
 	ctx     context.Context // ends with the connection: for the desk
 	peer    Peer
-	session gosmtp.Session // nil before EHLO
+	does    func(command string) // tells who looks at connections
+	session gosmtp.Session       // nil before EHLO
 	state   state
 	size    int64    // of the transaction: SIZE
 	utf8    bool     // of the transaction: SMTPUTF8
@@ -90,7 +91,7 @@ func (s *Server) Handle(ctx context.Context, sc *serve.Conn) {
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	c := &conn{
-		s: s, wait: ctx, ctx: work,
+		s: s, wait: ctx, ctx: work, does: sc.Does,
 		c:    wire.New(sc, wire.Options{ReadTimeout: s.o.CommandWait, WriteTimeout: s.o.DataWait}),
 		peer: Peer{ID: sc.ID, Service: sc.Service, Remote: sc.Remote, Local: sc.Local, LMTP: s.o.LMTP},
 	}
@@ -144,6 +145,7 @@ func (c *conn) read() *spoken {
 		return nil
 	}
 	cmd.count.Inc()
+	c.does(cmd.name)
 	if cmd.junk {
 		if c.tally.junk++; c.tally.junk > maxJunk {
 			c.farewell("too much junk", 421, code(4, 7, 0), "Too many commands without a message, closing")

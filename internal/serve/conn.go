@@ -27,6 +27,10 @@ type Conn struct {
 	Remote   netip.AddrPort // the client's, from PROXY protocol where it is trusted; zero for unix sockets
 	Local    netip.AddrPort
 	ear      wire.Listener
+
+	raw      net.Conn // as it was accepted
+	implicit bool     // TLS
+	life     life
 }
 
 // Listener hears what goes over the connection; nil: nobody.
@@ -44,7 +48,9 @@ const (
 func (g *Group) serve(s Service, nc net.Conn) {
 	defer g.forget(nc)
 	defer nc.Close()
-	c := &Conn{Conn: nc, ID: strconv.FormatUint(g.ids.Add(1), 36), Service: s.Name, Remote: addrPort(nc.RemoteAddr()), Local: addrPort(nc.LocalAddr())}
+	n := g.ids.Add(1)
+	c := &Conn{Conn: nc, ID: strconv.FormatUint(n, 36), Service: s.Name, Remote: addrPort(nc.RemoteAddr()), Local: addrPort(nc.LocalAddr()), raw: nc, implicit: s.TLS != nil}
+	c.life.began = time.Now()
 	ctx, cancel := context.WithCancel(logx.With(g.ctx, slog.String("service", s.Name), slog.String("conn", c.ID)))
 	defer cancel()
 	defer g.survive(ctx)
@@ -58,13 +64,15 @@ func (g *Group) serve(s Service, nc net.Conn) {
 		return
 	}
 	defer release()
+	g.known(n, c)
+	defer g.gone(n)
 	g.total.WithLabelValues(s.Name).Inc()
 	open := g.open.WithLabelValues(s.Name)
 	open.Inc()
 	defer open.Dec()
 	if s.TLS != nil {
 		t := tls.Server(c.Conn, s.TLS)
-		if err := wire.Handshake(ctx, t); err != nil {
+		if err := handshake(ctx, t); err != nil {
 			g.broken.WithLabelValues(s.Name).Inc()
 			g.o.Logger.DebugContext(ctx, logx.TLSFailed, "remote", c.Remote.Addr(), "error", err)
 			return
@@ -78,6 +86,24 @@ func (g *Group) serve(s Service, nc net.Conn) {
 		}
 	}
 	s.Handler(ctx, c)
+}
+
+// handshakeLonger is what a handshake has left when the house stops: enough for a client on the other side of the world, who is then
+// told so in its protocol, and not cut off.
+const handshakeLonger = 700 * time.Millisecond
+
+func handshake(ctx context.Context, t *tls.Conn) error {
+	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(handshakeLonger):
+			cancel()
+		case <-inner.Done():
+		}
+	})
+	defer stop()
+	return wire.Handshake(inner, t)
 }
 
 // survive makes a panic the end of this connection and of nothing else, be it in the handler or before it.

@@ -61,9 +61,11 @@ type Group struct {
 	o      Options
 	ctx    context.Context // of all handlers
 	cancel context.CancelCauseFunc
-	wg     sync.WaitGroup // accept loops and connections
-	ids    atomic.Uint64
-	quiet  *logx.Limiter // for events that a client can repeat
+	wg     sync.WaitGroup // connections
+
+	accepting sync.WaitGroup // accept loops
+	ids       atomic.Uint64
+	quiet     *logx.Limiter // for events that a client can repeat
 	counts
 
 	open    *prometheus.GaugeVec
@@ -75,6 +77,7 @@ type Group struct {
 	mu        sync.Mutex // guards what follows
 	listeners []net.Listener
 	conns     map[net.Conn]struct{}
+	byID      map[uint64]*Conn // those that are served
 	stopped   bool
 }
 
@@ -94,6 +97,7 @@ func New(o Options) *Group {
 		quiet:   logx.NewLimiter(time.Minute, nil),
 		counts:  counts{services: map[string]int{}, addresses: map[netip.Prefix]int{}},
 		conns:   map[net.Conn]struct{}{},
+		byID:    map[uint64]*Conn{},
 		open:    o.Metrics.Gauges("connections", "Connections that are open.", "service"),
 		total:   o.Metrics.Counters("connections_total", "Connections taken.", "service"),
 		refused: o.Metrics.Counters("connections_refused_total", "Connections closed because of a limit or a missing PROXY header.", "service", "reason"),
@@ -115,7 +119,7 @@ func (g *Group) Go(s Service) {
 	g.listeners = append(g.listeners, s.Listener)
 	g.open.WithLabelValues(s.Name).Add(0) // the series is there before the first connection
 	g.total.WithLabelValues(s.Name).Add(0)
-	g.wg.Go(func() { g.accept(s) })
+	g.accepting.Go(func() { g.accept(s) })
 }
 
 // accept takes connections until the listener is closed. A lack of descriptors or memory is waited out.
@@ -126,9 +130,8 @@ func (g *Group) accept(s Service) {
 		nc, err := s.Listener.Accept()
 		if err == nil {
 			pause = first
-			if g.keep(nc) {
-				g.wg.Go(func() { g.serve(s, nc) })
-			}
+			g.keep(nc)
+			g.wg.Go(func() { g.serve(s, nc) })
 			continue
 		}
 		if g.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
@@ -146,16 +149,11 @@ func (g *Group) accept(s Service) {
 	}
 }
 
-// keep notes nc for Shutdown; false (and closed) when that has begun.
-func (g *Group) keep(nc net.Conn) bool {
+// keep notes nc for Shutdown. One that came while that begins is served: it is told so, and not cut off.
+func (g *Group) keep(nc net.Conn) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.stopped {
-		nc.Close()
-		return false
-	}
 	g.conns[nc] = struct{}{}
-	return true
 }
 
 func (g *Group) forget(nc net.Conn) {
@@ -178,6 +176,7 @@ func (g *Group) Shutdown(ctx context.Context) error {
 			errs = append(errs, err)
 		}
 	}
+	g.accepting.Wait() // nobody is kept from now on
 	g.cancel(ErrShutdown)
 	done := make(chan struct{})
 	go func() {
