@@ -15,10 +15,14 @@ import (
 // tableAppUse of side.db: account u32 | app password u32 -> version | door | last use, unix seconds u64 | address as text.
 const tableAppUse kv.Table = "D"
 
-// AppBook notes when app passwords were used last. A program comes every minute: it is written when something is new, else now and
+// tableTokenUse of side.db is the same of tokens: account u32, 0 for those of the house | number u32.
+const tableTokenUse kv.Table = "T"
+
+// AppBook notes when app passwords, or tokens, were used last. A program comes every minute: it is written when something is new, else now and
 // then. A nil AppBook notes nothing.
 type AppBook struct {
-	side *kv.Side
+	side  *kv.Side
+	table kv.Table
 
 	mu      sync.Mutex
 	written map[expiry]AppUse // guarded by mu; bounded
@@ -26,7 +30,12 @@ type AppBook struct {
 
 // NewAppBook keeps it in side.db.
 func NewAppBook(side *kv.Side) *AppBook {
-	return &AppBook{side: side, written: make(map[expiry]AppUse)}
+	return &AppBook{side: side, table: tableAppUse, written: make(map[expiry]AppUse)}
+}
+
+// NewTokenBook keeps that of tokens there.
+func NewTokenBook(side *kv.Side) *AppBook {
+	return &AppBook{side: side, table: tableTokenUse, written: make(map[expiry]AppUse)}
 }
 
 // AppUse is the last use of an app password.
@@ -43,12 +52,12 @@ const (
 	maxUses   = 8192             // remembered
 )
 
-// used notes a login; it waits for nothing.
-func (b *AppBook) used(id mail.AccountID, app uint32, u AppUse) {
+// used notes a login; it waits for nothing. again: the same was noted a moment ago.
+func (b *AppBook) used(id mail.AccountID, app uint32, u AppUse) (again bool) {
 	if b == nil {
-		return
+		return false
 	}
-	which := expiry{id, app}
+	which := expiry{account: id, number: app}
 	b.mu.Lock()
 	old, known := b.written[which]
 	every := useEvery
@@ -57,7 +66,7 @@ func (b *AppBook) used(id mail.AccountID, app uint32, u AppUse) {
 	}
 	if since := u.At.Sub(old.At); known && since >= 0 && since < every {
 		b.mu.Unlock()
-		return
+		return every == useEvery
 	}
 	if !known {
 		makeRoom(b.written, maxUses, func(o AppUse) bool { return u.At.Sub(o.At) > useEvery })
@@ -65,9 +74,10 @@ func (b *AppBook) used(id mail.AccountID, app uint32, u AppUse) {
 	b.written[which] = u
 	b.mu.Unlock()
 	b.side.Later(func(tx *kv.Tx) error {
-		tx.Put(tableAppUse, useKey(id, app), u.encode())
+		tx.Put(b.table, useKey(id, app), u.encode())
 		return nil
 	})
+	return false
 }
 
 // Uses tells of the app passwords of an account, by number; one that was never used is not there.
@@ -77,7 +87,7 @@ func (b *AppBook) Uses(ctx context.Context, id mail.AccountID) (map[uint32]AppUs
 		return out, nil
 	}
 	err := b.side.View(ctx, func(tx *kv.Tx) error {
-		for key, value := range tx.Scan(tableAppUse, useKey(id, 0), useKey(id+1, 0)) {
+		for key, value := range tx.Scan(b.table, useKey(id, 0), useKey(id+1, 0)) {
 			if u, ok := decodeAppUse(value); ok && len(key) == 8 {
 				out[binary.BigEndian.Uint32(key[4:])] = u
 			}
@@ -94,11 +104,11 @@ func (b *AppBook) forget(id mail.AccountID) {
 	}
 	b.side.Later(func(tx *kv.Tx) error {
 		var gone [][]byte
-		for key := range tx.Scan(tableAppUse, useKey(id, 0), useKey(id+1, 0)) {
+		for key := range tx.Scan(b.table, useKey(id, 0), useKey(id+1, 0)) {
 			gone = append(gone, slices.Clone(key))
 		}
 		for _, key := range gone {
-			tx.Delete(tableAppUse, key)
+			tx.Delete(b.table, key)
 		}
 		return nil
 	})

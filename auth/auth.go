@@ -26,6 +26,7 @@ var (
 	ErrNoAccount   = errors.New("auth: no such account")
 	ErrNoDomain    = errors.New("auth: no such domain")
 	ErrNoApp       = errors.New("auth: no such app password")
+	ErrNoToken     = errors.New("auth: no such token")
 	ErrExists      = errors.New("auth: exists already")
 	ErrInUse       = errors.New("auth: still in use")         // wrapped with what uses it
 	ErrLoop        = errors.New("auth: leads back to itself") // wrapped with the way
@@ -102,6 +103,8 @@ type Options struct {
 	ClearLoopback bool                                  // passwords without TLS are taken from loopback
 	SCRAM         bool                                  // keep SCRAM-SHA-256 keys and offer the mechanism
 	Uses          *AppBook                              // when app passwords were used; nil: nobody notes it
+	TokenUses     *AppBook                              // when tokens were used; nil likewise
+	Devices       *DeviceBook                           // from where accounts are used; nil: nobody notes it
 	LoggedIn      func(context.Context, mail.AccountID) // hears of each login, in the connection's context; it must not wait; nil: nobody
 	Postmaster    mail.Address                          // receives postmaster@ and abuse@ where nobody has them; zero: the first account of the house
 	// Leaf is the certificate that a client which asked for serverName was shown, for SCRAM's tls-server-end-point; may be nil.
@@ -136,6 +139,9 @@ type Client struct {
 	Remote netip.Addr
 	TLS    *tls.ConnectionState // nil: in clear
 	Conn   string               // connection id, for logs
+	Name   string               // what it calls itself, if it has said so
+
+	again bool // it is signed in already
 }
 
 // Identity is an account that proved itself.
@@ -144,6 +150,7 @@ type Identity struct {
 	Main      mail.Address
 	Mechanism string
 	App       uint32 // the app password it was proved with; 0: the account's own
+	Token     uint32 // the token it was proved with; 0: none
 
 	proof digest // of the password it was proved with: a new one ends the sessions of the old
 }

@@ -51,7 +51,7 @@ func New(db *kv.DB, o Options) *Directory {
 		logins: o.Metrics.Counters("logins_total", "Login attempts, by service and result.", "service", "result"),
 	}
 	d.view.db, d.view.log = db, d.log
-	db.Outline(kv.Outline{Whole: []kv.Table{tableAccounts, tableNames}})
+	db.Outline(kv.Outline{Whole: []kv.Table{tableAccounts, tableNames, tableTokens}})
 	return d
 }
 
@@ -72,7 +72,18 @@ func (d *Directory) Mechanisms(c Client) []string {
 		}
 		out = append(out, sasl.ScramSHA256)
 	}
-	return append(out, sasl.Plain, sasl.Login)
+	out = append(out, sasl.Plain, sasl.Login)
+	if d.tokensInUse() {
+		out = append(out, sasl.OAuthBearer, sasl.XOAuth2) // last: who picks the first that it knows goes on to use a password
+	}
+	return out
+}
+
+// tokensInUse tells whether a program could show a token at all. While none could, nobody sees the mechanisms: programs that find
+// them take the house for one that wants a browser opened (ADR 33).
+func (d *Directory) tokensInUse() bool {
+	s, err := d.snapshot(context.Background())
+	return err == nil && s.byPrograms
 }
 
 // Login checks a user name (any address of the account, login name, or bare local part) and a password. Wrong user and wrong
@@ -186,7 +197,7 @@ func (d *Directory) admit(s *snapshot, c Client, who *record, m claim) (Identity
 	id := Identity{Account: who.ID, Main: who.Addresses[0], Mechanism: m.mechanism, proof: d.proof(who)}
 	if m.app != nil {
 		id.App, id.proof = m.app.ID, d.appProof(m.app)
-		d.awaitExpiry(who.ID, m.app)
+		d.awaitEnd(expiry{account: who.ID, number: m.app.ID}, m.app.Expires)
 		d.options.Uses.used(who.ID, m.app.ID, AppUse{At: d.options.Now(), Door: c.Door, Remote: c.Remote})
 	}
 	return id, nil
@@ -239,6 +250,9 @@ func (d *Directory) report(ctx context.Context, c Client, m claim, id Identity, 
 		result = "error"
 	}
 	d.logins.WithLabelValues(c.Door.String(), result).Inc()
+	if !c.again {
+		d.noteLogin(ctx, c, m, id, err)
+	}
 	attrs := []any{"door", c.Door.String(), "remote", c.Remote, "user", shorten(m.user), "mechanism", m.mechanism}
 	if err != nil {
 		d.log.WarnContext(ctx, logx.LoginRefused, append(attrs, "reason", err)...)
@@ -246,6 +260,9 @@ func (d *Directory) report(ctx context.Context, c Client, m claim, id Identity, 
 	}
 	if id.App != 0 {
 		attrs = append(attrs, "app_password", id.App)
+	}
+	if id.Token != 0 {
+		attrs = append(attrs, "token", id.Token)
 	}
 	if d.options.LoggedIn != nil {
 		d.options.LoggedIn(ctx, id.Account)
@@ -282,6 +299,10 @@ func (d *Directory) SASL(ctx context.Context, c Client, mechanism string, done f
 		x.Server = sasl.NewSCRAM(sasl.SCRAM{
 			Plus: plus, PlusOffered: c.TLS != nil, TLS: c.TLS, Leaf: d.leaf(c), Lookup: x.lookup, Finish: x.finish,
 		})
+	case x.mechanism == sasl.OAuthBearer && d.tokensInUse():
+		x.Server = sasl.NewOAuthBearer(x.bearer)
+	case x.mechanism == sasl.XOAuth2 && d.tokensInUse():
+		x.Server = sasl.NewXOAuth2(x.bearer)
 	default:
 		return nil, ErrMechanism
 	}
@@ -327,6 +348,13 @@ func (x *exchange) Next(response []byte) ([]byte, bool, error) {
 		x.done(x.identity)
 	}
 	return challenge, done, err
+}
+
+// bearer is the proof by a token.
+func (x *exchange) bearer(user, token string) error {
+	b, err := x.d.LoginToken(x.ctx, x.client, user, token, x.mechanism)
+	x.identity = b.Identity
+	return err
 }
 
 // late ends an exchange before its proof is looked at: many that were begun together passed hold together, and those that failed

@@ -60,6 +60,6 @@ func stamp(who *record) string {
 // Confirm asks who is signed in at the web for his password again, before something that a stolen session must not do. The errors
 // are those of Login; what it returns is the identity as it is now.
 func (d *Directory) Confirm(ctx context.Context, id Identity, remote netip.Addr, password string) (Identity, error) {
-	c := Client{Door: DoorWeb, Remote: remote, TLS: &tls.ConnectionState{}} // how the page was reached was judged at sign-in
+	c := Client{Door: DoorWeb, Remote: remote, TLS: &tls.ConnectionState{}, again: true} // how the page was reached was judged at sign-in
 	return d.Login(ctx, c, id.Main.String(), password)
 }

@@ -3,6 +3,7 @@ package auth
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"log/slog"
@@ -29,8 +30,11 @@ type snapshot struct {
 	masks    map[string]Mask           // by address key; removed ones too
 	logins   map[string]mail.AccountID // by folded login name
 	keys     map[mail.Domain][]DKIMKey
+	tokens   map[[sha256.Size]byte]*storedToken
 	parsed   map[string]DKIMKey // by row, key and value: to read a private key costs as much as to sign with it
-	broken   []string           // rows that cannot be read, in words: their account or name is missing, the others work
+	// byPrograms: a token opens a service of programs.
+	byPrograms bool
+	broken     []string // rows that cannot be read, in words: their account or name is missing, the others work
 }
 
 // view keeps the newest snapshot.
@@ -132,6 +136,7 @@ func readSnapshot(tx *kv.Tx, old *snapshot) (*snapshot, error) {
 		}
 	}
 	brokenMembers(tx, bad)
+	s.readTokens(tx, bad)
 	for key, value := range tx.Scan(tableKeys, nil, nil) {
 		row := string(key) + string(value)
 		k, known := old.parsed[row]

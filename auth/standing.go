@@ -51,8 +51,8 @@ func (d *Directory) ring(id mail.AccountID) {
 }
 
 // Standing tells whether a session that Login or SASL began may go on: ErrNoAccount when the account is gone, ErrDoorClosed
-// when it is disabled or the door is closed to it, ErrCredentials when its password is another by now, or the app password that it
-// was proved with is revoked or has expired.
+// when it is disabled or the door is closed to it, ErrCredentials when its password is another by now, or the app password or token
+// that it was proved with is revoked or has expired.
 func (d *Directory) Standing(ctx context.Context, id Identity, door Door) error {
 	s, err := d.snapshot(ctx)
 	if err != nil {
@@ -66,7 +66,13 @@ func (d *Directory) Standing(ctx context.Context, id Identity, door Door) error 
 		return ErrDoorClosed
 	}
 	proof := d.proof(who)
-	if id.App != 0 {
+	if id.Token != 0 {
+		t := s.token(id.Token)
+		if _, err := d.may(s, t, door); err != nil {
+			return err
+		}
+		proof = d.tokenProof(t)
+	} else if id.App != 0 {
 		app := who.findApp(id.App)
 		if app == nil || app.expired(d.options.Now()) {
 			return ErrCredentials
@@ -94,7 +100,7 @@ func (d *Directory) appProof(a *appPassword) digest {
 	return d.digests.of("standing app", string(a.sum[:]))
 }
 
-// expiries rings for sessions that were opened with an app password when that expires. One timer each: a session asks Standing only
+// expiries rings for sessions that were opened with an app password or token when that expires. One timer each: a session asks Standing only
 // when it is rung for.
 type expiries struct {
 	mu      sync.Mutex
@@ -103,19 +109,19 @@ type expiries struct {
 
 type expiry struct {
 	account mail.AccountID
-	app     uint32
+	number  uint32 // of the app password or token
+	token   bool
 }
 
-// awaitExpiry makes sure that the account is rung for at the end of an app password.
-func (d *Directory) awaitExpiry(id mail.AccountID, a *appPassword) {
-	left := a.Expires.Sub(d.options.Now())
-	if a.Expires.IsZero() || left > maxSession {
+// awaitEnd makes sure that the account is rung for when an app password or token ends; zero: it does not.
+func (d *Directory) awaitEnd(which expiry, end time.Time) {
+	left := end.Sub(d.options.Now())
+	if end.IsZero() || left > maxSession {
 		return
 	}
 	x := &d.expiries
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	which := expiry{id, a.ID}
 	if x.waiting[which] {
 		return
 	}
@@ -127,7 +133,7 @@ func (d *Directory) awaitExpiry(id mail.AccountID, a *appPassword) {
 		x.mu.Lock()
 		delete(x.waiting, which)
 		x.mu.Unlock()
-		d.ring(id)
+		d.ring(which.account)
 	})
 }
 

@@ -286,7 +286,12 @@ func (d *Directory) RemoveAccount(tx *kv.Tx, id mail.AccountID) error {
 		tx.Delete(tableNames, key)
 	}
 	buryMasks(tx, id, masks)
-	tx.OnCommit(func() { d.options.Uses.forget(id) })
+	dropTokens(tx, id)
+	tx.OnCommit(func() { d.options.TokenUses.forget(id) })
+	tx.OnCommit(func() {
+		d.options.Uses.forget(id)
+		d.options.Devices.forget(id)
+	})
 	tx.Delete(tableAccounts, accountKey(id))
 	d.told(tx, id)
 	return nil
