@@ -113,6 +113,9 @@ func (c *conn) id(ctx context.Context, r *request) error {
 		}
 	}
 	c.program = strings.TrimSpace(name + " " + version)
+	if c.who.Account != 0 && c.program != "" {
+		c.s.auth.Named(c.who, c.client())
+	}
 	c.log.DebugContext(ctx, logx.IMAPClient, "name", name, "version", version)
 	b := append(c.w.AvailableBuffer(), `* ID ("name" "posthouse" "version" `...)
 	b = syntax.AppendString(b, c.s.o.Version)

@@ -330,5 +330,5 @@ func (c *conn) line(tag, kind, code, text string) {
 
 // client is who the directory is asked about.
 func (c *conn) client() auth.Client {
-	return auth.Client{Door: auth.DoorIMAP, Remote: c.peer.Remote.Addr(), TLS: c.w.TLS(), Conn: c.peer.ID}
+	return auth.Client{Door: auth.DoorIMAP, Remote: c.peer.Remote.Addr(), TLS: c.w.TLS(), Conn: c.peer.ID, Name: c.program}
 }

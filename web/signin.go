@@ -79,7 +79,7 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	v := page.VisitOf(r.Context())
-	client := auth.Client{Door: auth.DoorWeb, Remote: v.Remote}
+	client := auth.Client{Door: auth.DoorWeb, Remote: v.Remote, Name: page.Browser(r.UserAgent())}
 	if client.TLS = r.TLS; client.TLS == nil && (v.Secure || v.Remote.IsLoopback() && !v.Behind) {
 		client.TLS = &tls.ConnectionState{} // at the proxy; or it never leaves this machine, where nobody can listen
 	}
@@ -110,6 +110,7 @@ func (s *Server) enter(w http.ResponseWriter, r *http.Request, id auth.Identity,
 	if err != nil {
 		return err
 	}
+	s.o.Directory.Entered(id, auth.Client{Door: auth.DoorWeb, Remote: v.Remote, Name: page.Browser(r.UserAgent())})
 	http.SetCookie(w, c)
 	if !ours(to) {
 		to = "/"

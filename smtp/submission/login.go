@@ -15,7 +15,7 @@ import (
 )
 
 func (s *session) client() auth.Client {
-	return auth.Client{Door: auth.DoorSubmission, Remote: s.peer.Remote.Addr(), TLS: s.peer.TLS, Conn: s.peer.ID}
+	return auth.Client{Door: auth.DoorSubmission, Remote: s.peer.Remote.Addr(), TLS: s.peer.TLS, Conn: s.peer.ID, Name: s.peer.Hello}
 }
 
 // AuthMechanisms lists what may be offered over this connection: nothing in clear, unless a setting allows it on loopback.

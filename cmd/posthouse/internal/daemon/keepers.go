@@ -38,6 +38,7 @@ type keepers struct {
 	limits     *limit.Book // nil: nothing is counted
 	suppressed *limit.List
 	apps       *auth.AppBook // when app passwords were used
+	devices    *auth.DeviceBook
 	junk       junk
 }
 
@@ -122,9 +123,10 @@ func (k *keepers) build(o keeperOptions) (err error) {
 		return err
 	}
 	k.apps = auth.NewAppBook(k.side)
+	k.devices = auth.NewDeviceBook(k.side)
 	ao := auth.Options{
 		Logger: logx.Part(o.logger, logx.PartAuth), Metrics: o.metrics, Separator: c.Auth.Separator, DefaultDomain: c.Auth.DefaultDomain.Domain,
-		ClearLoopback: c.Auth.ClearLoopback, SCRAM: c.Auth.SCRAM, Uses: k.apps, Postmaster: c.Auth.Postmaster.Address,
+		ClearLoopback: c.Auth.ClearLoopback, SCRAM: c.Auth.SCRAM, Uses: k.apps, Devices: k.devices, Postmaster: c.Auth.Postmaster.Address,
 	}
 	ao.LoggedIn = o.loggedIn
 	if o.certs != nil {
