@@ -46,14 +46,17 @@ var ErrCode = errors.New("auth: wrong code")
 
 // SecondFactor is what an account has besides its password.
 type SecondFactor struct {
-	On       bool
-	Since    time.Time
-	Recovery int // codes that are left
+	On            bool
+	Since         time.Time
+	Recovery      int  // codes that are left
+	Authenticator bool // its codes are asked for
+	Passkeys      int  // that do instead, or are asked for where there is no authenticator
 }
 
 // factor is the second factor as it is stored.
 type factor struct {
-	secret   []byte // nil: there is none
+	secret   []byte // of the authenticator; nil: there is none
+	keyed    bool   // a passkey is asked for after the password, though there is no authenticator
 	step     int64  // of the code that was used last: none before it is taken again
 	since    time.Time
 	recovery [][sha256.Size]byte // of codes that are left
@@ -117,7 +120,14 @@ func (d *Directory) SecondFactor(ctx context.Context, id mail.AccountID) (Second
 	if who == nil {
 		return SecondFactor{}, ErrNoAccount
 	}
-	return SecondFactor{On: who.factor.secret != nil, Since: who.factor.since, Recovery: len(who.factor.recovery)}, nil
+	return SecondFactor{
+		On: who.hasFactor(), Since: who.factor.since, Recovery: len(who.factor.recovery), Authenticator: who.factor.secret != nil, Passkeys: len(who.passkeys.all),
+	}, nil
+}
+
+// hasFactor tells whether the web asks for more than the password.
+func (s *Secret) hasFactor() bool {
+	return s.factor.secret != nil || s.factor.keyed && len(s.passkeys.all) > 0
 }
 
 // SetFactor begins to ask for codes of an authenticator, which one of its codes proves to work (ErrCode). It returns the recovery
@@ -136,7 +146,7 @@ func (d *Directory) SetFactor(tx *kv.Tx, id mail.AccountID, secret, code string)
 	if !ok {
 		return nil, ErrCode
 	}
-	r.factor = factor{secret: key, step: step, since: now.UTC().Truncate(time.Second)}
+	r.factor = factor{secret: key, step: step, since: now.UTC().Truncate(time.Second), keyed: r.factor.keyed}
 	codes, err := r.factor.renew()
 	if err == nil {
 		d.putRecord(tx, r)
@@ -166,7 +176,7 @@ func (d *Directory) RenewRecovery(tx *kv.Tx, id mail.AccountID) ([]string, error
 	if err != nil {
 		return nil, err
 	}
-	if r.factor.secret == nil {
+	if !r.hasFactor() {
 		return nil, fmt.Errorf("%w: the account has no second factor", ErrInvalid)
 	}
 	codes, err := r.factor.renew()
@@ -176,13 +186,13 @@ func (d *Directory) RenewRecovery(tx *kv.Tx, id mail.AccountID) ([]string, error
 	return codes, err
 }
 
-// RemoveFactor ends the second factor of an account.
+// RemoveFactor ends the second factor of an account; its passkeys stay, and are not asked for.
 func (d *Directory) RemoveFactor(tx *kv.Tx, id mail.AccountID) error {
 	r, err := findRecord(tx, id)
 	if err != nil {
 		return err
 	}
-	if r.factor.secret == nil {
+	if !r.hasFactor() {
 		return fmt.Errorf("%w: the account has no second factor", ErrInvalid)
 	}
 	r.factor = factor{}
@@ -266,7 +276,7 @@ func (c *codes) try(who *record, code string, now time.Time) error {
 func (f *factor) fields() []field {
 	return []field{
 		{62, func() []byte { return f.secret }, func(in *decoder) { f.secret = slices.Clone(in.take(uint64(len(in.rest)))) }},
-		amount(63, &f.step), moment(64, &f.since),
+		amount(63, &f.step), moment(64, &f.since), flag(73, &f.keyed),
 		{65, func() (b []byte) {
 			for _, sum := range f.recovery {
 				b = append(b, sum[:]...)

@@ -14,6 +14,7 @@ import (
 	gosasl "github.com/emersion/go-sasl"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/posthouse-mail/posthouse/auth/passkey"
 	"github.com/posthouse-mail/posthouse/auth/sasl"
 	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/internal/mail"
@@ -34,6 +35,7 @@ type Directory struct {
 	watchers  watchers
 	expiries  expiries
 	codes     codes
+	party     *passkey.Party
 	logins    *prometheus.CounterVec
 }
 
@@ -46,7 +48,7 @@ func New(db *kv.DB, o Options) *Directory {
 	d := &Directory{
 		options: o, separator: cmp.Or(o.Separator, "+"), db: db,
 		log:    cmp.Or(o.Logger, slog.New(slog.DiscardHandler)),
-		hasher: newHasher(), digests: keyed, slow: newSlowdown(),
+		hasher: newHasher(), digests: keyed, slow: newSlowdown(), party: passkey.NewParty(o.Now),
 		good:   &remembered{digests: keyed, good: make(map[digest]time.Time)},
 		logins: o.Metrics.Counters("logins_total", "Login attempts, by service and result.", "service", "result"),
 	}
@@ -433,22 +435,27 @@ func (x *exchange) finish(authzid, user string, which int) (err error) {
 
 // SetPassword hashes outside of the transaction (it costs 19 MiB and tens of milliseconds) and forgets remembered logins.
 func (d *Directory) SetPassword(ctx context.Context, id mail.AccountID, password string) error {
-	if err := checkPassword(password); err != nil {
+	secret, err := d.NewPassword(ctx, id, password)
+	if err != nil {
 		return err
+	}
+	return d.db.Update(ctx, func(tx *kv.Tx) error { return d.SetSecret(tx, id, secret) })
+}
+
+// NewPassword hashes a password for an account that is there, for SetSecret.
+func (d *Directory) NewPassword(ctx context.Context, id mail.AccountID, password string) (Secret, error) {
+	if err := checkPassword(password); err != nil {
+		return Secret{}, err
 	}
 	s, err := d.snapshot(ctx)
 	if err != nil {
-		return err
+		return Secret{}, err
 	}
 	basis := sasl.NewBasis()
 	if who := s.accounts[id]; who != nil && slices.ContainsFunc(who.apps, func(a appPassword) bool { return len(a.scram) > 0 }) {
 		basis = who.basis() // the keys of its app passwords go on to fit
 	}
-	secret, err := d.hash(ctx, password, basis)
-	if err != nil {
-		return err
-	}
-	return d.db.Update(ctx, func(tx *kv.Tx) error { return d.SetSecret(tx, id, secret) })
+	return d.hash(ctx, password, basis)
 }
 
 // keepKeys makes the SCRAM keys of an account whose password came in plain, when the

@@ -47,12 +47,15 @@ type Secret struct {
 	lastApp uint32        // the highest number that one of them was given
 	factor  factor
 
+	passkeys passkeys
+
 	origin string // the stamp of the imported hash that phc took the place of; empty: none
 }
 
 // fields: tags 60 to 79 of an account's record are those of its secrets.
 func (s *Secret) fields() []field {
-	return append([]field{apps(60, &s.apps), amount(61, &s.lastApp), text(66, &s.origin)}, s.factor.fields()...)
+	own := append([]field{apps(60, &s.apps), amount(61, &s.lastApp), text(66, &s.origin)}, s.factor.fields()...)
+	return append(own, s.passkeys.fields()...)
 }
 
 // Hash makes the Secret of a new password. It takes 19 MiB and tens of

@@ -29,6 +29,7 @@ type snapshot struct {
 	lists    map[string]List           // by address key
 	masks    map[string]Mask           // by address key; removed ones too
 	logins   map[string]mail.AccountID // by folded login name
+	handles  map[string]mail.AccountID // by what devices with passkeys call the account
 	keys     map[mail.Domain][]DKIMKey
 	tokens   map[[sha256.Size]byte]*storedToken
 	parsed   map[string]DKIMKey // by row, key and value: to read a private key costs as much as to sign with it
@@ -106,7 +107,7 @@ func readSnapshot(tx *kv.Tx, old *snapshot) (*snapshot, error) {
 	s := &snapshot{
 		domains: make(map[mail.Domain]Domain), accounts: make(map[mail.AccountID]*record),
 		owners: make(map[string]mail.AccountID), aliases: make(map[string]Alias), lists: make(map[string]List), masks: make(map[string]Mask), logins: make(map[string]mail.AccountID),
-		keys: make(map[mail.Domain][]DKIMKey), parsed: make(map[string]DKIMKey),
+		handles: make(map[string]mail.AccountID), keys: make(map[mail.Domain][]DKIMKey), parsed: make(map[string]DKIMKey),
 	}
 	bad := func(err error) {
 		if len(s.broken) < maxBroken {
@@ -129,6 +130,9 @@ func readSnapshot(tx *kv.Tx, old *snapshot) (*snapshot, error) {
 		}
 		s.accounts[id] = r
 		s.order = append(s.order, id)
+		if h := r.passkeys.handle; len(h) > 0 {
+			s.handles[string(h)] = id
+		}
 	}
 	for key, value := range tx.Scan(tableNames, nil, nil) {
 		if err := s.addRow(key, value); err != nil {

@@ -405,13 +405,13 @@ func (g *going) has(a mail.Address) bool {
 	return err == nil && g.keys[at.Key()]
 }
 
-// SetSecret changes the password; logins remembered with the old one are forgotten with the commit. App passwords and the second factor stay.
+// SetSecret changes the password; logins remembered with the old one are forgotten with the commit. App passwords, passkeys and the second factor stay.
 func (d *Directory) SetSecret(tx *kv.Tx, id mail.AccountID, secret Secret) error {
 	r, err := findRecord(tx, id)
 	if err != nil {
 		return err
 	}
-	secret.apps, secret.lastApp, secret.factor = r.apps, r.lastApp, r.factor
+	secret.apps, secret.lastApp, secret.factor, secret.passkeys = r.apps, r.lastApp, r.factor, r.passkeys
 	r.Secret = secret
 	d.putRecord(tx, r)
 	return nil
