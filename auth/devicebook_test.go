@@ -125,7 +125,7 @@ func TestDeviceNames(t *testing.T) {
 	}
 	d.want(`imap 0 "Thunderbird 128.2.0" 192.0.2.1 0s`, `submission 0 "" 192.0.2.1 1h0m1s`)
 	d.try(0, auth.DoorPOP3, "192.0.2.1", "", "secret")
-	d.want(`imap 0 "Thunderbird 128.2.0" 192.0.2.1 0s`, `pop3 0 "" 192.0.2.1 0s`, `submission 0 "" 192.0.2.1 1h0m1s`)
+	d.want(`pop3 0 "" 192.0.2.1 0s`, `imap 0 "Thunderbird 128.2.0" 192.0.2.1 0s`, `submission 0 "" 192.0.2.1 1h0m1s`)
 }
 
 // TestDeviceApps: the app password is part of what a device is, and one that it may not use there is told.

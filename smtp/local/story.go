@@ -122,6 +122,7 @@ func (c *Carrier) taken(m *Message, size int64, boxes []store.Delivery, leaving 
 		to := &m.To[i]
 		s.To = append(s.To, to.Address.String())
 		for _, d := range to.Route.Local {
+			s.Owners = append(s.Owners, uint32(d.Account))
 			s.Events = append(s.Events, story.Event{At: now, Step: story.Delivered, Who: s.To[i], Mailbox: boxOf(boxes, d.Account), Text: through(to.Address, d.Address)})
 		}
 	}
@@ -167,6 +168,9 @@ func (t *Transaction) Refused(err error) {
 	s.Recipients = len(t.To)
 	for i := range t.To[:min(len(t.To), maxTold)] {
 		s.To = append(s.To, t.To[i].Address.String())
+		for _, d := range t.To[i].Route.Local {
+			s.Owners = append(s.Owners, uint32(d.Account))
+		}
 	}
 	book.Begin(s.Message, append(s.Events, refusal("", no))...)
 	t.Tale = Tale{}

@@ -11,7 +11,7 @@ import (
 func (s *session) telling(id string) {
 	s.Telling(id)
 	if s.who.authed {
-		s.Tale.Account = s.who.main.String()
+		s.Tale.Account, s.Tale.Owners = s.who.main.String(), []uint32{uint32(s.who.id)}
 	}
 }
 

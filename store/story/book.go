@@ -75,6 +75,7 @@ func (b *Book) Begin(m Message, events ...Event) {
 	m.From, m.Author, m.MessageID = cut(m.From, 320), cut(m.Author, 320), cut(m.MessageID, 500)
 	m.Subject, m.Client = cut(m.Subject, 200), cut(m.Client, 300)
 	m.Places = m.Places[:min(len(m.Places), maxTo)]
+	m.Owners = m.Owners[:min(len(m.Owners), maxTo)]
 	b.write(func(c *chunk) {
 		c.begin(&m)
 		if len(events) > 0 {

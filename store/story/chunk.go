@@ -2,6 +2,7 @@ package story
 
 import (
 	"encoding/binary"
+	"strconv"
 	"strings"
 
 	"github.com/posthouse-mail/posthouse/store/kv"
@@ -22,6 +23,7 @@ const (
 	byID        byte = 'i'
 	byMessageID byte = 'm'
 	byAddress   byte = 'a'
+	byOwner     byte = 'o'
 )
 
 // chunk is what was told between two commits. It is guarded by Book.mu until it is sealed, and does not change after that.
@@ -48,6 +50,11 @@ func hashOf(kind byte, s string) uint32 {
 
 // hashOfPlace is the hash of a log record.
 func hashOfPlace(at uint64) uint32 { return uint32((at*0x9e3779b97f4a7c15)>>32) ^ 'l' }
+
+// hashOfOwner is the hash of an account.
+func hashOfOwner(account uint32) uint32 {
+	return hashOf(byOwner, strconv.FormatUint(uint64(account), 10))
+}
 
 func (c *chunk) found(hash uint32) { c.hashes = binary.BigEndian.AppendUint32(c.hashes, hash) }
 
@@ -77,6 +84,9 @@ func (c *chunk) begin(m *Message) {
 	}
 	for _, to := range m.To {
 		c.found(hashOf(byAddress, to))
+	}
+	for _, a := range m.Owners {
+		c.found(hashOfOwner(a))
 	}
 }
 

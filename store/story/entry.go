@@ -46,6 +46,10 @@ func (w *writer) message(m *Message) {
 	for _, p := range m.Places {
 		w.number(p)
 	}
+	w.number(uint64(len(m.Owners)))
+	for _, a := range m.Owners {
+		w.number(uint64(a))
+	}
 }
 
 func (w *writer) event(e *Event) {
@@ -120,6 +124,11 @@ func (r *reader) message(id string) *Message {
 	}
 	for range r.count() {
 		m.Places = append(m.Places, r.number())
+	}
+	if len(r.b) > 0 { // older entries have none
+		for range r.count() {
+			m.Owners = append(m.Owners, uint32(r.number()))
+		}
 	}
 	return m
 }

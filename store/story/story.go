@@ -39,6 +39,7 @@ type Message struct {
 	Account    string    `json:"account,omitempty"`    // who was logged in
 	Recipients int       `json:"recipients,omitempty"` // in all; To has the first hundred
 	Places     []uint64  `json:"places,omitempty"`     // log records of its deliveries
+	Owners     []uint32  `json:"owners,omitempty"`     // accounts here that it is from or for
 }
 
 // Step is the kind of an event.

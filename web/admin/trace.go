@@ -44,7 +44,7 @@ func (h *House) Trace(ctx context.Context, what string, limit int) ([]Traced, er
 	}
 	out := make([]Traced, 0, len(found))
 	for _, s := range found {
-		s.Places = nil // numbers of ours
+		s.Places, s.Owners = nil, nil // numbers of ours
 		out = append(out, Traced{Story: s, Outcome: outcome(s)})
 	}
 	return out, nil
