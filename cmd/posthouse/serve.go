@@ -13,6 +13,7 @@ import (
 
 	"github.com/posthouse-mail/posthouse/cmd/posthouse/internal/daemon"
 	"github.com/posthouse-mail/posthouse/internal/config"
+	"github.com/posthouse-mail/posthouse/internal/handover"
 	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/web/admin"
 )
@@ -28,7 +29,7 @@ func (p *program) serveCommand(o *options) *cobra.Command {
 	var damage bool
 	cmd := &cobra.Command{
 		Use:   "serve",
-		Short: "Run the mail server until SIGTERM; SIGHUP reads the settings again",
+		Short: "Run the mail server until SIGTERM; SIGHUP reads the settings again, SIGUSR2 begins anew",
 		Args:  args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := o.settings()
@@ -64,28 +65,57 @@ func (p *program) serve(ctx context.Context, c *config.Config, o serveOptions) e
 	}
 	level.Set(l)
 	log := logx.New(p.stderr, logx.Options{Format: c.Log.Format, Level: level, Plain: p.getenv("JOURNAL_STREAM") != ""})
-	d, err := daemon.New(ctx, daemon.Options{Config: c, File: o.file, AcceptDamage: o.acceptDamage, Logger: log, Level: level, Version: thisBuild().Version})
+	sockets, err := handover.Inherited()
+	if err != nil {
+		log.WarnContext(ctx, logx.HouseSocketLeft, "error", err)
+	}
+	d, err := daemon.New(ctx, daemon.Options{
+		Config: c, File: o.file, AcceptDamage: o.acceptDamage, Logger: log, Level: level, Version: thisBuild().Version, Sockets: sockets, Successor: successor(o.file),
+	})
 	if err != nil {
 		return err
 	}
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR2)
+	defer signal.Stop(signals)
 	done := make(chan struct{})
 	defer close(done)
-	go reloads(ctx, d, hup, done)
-	return d.Run(ctx)
+	go heed(ctx, d, signals, done)
+	err = d.Run(ctx)
+	next := d.Next()
+	if next == nil || ctx.Err() != nil { // or somebody wants it to end for good
+		return err
+	}
+	if err != nil {
+		log.Error(logx.HouseStopped, "error", err)
+	}
+	return becomeNext(next)
 }
 
-// reloads answers each SIGHUP until done is closed; what a reload says is in the log.
-func reloads(ctx context.Context, d *daemon.Daemon, hup <-chan os.Signal, done <-chan struct{}) {
+// becomeNext makes this process the program that stands in its file now.
+func becomeNext(next *handover.Next) error {
+	path, err := handover.Program()
+	if err != nil {
+		return err
+	}
+	return next.Become(path)
+}
+
+// heed answers SIGHUP with a reload and SIGUSR2 with a restart until done is closed; what comes of it is in the log.
+func heed(ctx context.Context, d *daemon.Daemon, signals <-chan os.Signal, done <-chan struct{}) {
 	for {
 		select {
 		case <-done:
 			return
-		case <-hup:
-			if _, err := d.Reload(ctx); err != nil {
-				continue // logged there, the old settings stay
+		case s := <-signals:
+			var err error
+			if s == syscall.SIGUSR2 {
+				_, err = d.Restart(ctx)
+			} else {
+				_, err = d.Reload(ctx)
+			}
+			if err != nil {
+				continue // logged there, the house is as it was
 			}
 		}
 	}

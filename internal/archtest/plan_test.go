@@ -4,7 +4,7 @@ package archtest
 // A package joins this list with the capability that needs it.
 var floors = [][]string{
 	/* rock */ {"deploy", "internal/mail", "internal/vfs", "internal/metrics"},
-	/* ground */ {"internal/wire", "internal/dialogue", "internal/dns", "internal/logx", "store/blob"},
+	/* ground */ {"internal/wire", "internal/dialogue", "internal/dns", "internal/logx", "internal/handover", "store/blob"},
 	/* shell */ {"internal/serve", "internal/cert", "internal/config", "imap/internal/syntax"},
 	/* words */ {"internal/message", "smtp/tlspolicy", "auth/sasl", "store/kv"},
 	/* checks */ {"smtp/mailauth", "smtp/scan"},

@@ -15,6 +15,8 @@ const (
 	HouseWebError    = "http listener ended"      // listener, error
 	WebPageFailed    = "page failed"              // path, method, error
 	WebForeign       = "request of another site"  // path, origin
+	HouseSocketLeft  = "socket not wanted"        // address: the settings do not have it, it was closed
+	HouseNotAgain    = "restart refused"          // error: the house runs on as it is
 	HouseNotifyError = "service manager not told" // state, error
 	AdminVerb        = "operator's command"       // verb, what
 	AdminError       = "operator's command failed"

@@ -11,7 +11,24 @@ const keepAliveIdle, keepAliveInterval, keepAliveCount = 5 * time.Minute, time.M
 
 // ListenConfig makes listeners for services.
 func ListenConfig() net.ListenConfig {
-	c := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: keepAliveIdle, Interval: keepAliveInterval, Count: keepAliveCount}}
+	c := net.ListenConfig{KeepAliveConfig: keepAlive()}
 	inherit(&c)
 	return c
+}
+
+func keepAlive() net.KeepAliveConfig {
+	return net.KeepAliveConfig{Enable: true, Idle: keepAliveIdle, Interval: keepAliveInterval, Count: keepAliveCount}
+}
+
+// Adopt gives a listener that another process made what ListenConfig gives: Go sets its own times on what such a one accepts.
+func Adopt(l net.Listener) net.Listener { return adopted{l} }
+
+type adopted struct{ net.Listener }
+
+func (a adopted) Accept() (net.Conn, error) {
+	c, err := a.Listener.Accept()
+	if t, ok := c.(*net.TCPConn); ok {
+		_ = t.SetKeepAliveConfig(keepAlive()) // a connection that is gone already is noticed by who reads it
+	}
+	return c, err
 }

@@ -64,6 +64,7 @@ type Group struct {
 	wg     sync.WaitGroup // connections
 
 	accepting sync.WaitGroup // accept loops
+	closing   chan struct{}  // closed when they are to end
 	ids       atomic.Uint64
 	quiet     *logx.Limiter // for events that a client can repeat
 	counts
@@ -97,6 +98,7 @@ func New(o Options) *Group {
 		quiet:   logx.NewLimiter(time.Minute, nil),
 		counts:  counts{services: map[string]int{}, addresses: map[netip.Prefix]int{}},
 		conns:   map[net.Conn]struct{}{},
+		closing: make(chan struct{}),
 		byID:    map[uint64]*Conn{},
 		open:    o.Metrics.Gauges("connections", "Connections that are open.", "service"),
 		total:   o.Metrics.Counters("connections_total", "Connections taken.", "service"),
@@ -143,7 +145,7 @@ func (g *Group) accept(s Service) {
 		select {
 		case <-time.After(pause):
 			pause = min(2*pause, longest)
-		case <-g.ctx.Done():
+		case <-g.closing:
 			return
 		}
 	}
@@ -166,6 +168,9 @@ func (g *Group) forget(nc net.Conn) {
 // once and lets what is in flight finish, and closes what is left when ctx ends. It returns when every handler has returned.
 func (g *Group) Shutdown(ctx context.Context) error {
 	g.mu.Lock()
+	if !g.stopped {
+		close(g.closing)
+	}
 	g.stopped = true
 	listeners := g.listeners
 	g.listeners = nil

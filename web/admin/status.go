@@ -23,6 +23,12 @@ type Listener struct {
 	Address string `json:"address"`
 }
 
+// Restarting is a house that is about to begin anew.
+type Restarting struct {
+	Program string    `json:"program"` // its file
+	Started time.Time `json:"started"` // of the one that ends
+}
+
 // Reloaded is what a reload came to.
 type Reloaded struct {
 	Changed []string `json:"changed"`           // settings that hold now

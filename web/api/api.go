@@ -40,6 +40,9 @@ type Options struct {
 	House  *admin.House
 	Status func(ctx context.Context) (admin.Status, error)
 	Reload func(ctx context.Context) (admin.Reloaded, error)
+
+	Restart func(ctx context.Context) (admin.Restarting, error)
+
 	Submit func(ctx context.Context, m Message, body io.Reader) (receipt string, err error)
 	Vitals func(ctx context.Context) (admin.Vitals, error)
 	Letter func(ctx context.Context, send bool) (admin.Letter, error)
@@ -126,6 +129,7 @@ func (s *Server) house() {
 	list(s, "GET /v1/status", offered(s.o.Status))
 	list(s, "GET /v1/vitals", offered(s.o.Vitals))
 	list(s, "POST /v1/reload", offered(s.o.Reload))
+	list(s, "POST /v1/restart", offered(s.o.Restart))
 	take(s, "POST /v1/check", s.o.House.CheckStore)
 	s.mux.HandleFunc("POST /v1/messages", s.submit)
 }

@@ -31,7 +31,7 @@ func running(t *testing.T, folder string, o api.Options) *api.Client {
 		}
 	})
 	o.House = admin.New(admin.Options{DB: db, Directory: auth.New(db, auth.Options{}), Store: s, Queue: q})
-	l, err := api.Listen(folder)
+	l, err := api.Listen(folder, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,7 +211,7 @@ func TestSocket(t *testing.T) {
 	if _, err := api.Dial(t.Context(), folder); !errors.Is(err, api.ErrNotRunning) {
 		t.Errorf("dead socket: %v", err)
 	}
-	l, err := api.Listen(folder)
+	l, err := api.Listen(folder, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -173,6 +173,11 @@ func (c *Client) Status(ctx context.Context) (admin.Status, error) {
 	return call[admin.Status](ctx, c, http.MethodGet, "/v1/status", nil)
 }
 
+// Restart makes the house begin anew with the program that stands in its file now. It answers before the house ends.
+func (c *Client) Restart(ctx context.Context) (admin.Restarting, error) {
+	return call[admin.Restarting](ctx, c, http.MethodPost, "/v1/restart", nil)
+}
+
 // Reload makes the house read its settings again.
 func (c *Client) Reload(ctx context.Context) (admin.Reloaded, error) {
 	return call[admin.Reloaded](ctx, c, http.MethodPost, "/v1/reload", nil)

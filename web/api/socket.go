@@ -12,47 +12,39 @@ import (
 	"sync"
 	"time"
 
+	"github.com/posthouse-mail/posthouse/internal/handover"
 	"github.com/posthouse-mail/posthouse/web/admin"
 )
 
 // maxPath is the longest name that a socket address holds on every system we run on (sun_path of unix(7) less its NUL).
 const maxPath = 103
 
-// Listen makes the socket in folder, for its owner alone. A socket that a dead house left is replaced; the caller
-// holds the lock of the folder, so that it cannot be a living one's.
-func Listen(folder string) (net.Listener, error) {
+// Listen makes the socket in folder, for its owner alone, or takes it from those that were left. A socket that a dead house left is
+// replaced; the caller holds the lock of the folder, so that it cannot be a living one's.
+func Listen(folder string, sockets *handover.Sockets) (net.Listener, error) {
 	path := filepath.Join(folder, SocketName)
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("old socket: %w", err)
+	if info, err := os.Lstat(path); err == nil && info.Mode().Type() != os.ModeSocket {
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("old socket: %w", err)
+		}
 	}
 	var l net.Listener
 	err := reachable(path, func(p string) (err error) {
-		l, err = net.Listen("unix", p)
+		l, err = sockets.ListenUnix(p, 0o600)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
-	return ownerOnly{Listener: l, path: path}, nil
+	return ownerOnly{Listener: l, sockets: sockets, path: path}, nil
 }
 
 // ListenMailbox makes the socket at path for every user of the machine, for so many of them at once. One that a
 // dead house left is replaced.
-func ListenMailbox(path string, conns int) (net.Listener, error) {
-	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == os.ModeSocket {
-		if err := os.Remove(path); err != nil {
-			return nil, err
-		}
-	}
-	l, err := net.Listen("unix", path)
+func ListenMailbox(path string, conns int, sockets *handover.Sockets) (net.Listener, error) {
+	l, err := sockets.ListenUnix(path, 0o666)
 	if err != nil {
 		return nil, err
-	}
-	if err := os.Chmod(path, 0o666); err != nil {
-		return nil, errors.Join(err, l.Close())
 	}
 	return &everybody{Listener: l, slots: make(chan struct{}, conns), closed: make(chan struct{})}, nil
 }
@@ -158,7 +150,8 @@ func dial(ctx context.Context, folder string) (net.Conn, error) {
 // ownerOnly closes connections of other users: the rights of the socket keep them out, and a wrong chmod must not let them in.
 type ownerOnly struct {
 	net.Listener
-	path string
+	sockets *handover.Sockets
+	path    string
 }
 
 func (l ownerOnly) Accept() (net.Conn, error) {
@@ -178,9 +171,5 @@ func (l ownerOnly) Accept() (net.Conn, error) {
 
 // Close removes the socket too, by the name that outlives a short one of /proc.
 func (l ownerOnly) Close() error {
-	err := l.Listener.Close()
-	if e := os.Remove(l.path); e != nil && !errors.Is(e, os.ErrNotExist) {
-		err = errors.Join(err, e)
-	}
-	return err
+	return errors.Join(l.Listener.Close(), l.sockets.Leave(l.path))
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/config"
 	"github.com/posthouse-mail/posthouse/internal/dialogue"
 	"github.com/posthouse-mail/posthouse/internal/dns"
+	"github.com/posthouse-mail/posthouse/internal/handover"
 	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/internal/metrics"
 	"github.com/posthouse-mail/posthouse/internal/serve"
@@ -46,6 +47,9 @@ type Options struct {
 	Version string
 	Now     func() time.Time
 
+	Sockets   *handover.Sockets                     // that were left for this house; nil: none
+	Successor func(context.Context) (string, error) // the program that a restart begins, when it would start; nil: there is none
+
 	AcceptDamage bool // start past parts of the log that cannot be read
 
 	Disk      func() (Disk, error) // of the data folder; nil: the file system says
@@ -64,8 +68,11 @@ type Daemon struct {
 	settings atomic.Pointer[config.Config]
 	started  time.Time
 	ready    atomic.Bool
-	reload   sync.Mutex // one Reload at a time
-	probe    probe      // of /readyz
+	reload   sync.Mutex // one Reload or Restart at a time
+	sockets  *handover.Sockets
+	again    chan struct{}  // closed when a restart was asked for
+	next     *handover.Next // guarded by reload: what the next program gets
+	probe    probe          // of /readyz
 
 	talks    *dialogue.Hub // who looks at connections
 	metrics  *metrics.Set
@@ -107,6 +114,10 @@ func New(ctx context.Context, o Options) (_ *Daemon, err error) {
 	}
 	d := &Daemon{o: o, log: o.Logger, levels: logx.LevelsOf(o.Logger), talks: dialogue.NewHub(o.Now), metrics: metrics.New(), started: o.Now(), checked: make(chan struct{}, 1), fetching: pop3.NewSessions(), reading: imap.NewSessions()}
 	d.settings.Store(o.Config)
+	if d.sockets = o.Sockets; d.sockets == nil {
+		d.sockets = handover.New()
+	}
+	d.again = make(chan struct{})
 	if err := d.setLevels(o.Config); err != nil {
 		return nil, err
 	}
@@ -185,12 +196,12 @@ func (d *Daemon) Run(ctx context.Context) error {
 	d.ready.Store(true)
 	d.log.InfoContext(ctx, logx.HouseOpen, "listeners", d.listenerNames())
 	d.tell("READY=1")
+	d.keepSockets(ctx)
 
-	<-ctx.Done()
+	cause := d.untilEnd(ctx)
 	began := d.o.Now()
 	d.ready.Store(false)
-	d.tell("STOPPING=1")
-	d.log.Info(logx.HouseStopping, "cause", context.Cause(ctx).Error())
+	d.log.Info(logx.HouseStopping, "cause", cause.Error())
 	err := d.stop(stop, &running)
 	err = errors.Join(err, queueErr, storeErr, d.close())
 	d.log.Info(logx.HouseStopped, "took", d.o.Now().Sub(began))

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"os"
 	"strings"
 	"sync/atomic"
 
@@ -149,14 +147,22 @@ func (d *Daemon) openDoors(ctx context.Context) error {
 		{serviceHTTPS, c.Listen.HTTPS, true, max(1, c.Limits.Connections/4)},
 	} {
 		for _, a := range x.list {
-			l, err := listen(ctx, a.HostPort)
+			listeners, err := d.listen(ctx, a.HostPort)
 			if err != nil {
 				return fmt.Errorf("listen.%s: %w", x.name, err)
 			}
-			d.addDoor(serve.Service{Name: x.name, Listener: l, Max: x.max, Busy: busy(x.name, c.Hostname)}, x.tls)
+			for _, l := range listeners {
+				d.addDoor(serve.Service{Name: x.name, Listener: l, Max: x.max, Busy: busy(x.name, c.Hostname)}, x.tls)
+			}
+		}
+		for _, l := range d.sockets.Named(x.name) {
+			if x.tls && d.certs == nil {
+				return fmt.Errorf("a socket named %s was handed over, and there is no certificate for it: name one under tls.certificates, or set acme.enabled", x.name)
+			}
+			d.addDoor(serve.Service{Name: x.name, Listener: serve.Adopt(l), Max: x.max, Busy: busy(x.name, c.Hostname)}, x.tls)
 		}
 	}
-	return d.openLMTP(ctx)
+	return d.openLMTP()
 }
 
 // addDoor notes a bound listener; it accepts when Run starts.
@@ -175,23 +181,14 @@ func (d *Daemon) addDoor(s serve.Service, implicitTLS bool) {
 }
 
 // openLMTP binds the unix socket, over one that a dead house left.
-func (d *Daemon) openLMTP(ctx context.Context) error {
+func (d *Daemon) openLMTP() error {
 	path := d.o.Config.Listen.LMTP
 	if path == "" {
 		return nil
 	}
-	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == os.ModeSocket {
-		if err := os.Remove(path); err != nil {
-			return fmt.Errorf("listen.lmtp: %w", err)
-		}
-	}
-	var c net.ListenConfig
-	l, err := c.Listen(ctx, "unix", path)
+	l, err := d.sockets.ListenUnix(path, 0o660) // owner and group: the mail server in front of us
 	if err != nil {
 		return fmt.Errorf("listen.lmtp: %w", err)
-	}
-	if err := os.Chmod(path, 0o660); err != nil { // owner and group: the mail server in front of us
-		return errors.Join(fmt.Errorf("listen.lmtp: %w", err), l.Close())
 	}
 	d.addDoor(serve.Service{Name: serviceLMTP, Listener: l, Busy: busy(serviceLMTP, d.o.Config.Hostname)}, false)
 	return nil

@@ -39,16 +39,16 @@ type webServer struct {
 // openWeb binds the HTTP listeners.
 func (d *Daemon) openWeb(ctx context.Context) error {
 	d.web = &web{d: d}
-	socket, err := api.Listen(d.o.Config.Data)
+	socket, err := api.Listen(d.o.Config.Data, d.sockets)
 	if err != nil {
 		return fmt.Errorf("operator's socket: %w", err)
 	}
 	d.opened(quiet(socket))
 	d.web.add(socket, api.New(api.Options{
-		Logger: d.part(logx.PartWeb), House: d.house, Status: d.Status, Vitals: d.Vitals, Reload: d.Reload, Submit: d.submit, Letter: d.Letter,
+		Logger: d.part(logx.PartWeb), House: d.house, Status: d.Status, Vitals: d.Vitals, Reload: d.Reload, Restart: d.Restart, Submit: d.submit, Letter: d.Letter,
 	}))
 	if path := d.o.Config.Submission.Socket; path != "" {
-		l, err := api.ListenMailbox(path, openConns)
+		l, err := api.ListenMailbox(path, openConns, d.sockets)
 		if err != nil {
 			return fmt.Errorf("submission.socket: %w", err)
 		}
@@ -61,19 +61,21 @@ func (d *Daemon) openWeb(ctx context.Context) error {
 		return fmt.Errorf("metrics.token_file: %w", err)
 	}
 	for _, a := range m.Listen {
-		l, err := listen(ctx, a.HostPort)
+		listeners, err := d.listen(ctx, a.HostPort)
 		if err != nil {
 			return fmt.Errorf("metrics.listen: %w", err)
 		}
-		d.opened(quiet(l))
-		if m.Cert != "" {
-			pair, err := tls.LoadX509KeyPair(m.Cert, m.Key)
-			if err != nil {
-				return fmt.Errorf("metrics.cert: %w", err)
+		for _, l := range listeners {
+			d.opened(quiet(l))
+			if m.Cert != "" {
+				pair, err := tls.LoadX509KeyPair(m.Cert, m.Key)
+				if err != nil {
+					return fmt.Errorf("metrics.cert: %w", err)
+				}
+				l = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}})
 			}
-			l = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}})
+			d.web.addOpen(netutil.LimitListener(l, openConns), d.observed(token))
 		}
-		d.web.addOpen(netutil.LimitListener(l, openConns), d.observed(token))
 	}
 	return nil
 }
