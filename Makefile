@@ -5,7 +5,7 @@ KILLS ?= 20
 FUZZTIME ?= 30s
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
-.PHONY: help demo build check test race fuzz interop bench crash siege compare package cross reproducible deploy-test cover fmt
+.PHONY: help demo build check test race fuzz interop desktop bench crash siege compare package cross reproducible deploy-test cover fmt
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -21,6 +21,7 @@ check: ## formatting, vet, staticcheck
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$bad" || { echo "not formatted: $$bad"; exit 1; }
 	@$(GO) vet ./...
 	@$(GO) vet -tags interop ./cmd/posthouse/internal/interop
+	@$(GO) vet -tags desktop ./cmd/posthouse/internal/desktop
 	@$(GO) tool -modfile=internal/tools/go.mod staticcheck ./...
 
 test: ## every test that needs nothing but Go
@@ -35,6 +36,10 @@ fuzz: ## each fuzz target for FUZZTIME (30s)
 
 interop: build ## other people's programs against the binary (Debian's packages; .ci/run installs them)
 	@$(GO) test -count=1 -tags interop -timeout 15m ./cmd/posthouse/internal/interop
+
+desktop: build ## Debian's Thunderbird, and chromium on every page (thunderbird xvfb chromium iproute2 nodejs npm); PICTURES=yes draws docs/pictures anew
+	@cd cmd/posthouse/internal/desktop && npm ci --silent
+	@PICTURES=$(PICTURES) $(GO) test -count=1 -tags desktop -timeout 10m ./cmd/posthouse/internal/desktop
 
 bench: ## the store's figures, the required ones beside them
 	@$(GO) run ./internal/bench/figures
