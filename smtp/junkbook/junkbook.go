@@ -110,6 +110,21 @@ func (b *Book) Remove(tx *kv.Tx, account mail.AccountID, sender string) error {
 	return nil
 }
 
+// In is what a transaction has of a sender. ErrNoEntry.
+func (b *Book) In(tx *kv.Tx, account mail.AccountID, sender string) (Entry, error) {
+	text, err := Canonical(sender)
+	if err != nil {
+		return Entry{}, err
+	}
+	key := append(prefix(account), text...)
+	if v := tx.Get(table, key); v != nil {
+		if e, ok := decode(key, v); ok {
+			return e, nil
+		}
+	}
+	return Entry{}, ErrNoEntry
+}
+
 // RemoveAccount takes out all that an account wrote down.
 func (b *Book) RemoveAccount(tx *kv.Tx, account mail.AccountID) {
 	var keys [][]byte

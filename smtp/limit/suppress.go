@@ -225,34 +225,47 @@ func (l *List) Check(ctx context.Context) (problems []string, err error) {
 }
 
 // Add puts an address on the list by hand. for 0: for ever.
-func (l *List) Add(ctx context.Context, a mail.Address, d time.Duration, note string) (Entry, error) {
+func (l *List) Add(ctx context.Context, a mail.Address, d time.Duration, note string) (e Entry, err error) {
+	err = l.o.DB.Update(ctx, func(tx *kv.Tx) (err error) {
+		e, err = l.Put(tx, a, d, note)
+		return err
+	})
+	return e, err
+}
+
+// Put is Add in a transaction of the caller's.
+func (l *List) Put(tx *kv.Tx, a mail.Address, d time.Duration, note string) (Entry, error) {
 	now := l.o.Now()
 	e := Entry{Address: a.String(), First: now, Last: now, Manual: true, Note: cut(note, keptNote), Until: forever()}
 	if d > 0 {
 		e.Until = now.Add(d).UTC()
 	}
-	err := l.o.DB.Update(ctx, func(tx *kv.Tx) error {
-		if v := tx.Get(tableList, []byte(a.Key())); v != nil {
-			if old, err := decodeEntry(v); err == nil {
-				e.First, e.Last, e.Days, e.Rounds, e.Code, e.Status, e.Text, e.Host = old.First, old.Last, old.Days, old.Rounds, old.Code, old.Status, old.Text, old.Host
-			}
+	if v := tx.Get(tableList, []byte(a.Key())); v != nil {
+		if old, err := decodeEntry(v); err == nil {
+			e.First, e.Last, e.Days, e.Rounds, e.Code, e.Status, e.Text, e.Host = old.First, old.Last, old.Days, old.Rounds, old.Code, old.Status, old.Text, old.Host
 		}
-		tx.OnCommit(func() { l.note(a.Key(), true) })
-		return put(tx, a.Key(), e)
-	})
-	return e, err
+	}
+	tx.OnCommit(func() { l.note(a.Key(), true) })
+	return e, put(tx, a.Key(), e)
 }
 
 // Remove takes an address off; ok is false when it was not there.
 func (l *List) Remove(ctx context.Context, a mail.Address) (ok bool, err error) {
 	err = l.o.DB.Update(ctx, func(tx *kv.Tx) error {
-		if ok = tx.Get(tableList, []byte(a.Key())) != nil; ok {
-			tx.Delete(tableList, []byte(a.Key()))
-			tx.OnCommit(func() { l.note(a.Key(), false) })
-		}
+		ok = l.Take(tx, a)
 		return nil
 	})
 	return ok, err
+}
+
+// Take is Remove in a transaction of the caller's.
+func (l *List) Take(tx *kv.Tx, a mail.Address) bool {
+	if tx.Get(tableList, []byte(a.Key())) == nil {
+		return false
+	}
+	tx.Delete(tableList, []byte(a.Key()))
+	tx.OnCommit(func() { l.note(a.Key(), false) })
+	return true
 }
 
 // note keeps the set of keys true; it runs after a commit.

@@ -75,6 +75,19 @@ var ErrLink = errors.New("list: this link is not good any more")
 
 // Leave takes the member out of the list that a Link names. A link that was used before is ErrLink.
 func (t Tokens) Leave(ctx context.Context, db *kv.DB, d *auth.Directory, link string) (auth.List, mail.Address, error) {
+	l, member, err := t.Leaver(ctx, d, link)
+	if err != nil {
+		return l, mail.Address{}, err
+	}
+	err = db.Update(ctx, func(tx *kv.Tx) error { return d.RemoveMembers(tx, l.Address, []mail.Address{member}) })
+	if errors.Is(err, auth.ErrNoAddress) {
+		err = ErrLink
+	}
+	return l, member, err
+}
+
+// Leaver is the list and the member that a link is for. ErrLink.
+func (t Tokens) Leaver(ctx context.Context, d *auth.Directory, link string) (auth.List, mail.Address, error) {
 	number, token, ok := strings.Cut(link, "-")
 	id, err := strconv.ParseUint(number, 10, 32)
 	if !ok || err != nil || len(token) != tokenOctets*8/5 {
@@ -94,9 +107,5 @@ func (t Tokens) Leave(ctx context.Context, db *kv.DB, d *auth.Directory, link st
 	if err != nil {
 		return l, mail.Address{}, err
 	}
-	err = db.Update(ctx, func(tx *kv.Tx) error { return d.RemoveMembers(tx, l.Address, []mail.Address{m.Address}) })
-	if errors.Is(err, auth.ErrNoAddress) {
-		err = ErrLink
-	}
-	return l, m.Address, err
+	return l, m.Address, nil
 }

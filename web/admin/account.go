@@ -32,7 +32,8 @@ type Account struct {
 	Forward   []string  `json:"forward,omitempty"` // where its mail goes on to
 	Keep      bool      `json:"keep,omitempty"`    // and a copy stays
 	Usage     Amount    `json:"usage"`
-	Quota     Amount    `json:"quota"` // 0: no limit
+	Quota     Amount    `json:"quota"`             // 0: no limit
+	Version   string    `json:"version,omitempty"` // for Change.If
 }
 
 // Amount is octets and messages.
@@ -67,6 +68,7 @@ type Change struct {
 	SentCopy *string  `json:"sent_copy,omitempty"` // on, off, or house
 	Operator *bool    `json:"operator,omitempty"`
 	WebOnly  *bool    `json:"web_only,omitempty"`
+	If       string   `json:"if,omitempty"` // the Account.Version that is changed; another one by now: a Conflict (ErrChanged)
 }
 
 // AddAccount makes identity and mailboxes in one transaction: there is never one without the other.
@@ -96,17 +98,20 @@ func (h *House) AddAccount(ctx context.Context, in NewAccount) (Account, error) 
 		return Account{}, translate(addrs[0].String(), err)
 	}
 	var id mail.AccountID
-	err = h.o.DB.Update(ctx, func(tx *kv.Tx) error {
+	c := &alteration{verb: "account add", on: subject{kind: OfAccount, object: addrs[0].String()}}
+	c.on.read = func(tx *kv.Tx) (any, error) { return h.accountIn(tx, id) }
+	c.do = func(tx *kv.Tx) error {
 		made, err := h.o.Directory.CreateAccount(tx, a, secret)
 		if err != nil {
 			return err
 		}
-		id = made
+		id, c.on.account = made, made
 		if err := h.o.Store.CreateAccount(tx, id, quota); err != nil {
 			return err
 		}
 		return h.o.Store.JoinPool(tx, id, poolOf(&a, domains))
-	})
+	}
+	err = h.change(ctx, c)
 	if err != nil {
 		return Account{}, translate(addrs[0].String(), err)
 	}
@@ -134,11 +139,19 @@ func (h *House) SetPasswordHash(ctx context.Context, user, hash string) error {
 	if err != nil {
 		return translate(user, err)
 	}
-	err = h.o.DB.Update(ctx, func(tx *kv.Tx) error { return h.o.Directory.SetSecret(tx, a.ID, secret) })
+	return h.setSecret(ctx, a, secret)
+}
+
+// setSecret gives an account another password. The log says that, and nothing of either.
+func (h *House) setSecret(ctx context.Context, a auth.Account, secret auth.Secret) error {
+	err := h.change(ctx, &alteration{
+		verb: "account passwd", on: part(a, OfAccount), note: "password changed",
+		do: func(tx *kv.Tx) error { return h.o.Directory.SetSecret(tx, a.ID, secret) },
+	})
 	if err != nil {
-		return translate(user, err)
+		return translate(a.Addresses[0].String(), err)
 	}
-	h.done(ctx, "account passwd", user)
+	h.done(ctx, "account passwd", a.Addresses[0].String())
 	return nil
 }
 
@@ -152,28 +165,55 @@ func (h *House) RemoveAccount(ctx context.Context, user string) error {
 	if err != nil {
 		return translate(user, err)
 	}
-	err = h.o.DB.Update(ctx, func(tx *kv.Tx) error {
-		if err := h.o.Directory.RemoveAccount(tx, a.ID); err != nil {
-			return err
-		}
-		if h.o.Junk.Book != nil {
-			h.o.Junk.Book.RemoveAccount(tx, a.ID)
-		}
-		if err := h.forgetSender(tx, a.Addresses); err != nil {
-			return err
-		}
-		return h.o.Store.DeleteAccount(tx, a.ID)
-	})
+	if err := h.o.DB.Settle(ctx, uint32(a.ID)); err != nil { // the entry says how many messages went
+		return translate(user, err)
+	}
+	err = h.change(ctx, &alteration{verb: "account remove", on: h.withMail(a), do: func(tx *kv.Tx) error { return h.removeAccount(tx, a) }})
 	if err != nil {
 		return translate(user, err)
 	}
-	h.forgetJunk(ctx, a.ID)
-	h.forgetCounts(ctx, a.ID)
+	h.removed(ctx, a.ID, masks)
+	h.done(ctx, "account remove", user)
+	return nil
+}
+
+// withMail is an account that goes: whether it had mail decides whether it can be made again as it was.
+func (h *House) withMail(a auth.Account) subject {
+	s := h.anAccount(a.ID, a.Addresses[0].String())
+	s.read = func(tx *kv.Tx) (any, error) {
+		state, err := h.accountIn(tx, a.ID)
+		if err != nil {
+			return nil, err
+		}
+		used, err := h.o.Store.UsedIn(tx, a.ID)
+		return struct {
+			AccountState
+			Held uint64 `json:"messages,omitempty"`
+		}{state, used.Messages}, err
+	}
+	return s
+}
+
+func (h *House) removeAccount(tx *kv.Tx, a auth.Account) error {
+	if err := h.o.Directory.RemoveAccount(tx, a.ID); err != nil {
+		return err
+	}
+	if h.o.Junk.Book != nil {
+		h.o.Junk.Book.RemoveAccount(tx, a.ID)
+	}
+	if err := h.forgetSender(tx, a.Addresses); err != nil {
+		return err
+	}
+	return h.o.Store.DeleteAccount(tx, a.ID)
+}
+
+// removed forgets what else was known of an account, once it is gone.
+func (h *House) removed(ctx context.Context, id mail.AccountID, masks []auth.Mask) {
+	h.forgetJunk(ctx, id)
+	h.forgetCounts(ctx, id)
 	for _, m := range masks {
 		h.o.Masks.Forget(m.Address)
 	}
-	h.done(ctx, "account remove", user)
-	return nil
 }
 
 // SetPassword changes the password; remembered logins are forgotten, and IMAP sessions end.
@@ -182,11 +222,11 @@ func (h *House) SetPassword(ctx context.Context, user, password string) error {
 	if err != nil {
 		return translate(user, err)
 	}
-	if err := h.o.Directory.SetPassword(ctx, a.ID, password); err != nil {
+	secret, err := h.o.Directory.NewPassword(ctx, a.ID, password)
+	if err != nil {
 		return translate(user, err)
 	}
-	h.done(ctx, "account passwd", user)
-	return nil
+	return h.setSecret(ctx, a, secret)
 }
 
 // SetAccount changes what c names, in one transaction.
@@ -195,43 +235,51 @@ func (h *House) SetAccount(ctx context.Context, user string, c Change) (Account,
 	if err != nil {
 		return Account{}, translate(user, err)
 	}
-	if a, err = changed(a, c); err != nil {
-		return Account{}, err
-	}
-	usage, err := h.o.Store.Usage(ctx, a.ID)
+	err = h.change(ctx, &alteration{verb: "account set", on: h.anAccount(a.ID, a.Addresses[0].String()), seen: c.If, do: func(tx *kv.Tx) error {
+		return h.setAccount(tx, a.ID, c)
+	}})
 	if err != nil {
 		return Account{}, translate(user, err)
 	}
-	quota := usage.Limit
+	h.done(ctx, "account set", user)
+	return h.account(ctx, a.ID)
+}
+
+// setAccount makes the changes of c to an account as the transaction has it.
+func (h *House) setAccount(tx *kv.Tx, id mail.AccountID, c Change) error {
+	a, err := h.o.Directory.AccountIn(tx, id)
+	if err != nil {
+		return err
+	}
+	if a, err = changed(a, c); err != nil {
+		return err
+	}
+	quota, err := h.o.Store.QuotaIn(tx, id)
+	if err != nil {
+		return err
+	}
 	if c.Bytes != nil {
 		quota.Bytes = *c.Bytes
 	}
 	if c.Messages != nil {
 		quota.Messages = *c.Messages
 	}
-	domains, err := h.o.Directory.Domains(ctx)
+	domains, err := h.o.Directory.DomainsIn(tx)
 	if err != nil {
-		return Account{}, translate(user, err)
+		return err
 	}
-	err = h.o.DB.Update(ctx, func(tx *kv.Tx) error {
-		if err := h.o.Directory.UpdateAccount(tx, a); err != nil {
+	if err := h.o.Directory.UpdateAccount(tx, a); err != nil {
+		return err
+	}
+	if err := h.o.Store.JoinPool(tx, id, poolOf(&a, domains)); err != nil {
+		return err
+	}
+	if c.Hold != nil || c.SentCopy != nil || c.Operator != nil || c.WebOnly != nil {
+		if err := h.o.Directory.Configure(tx, id, c.settings); err != nil {
 			return err
 		}
-		if err := h.o.Store.JoinPool(tx, a.ID, poolOf(&a, domains)); err != nil {
-			return err
-		}
-		if c.Hold != nil || c.SentCopy != nil || c.Operator != nil || c.WebOnly != nil {
-			if err := h.o.Directory.Configure(tx, a.ID, c.settings); err != nil {
-				return err
-			}
-		}
-		return h.o.Store.SetQuota(tx, a.ID, quota)
-	})
-	if err != nil {
-		return Account{}, translate(user, err)
 	}
-	h.done(ctx, "account set", user)
-	return h.account(ctx, a.ID)
+	return h.o.Store.SetQuota(tx, id, quota)
 }
 
 // settings sets what c says of the account's settings.
@@ -349,7 +397,7 @@ func (h *House) show(ctx context.Context, a auth.Account) (Account, error) {
 		ID: uint32(a.ID), Name: a.Name, Addresses: texts(a.Addresses), Login: a.Login,
 		Doors: doorNames(a.Doors), Disabled: a.Disabled, Created: a.Created,
 		Forward: texts(a.Settings.Forward), Keep: a.Settings.Keep,
-		Usage: Amount{u.Bytes, u.Messages}, Quota: Amount{u.Limit.Bytes, u.Limit.Messages},
+		Usage: Amount{u.Bytes, u.Messages}, Quota: Amount{u.Limit.Bytes, u.Limit.Messages}, Version: version(stateOfAccount(a, u.Limit)),
 	}, nil
 }
 

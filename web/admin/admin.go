@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/posthouse-mail/posthouse/auth"
 	"github.com/posthouse-mail/posthouse/internal/dialogue"
@@ -36,11 +37,13 @@ type Options struct {
 	Queue     *queue.Queue
 	Story     *story.Book    // nil: none is kept
 	Apps      *auth.AppBook  // when app passwords were used; nil: nobody notes it
+	TokenUses *auth.AppBook  // when tokens were used; nil likewise
 	Masks     *auth.MaskBook // what came to masked addresses; nil: nobody counts
 	Quota     store.Quota    // of new accounts
 	Resolver  dns.Resolver   // to see what is published; nil: nobody looks
 	Site      Site
 	Limits    Limits
+	Now       func() time.Time // for the audit log; nil: the clock
 	Reports   Reports
 	Junk      Junk
 }
@@ -50,6 +53,7 @@ type House struct {
 	o     Options
 	quota atomic.Pointer[store.Quota] // of new accounts
 
+	audit   atomic.Int64 // for how long entries of the audit log are kept
 	backups atomic.Pointer[BackupSettings]
 	world   atomic.Pointer[func(context.Context) (World, error)] // see SetCheckup
 	backing sync.Mutex                                           // held by the backup that runs
@@ -66,11 +70,20 @@ func New(o Options) *House {
 	}
 	h := &House{o: o}
 	h.SetDefaultQuota(o.Quota)
+	h.SetAudit(DefaultAuditKeep)
+	o.DB.Outline(outlineAudit())
 	return h
 }
 
 // SetDefaultQuota changes what accounts get that are made from now on.
 func (h *House) SetDefaultQuota(q store.Quota) { h.quota.Store(&q) }
+
+func (h *House) now() time.Time {
+	if h.o.Now != nil {
+		return h.o.Now()
+	}
+	return time.Now()
+}
 
 // done logs a verb that changed something.
 func (h *House) done(ctx context.Context, verb, what string) {
@@ -112,7 +125,7 @@ func translate(what string, err error) error {
 		return err
 	case errors.Is(err, auth.ErrNoDomain), errors.Is(err, auth.ErrNotLocal):
 		return &Error{Missing, plain(what, err) + "; to make it one of ours: posthouse domain add DOMAIN", err}
-	case anyOf(err, auth.ErrNoAccount, auth.ErrNoAddress, auth.ErrNoKey, auth.ErrNoApp, store.ErrNoAccount, queue.ErrNoItem, story.ErrUnknown):
+	case anyOf(err, auth.ErrNoAccount, auth.ErrNoAddress, auth.ErrNoKey, auth.ErrNoApp, auth.ErrNoToken, store.ErrNoAccount, queue.ErrNoItem, story.ErrUnknown):
 		return &Error{Missing, plain(what, err), err}
 	case anyOf(err, auth.ErrExists, auth.ErrInUse, auth.ErrLoop, store.ErrExists, queue.ErrBusy):
 		return &Error{Conflict, plain(what, err), err}

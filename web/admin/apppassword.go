@@ -59,10 +59,13 @@ func (h *House) AddAppPassword(ctx context.Context, user string, in NewAppPasswo
 	if err != nil {
 		return MadeAppPassword{}, translate(user, err)
 	}
-	err = h.o.DB.Update(ctx, func(tx *kv.Tx) (err error) {
+	c := &alteration{verb: "app password add", on: part(a, OfAccount)}
+	c.do = func(tx *kv.Tx) (err error) {
 		app, err = h.o.Directory.AddApp(tx, a.ID, n)
+		c.note = fmt.Sprintf("app password %d for %s", app.ID, app.Name)
 		return err
-	})
+	}
+	err = h.change(ctx, c)
 	if err != nil {
 		return MadeAppPassword{}, translate(user, err)
 	}
@@ -98,10 +101,13 @@ func (h *House) RemoveAppPassword(ctx context.Context, user string, number uint3
 		return AppPassword{}, translate(user, err)
 	}
 	var gone auth.AppPassword
-	err = h.o.DB.Update(ctx, func(tx *kv.Tx) (err error) {
+	c := &alteration{verb: "app password remove", on: part(a, OfAccount)}
+	c.do = func(tx *kv.Tx) (err error) {
 		gone, err = h.o.Directory.RemoveApp(tx, a.ID, number)
+		c.note = fmt.Sprintf("app password %d for %s", number, gone.Name)
 		return err
-	})
+	}
+	err = h.change(ctx, c)
 	if err != nil {
 		return AppPassword{}, translate(user, err)
 	}

@@ -209,6 +209,9 @@ func (h *House) bringBack(ctx context.Context, r *backup.Reader, in BringBack) (
 	if err != nil {
 		return out, err
 	}
+	if err = h.noted(ctx, "restore", out.Account, "from "+r.Name); err != nil {
+		return out, err
+	}
 	out.Brought, err = r.Into(ctx, h.o.Store, backup.Selection{From: from.ID, To: to.ID, Mailbox: in.Mailbox, Message: in.Message}, nil)
 	return out, err
 }
@@ -238,16 +241,19 @@ func (h *House) makeAgain(ctx context.Context, r *backup.Reader, was *auth.Direc
 	}
 	id := mail.AccountID(0)
 	a.ID = 0 // it gets a new one: what is gone never comes back under its old number
-	err = h.o.DB.Update(ctx, func(tx *kv.Tx) (err error) {
+	c := &alteration{verb: "restore", on: subject{kind: OfAccount, object: main(a)}, note: "made again from " + r.Name}
+	c.on.read = func(tx *kv.Tx) (any, error) { return h.accountIn(tx, id) }
+	c.do = func(tx *kv.Tx) (err error) {
 		if id, err = h.o.Directory.CreateAccount(tx, a, secret); err != nil {
 			return err
 		}
+		c.on.account = id
 		if err := h.o.Store.CreateAccount(tx, id, usage.Limit); err != nil {
 			return err
 		}
 		return h.o.Store.JoinPool(tx, id, poolOf(&a, domains))
-	})
-	return id, err
+	}
+	return id, h.change(ctx, c)
 }
 
 // HoldQueue keeps all mail that waits from being sent: after a restore some of it may have been sent since the backup.

@@ -58,10 +58,11 @@ func (h *House) CheckStore(ctx context.Context, r CheckRequest) ([]Finding, erro
 		}
 		out = append(out, f)
 	}
+	log, lerr := h.checkAudit(ctx)
 	junk, jerr := h.checkJunk(ctx)
-	out, serr := h.withSuppressed(ctx, append(out, junk...))
+	out, serr := h.withSuppressed(ctx, append(append(out, log...), junk...))
 	waiting, qerr := h.checkQueue(ctx, r.Deep)
-	return append(out, waiting...), translate("check", errors.Join(err, jerr, qerr, serr))
+	return append(out, waiting...), translate("check", errors.Join(err, lerr, jerr, qerr, serr))
 }
 
 // checkQueue looks at the mail that waits. An entry may leave, or its body move, while it is looked at.

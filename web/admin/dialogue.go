@@ -48,6 +48,9 @@ func (h *House) Dialogues(ctx context.Context, f DialogueFilter) (*dialogue.Trac
 		}
 		w.Account = a.ID
 	}
+	if err := h.noted(ctx, "trace protocol", strings.TrimSpace(f.Account+" "+f.Address), "for "+f.For.String()); err != nil {
+		return nil, translate("trace", err)
+	}
 	h.done(ctx, "trace protocol", strings.TrimSpace(f.Account+" "+f.Address)+" for "+f.For.String())
 	return h.talks.Begin(w), nil
 }

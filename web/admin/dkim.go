@@ -110,18 +110,21 @@ func (h *House) RotateDKIM(ctx context.Context, name string, r Rotate) ([]DKIMKe
 	if err != nil {
 		return nil, translate(name, err)
 	}
-	err = h.o.DB.Update(ctx, func(tx *kv.Tx) error {
+	err = h.change(ctx, &alteration{verb: "domain dkim rotate", on: aKey(d), note: "key " + next.Selector, do: func(tx *kv.Tx) error {
 		if err := h.o.Directory.PutKey(tx, next); err != nil || !r.Now {
 			return err
 		}
 		return h.activate(tx, next)
-	})
+	}})
 	if err != nil {
 		return nil, translate(name, err)
 	}
 	h.done(ctx, "domain dkim rotate", next.Name())
 	return h.DKIMKeys(ctx, name)
 }
+
+// aKey is a key of a domain: a secret, whose making and going is noted and no more.
+func aKey(d mail.Domain) subject { return subject{kind: OfDomain, object: string(d)} }
 
 // activate makes a key sign in the place of those of its algorithm.
 func (h *House) activate(tx *kv.Tx, k auth.DKIMKey) error {
@@ -153,7 +156,7 @@ func (h *House) RemoveDKIM(ctx context.Context, name, selector string) error {
 	if err != nil {
 		return err
 	}
-	err = h.o.DB.Update(ctx, func(tx *kv.Tx) error {
+	err = h.change(ctx, &alteration{verb: "domain dkim remove", on: aKey(d), note: "key " + selector, do: func(tx *kv.Tx) error {
 		all, err := h.o.Directory.KeysIn(tx, d)
 		if err != nil {
 			return err
@@ -163,7 +166,7 @@ func (h *House) RemoveDKIM(ctx context.Context, name, selector string) error {
 			return conflict(selector + " is the only key that signs for " + name + ": make another one first (posthouse domain dkim rotate " + name + ")")
 		}
 		return h.o.Directory.RemoveKey(tx, d, selector)
-	})
+	}})
 	if err != nil {
 		return translate(name, err)
 	}
@@ -196,7 +199,7 @@ func (h *House) SettleDKIM(ctx context.Context) error {
 		for _, k := range keys {
 			switch {
 			case k.State == auth.KeyNext && h.published(ctx, k) == "yes":
-				err = h.o.DB.Update(ctx, func(tx *kv.Tx) error { return h.activate(tx, k) })
+				err = h.change(ctx, &alteration{verb: "domain dkim active", on: aKey(k.Domain), note: "key " + k.Selector, do: func(tx *kv.Tx) error { return h.activate(tx, k) }})
 				h.done(ctx, "domain dkim active", k.Name())
 			case k.State == auth.KeyOld && time.Since(k.Since) > keepOld:
 				waits, e := h.signedBefore(ctx, k.Since)
@@ -206,7 +209,9 @@ func (h *House) SettleDKIM(ctx context.Context) error {
 				if waits {
 					continue
 				}
-				err = h.o.DB.Update(ctx, func(tx *kv.Tx) error { return h.o.Directory.RemoveKey(tx, k.Domain, k.Selector) })
+				err = h.change(ctx, &alteration{verb: "domain dkim forget", on: aKey(k.Domain), note: "key " + k.Selector, do: func(tx *kv.Tx) error {
+					return h.o.Directory.RemoveKey(tx, k.Domain, k.Selector)
+				}})
 				h.done(ctx, "domain dkim forget", k.Name())
 			}
 			if err != nil && !errors.Is(err, auth.ErrNoKey) {

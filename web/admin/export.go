@@ -17,5 +17,8 @@ func (h *House) Export(ctx context.Context, account, mailbox string, w io.Writer
 	if mailbox != "" {
 		what = mailbox
 	}
+	if err := h.noted(ctx, "export", account, mailbox); err != nil {
+		return translate(account, err)
+	}
 	return importError(what, importer.Give(ctx, h.o.Store, a.ID, mailbox, w))
 }

@@ -14,6 +14,9 @@ type SecondFactor struct {
 	On       bool       `json:"on"`
 	Since    *time.Time `json:"since,omitempty"`
 	Recovery int        `json:"recovery_codes,omitempty"` // that are left
+	// Authenticator: its codes are asked for. Passkeys is how many there are, which do instead; without an authenticator one of them is asked for.
+	Authenticator bool `json:"authenticator,omitempty"`
+	Passkeys      int  `json:"passkeys,omitempty"`
 }
 
 // Authenticator is one that begins to count: its secret, and a code of it that proves that it works.
@@ -32,7 +35,7 @@ func (h *House) SecondFactor(ctx context.Context, user string) (SecondFactor, er
 	if err != nil {
 		return SecondFactor{}, translate(user, err)
 	}
-	out := SecondFactor{On: f.On, Recovery: f.Recovery}
+	out := SecondFactor{On: f.On, Recovery: f.Recovery, Authenticator: f.Authenticator, Passkeys: f.Passkeys}
 	if f.On {
 		out.Since = &f.Since
 	}
@@ -60,10 +63,10 @@ func (h *House) recovery(ctx context.Context, verb, user string, change func(*kv
 		return nil, translate(user, err)
 	}
 	var codes []string
-	err = h.o.DB.Update(ctx, func(tx *kv.Tx) (err error) {
+	err = h.change(ctx, &alteration{verb: verb, on: part(a, OfAccount), note: verb, do: func(tx *kv.Tx) (err error) {
 		codes, err = change(tx, a)
 		return err
-	})
+	}})
 	switch {
 	case errors.Is(err, auth.ErrCode):
 		return nil, &Error{Invalid, "the code does not fit: wait for the next one, and see that the clock of the device is right", err}
@@ -80,7 +83,9 @@ func (h *House) RemoveSecondFactor(ctx context.Context, user string) (SecondFact
 	if err != nil {
 		return SecondFactor{}, translate(user, err)
 	}
-	err = h.o.DB.Update(ctx, func(tx *kv.Tx) error { return h.o.Directory.RemoveFactor(tx, a.ID) })
+	err = h.change(ctx, &alteration{verb: "second factor remove", on: part(a, OfAccount), note: "second factor removed", do: func(tx *kv.Tx) error {
+		return h.o.Directory.RemoveFactor(tx, a.ID)
+	}})
 	if err != nil {
 		return SecondFactor{}, translate(user, err)
 	}

@@ -217,7 +217,10 @@ func (h *House) FindDomains(ctx context.Context, f Find) (out Found[DomainLine],
 	}
 	return shownAs(cut(all, f), func(d auth.Domain) (DomainLine, error) {
 		line := lines[d.Name]
-		line.Domain = showDomain(d)
+		var err error
+		if line.Domain, err = h.showDomain(ctx, d); err != nil {
+			return line, translate("domains", err)
+		}
 		for _, x := range h.Looked(string(d.Name)).Results {
 			switch x.State {
 			case check.Wrong:

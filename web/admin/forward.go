@@ -10,6 +10,7 @@ import (
 type Forwarding struct {
 	To   []string `json:"to"`
 	Keep bool     `json:"keep,omitempty"`
+	If   string   `json:"if,omitempty"` // the Account.Version that is changed; another one by now: a Conflict (ErrChanged)
 }
 
 // Forwarding shows where an account's mail goes on to.
@@ -31,7 +32,9 @@ func (h *House) SetForwarding(ctx context.Context, user string, f Forwarding) (F
 	if err != nil {
 		return Forwarding{}, err
 	}
-	err = h.o.DB.Update(ctx, func(tx *kv.Tx) error { return h.o.Directory.SetForward(tx, a.ID, to, f.Keep) })
+	err = h.change(ctx, &alteration{verb: "account forward", on: h.anAccount(a.ID, a.Addresses[0].String()), seen: f.If, do: func(tx *kv.Tx) error {
+		return h.o.Directory.SetForward(tx, a.ID, to, f.Keep)
+	}})
 	if err != nil {
 		return Forwarding{}, translate(user, err)
 	}

@@ -88,6 +88,7 @@ func (h *House) Import(ctx context.Context, account string, r io.Reader) (import
 	t, err := importer.Take(ctx, h.o.Store, a.ID, r)
 	if t.Messages > 0 {
 		h.done(ctx, "import", fmt.Sprintf("%s: %d messages", account, t.Messages))
+		err = errors.Join(err, h.noted(context.WithoutCancel(ctx), "import", account, fmt.Sprintf("%d messages", t.Messages)))
 	}
 	return t, importError(account, err)
 }

@@ -25,6 +25,7 @@ type List struct {
 	Created time.Time `json:"created"`
 	Members int       `json:"members"`
 	Paused  int       `json:"paused,omitempty"`
+	Version string    `json:"version,omitempty"` // of all of it with its members, for ListChange.If
 }
 
 // NewList is what a list is made of; Post and Replies empty: members, author.
@@ -48,6 +49,7 @@ type ListChange struct {
 	Replies *string   `json:"replies,omitempty"`
 	Tag     *string   `json:"tag,omitempty"`
 	MaxSize *int64    `json:"max_size,omitempty"`
+	If      string    `json:"if,omitempty"` // the List.Version that is changed; another one by now: a Conflict (ErrChanged)
 }
 
 // ListMember is one member.
@@ -118,18 +120,18 @@ func (h *House) AddList(ctx context.Context, in NewList) (List, error) {
 	if l, err = changedList(l, c); err != nil {
 		return List{}, err
 	}
-	if err := h.putList(ctx, l); err != nil {
+	if err := h.putList(ctx, "list add", "", l); err != nil {
 		return List{}, translate(in.Address, err)
 	}
 	h.done(ctx, "list add", a.String())
 	return h.list(ctx, a)
 }
 
-func (h *House) putList(ctx context.Context, l auth.List) error {
-	return h.o.DB.Update(ctx, func(tx *kv.Tx) error {
+func (h *House) putList(ctx context.Context, verb, seen string, l auth.List) error {
+	return h.change(ctx, &alteration{verb: verb, on: h.aList(l.Address), seen: seen, do: func(tx *kv.Tx) error {
 		_, err := h.o.Directory.PutList(tx, l)
 		return err
-	})
+	}})
 }
 
 // SetList changes the settings of a list.
@@ -141,7 +143,7 @@ func (h *House) SetList(ctx context.Context, name string, c ListChange) (List, e
 	if l, err = changedList(l, c); err != nil {
 		return List{}, err
 	}
-	if err := h.putList(ctx, l); err != nil {
+	if err := h.putList(ctx, "list settings", c.If, l); err != nil {
 		return List{}, translate(name, err)
 	}
 	h.done(ctx, "list settings", l.Address.String())
@@ -197,7 +199,8 @@ func (h *House) RemoveList(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := h.o.DB.Update(ctx, func(tx *kv.Tx) error { return h.o.Directory.RemoveList(tx, l.Address) }); err != nil {
+	err = h.change(ctx, &alteration{verb: "list remove", on: h.aList(l.Address), do: func(tx *kv.Tx) error { return h.o.Directory.RemoveList(tx, l.Address) }})
+	if err != nil {
 		return translate(name, err)
 	}
 	h.done(ctx, "list remove", l.Address.String())
@@ -240,11 +243,9 @@ func (h *House) detail(ctx context.Context, l auth.List) (ListDetail, error) {
 	if err != nil {
 		return ListDetail{}, translate(l.Address.String(), err)
 	}
-	post := map[auth.Posting]string{auth.PostMembers: "members", auth.PostNamed: "named", auth.PostAnyone: "anyone"}[l.Posting]
-	answers := map[auth.Replies]string{auth.ReplyUntouched: "author", auth.ReplyList: "list"}[l.Replies]
 	out := ListDetail{All: make([]ListMember, 0, len(members)), List: List{
-		Address: l.Address.String(), Name: l.Name, Owners: texts(l.Owners), Post: post, Posters: texts(l.Posters), Replies: answers,
-		Tag: l.Tag, MaxSize: l.MaxSize, Created: l.Created, Members: len(members),
+		Address: l.Address.String(), Name: l.Name, Owners: texts(l.Owners), Post: postWord(l.Posting), Posters: texts(l.Posters), Replies: replyWord(l.Replies),
+		Tag: l.Tag, MaxSize: l.MaxSize, Created: l.Created, Members: len(members), Version: version(stateOfList(l, members)),
 	}}
 	for _, m := range members {
 		one := ListMember{Address: m.Address.String(), State: m.State.String(), Joined: m.Joined, Since: m.Since, Bounces: m.Bounces, Said: m.Said}
@@ -273,7 +274,7 @@ func (h *House) ChangeMembers(ctx context.Context, name string, c MemberChange) 
 		return ListDetail{}, invalid("name the members")
 	}
 	d := h.o.Directory
-	err = h.o.DB.Update(ctx, func(tx *kv.Tx) error {
+	err = h.change(ctx, &alteration{verb: "list members " + c.Action, on: h.aList(l.Address), do: func(tx *kv.Tx) error {
 		switch c.Action {
 		case "add":
 			_, err := d.AddMembers(tx, l.Address, who)
@@ -290,7 +291,7 @@ func (h *House) ChangeMembers(ctx context.Context, name string, c MemberChange) 
 			return nil
 		}
 		return invalid(fmt.Sprintf("%q is nothing that can be done to members: write add, remove, pause or resume", c.Action))
-	})
+	}})
 	if err != nil {
 		return ListDetail{}, translate(name, err)
 	}
@@ -300,8 +301,14 @@ func (h *House) ChangeMembers(ctx context.Context, name string, c MemberChange) 
 
 // Unsubscribe takes a member out of a list by the link in his copy (RFC 8058). The link is the proof: nobody logs in for it.
 func (h *House) Unsubscribe(ctx context.Context, link string) (Left, error) {
-	l, member, err := list.NewTokens(h.o.DB.Secret()).Leave(ctx, h.o.DB, h.o.Directory, link)
-	if errors.Is(err, list.ErrLink) {
+	l, member, err := list.NewTokens(h.o.DB.Secret()).Leaver(ctx, h.o.Directory, link)
+	if err == nil {
+		ctx = As(ctx, Actor{Name: member.String(), Door: DoorLink, Remote: ActorOf(ctx).Remote})
+		err = h.change(ctx, &alteration{verb: "list leave", on: h.aList(l.Address), do: func(tx *kv.Tx) error {
+			return h.o.Directory.RemoveMembers(tx, l.Address, []mail.Address{member})
+		}})
+	}
+	if errors.Is(err, list.ErrLink) || errors.Is(err, auth.ErrNoAddress) {
 		return Left{}, missing("this link is not good any more: its member has left the list already, or the link was cut short")
 	}
 	if err != nil {

@@ -73,6 +73,9 @@ func (h *House) SetLogLevel(ctx context.Context, c LogChange) (LogLevels, error)
 		return LogLevels{}, &Error{Invalid, err.Error(), err}
 	}
 	h.done(ctx, "log level", strings.TrimSpace(c.Part+" "+c.Level))
+	if err := h.noted(ctx, "log level", c.Part, c.Level); err != nil {
+		return LogLevels{}, translate("log", err)
+	}
 	return h.LogLevels(ctx)
 }
 

@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/posthouse-mail/posthouse/auth"
@@ -47,10 +48,13 @@ func (h *House) AddMask(ctx context.Context, user string, in NewMask) (Mask, err
 		}
 	}
 	var m auth.Mask
-	err = h.o.DB.Update(ctx, func(tx *kv.Tx) (err error) {
+	c := &alteration{verb: "mask new", on: subject{kind: OfMask, account: a.ID}}
+	c.do = func(tx *kv.Tx) (err error) {
 		m, err = h.o.Directory.NewMask(tx, a.ID, d, in.Note)
+		c.on.object, c.note = a.Addresses[0].String()+" "+m.Address.String(), "made"
 		return err
-	})
+	}
+	err = h.change(ctx, c)
 	if err != nil {
 		return Mask{}, translate(user, err)
 	}
@@ -99,10 +103,10 @@ func (h *House) SetMask(ctx context.Context, user string, c MaskChange) (Mask, e
 		}
 	}
 	var m auth.Mask
-	err = h.o.DB.Update(ctx, func(tx *kv.Tx) (err error) {
+	err = h.change(ctx, &alteration{verb: strings.TrimSpace("mask " + c.State), on: h.aMask(a, addr), do: func(tx *kv.Tx) (err error) {
 		m, err = h.o.Directory.SetMask(tx, a.ID, addr, state, c.Note)
 		return err
-	})
+	}})
 	if err != nil {
 		return Mask{}, translate(c.Address, err)
 	}

@@ -115,6 +115,9 @@ func (h *House) StartPull(ctx context.Context, in Pull) (PullStatus, error) {
 	if err != nil {
 		return PullStatus{}, err
 	}
+	if err := h.notedOf(ctx, "import", a, "from "+from.shown()); err != nil {
+		return PullStatus{}, translate(in.Account, err)
+	}
 	ctx, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	j := &job{account: a.ID, stop: stop, changed: make(chan struct{}), status: PullStatus{
 		ID: strings.ToLower(rand.Text()[:8]), Account: a.Addresses[0].String(), From: from.shown(), State: PullRunning, Began: time.Now(),
@@ -242,18 +245,26 @@ func (h *House) Pulls(context.Context) ([]PullStatus, error) {
 }
 
 // StopPull ends a pull. What it has brought stays; the same order goes on where it was.
-func (h *House) StopPull(_ context.Context, id string) error {
+func (h *House) StopPull(ctx context.Context, id string) error {
+	of, err := h.stopPull(id)
+	if err != nil {
+		return err
+	}
+	return translate(id, h.noted(ctx, "import stop", of, id))
+}
+
+func (h *House) stopPull(id string) (account string, err error) {
 	h.pulls.mu.Lock()
 	defer h.pulls.mu.Unlock()
 	j, err := h.pulls.find(id)
 	switch {
 	case err != nil:
-		return err
+		return "", err
 	case j.status.State != PullRunning:
-		return conflict("import " + id + " has ended already: " + j.status.State)
+		return "", conflict("import " + id + " has ended already: " + j.status.State)
 	}
 	j.stop(errStopped)
-	return nil
+	return j.status.Account, nil
 }
 
 // Close ends what runs in the background, and waits for it; before the keepers are closed.

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -114,5 +115,8 @@ func (h *House) QueueAction(ctx context.Context, action string, ids []string) (i
 		return n, translate(what, err)
 	}
 	h.done(ctx, "queue "+action, what)
-	return n, nil
+	if n > 0 {
+		err = h.noted(ctx, "queue "+action, what, fmt.Sprintf("%d entries", n))
+	}
+	return n, translate(what, err)
 }

@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/posthouse-mail/posthouse/auth"
@@ -65,9 +66,9 @@ func (h *House) SetDomainQuota(ctx context.Context, name string, q Amount) (Doma
 	}
 	members, err := h.members(ctx, d)
 	if err == nil {
-		err = h.o.DB.Update(ctx, func(tx *kv.Tx) error {
+		err = h.change(ctx, &alteration{verb: "domain quota", on: h.aDomain(d), do: func(tx *kv.Tx) error {
 			return h.o.Store.SetPool(tx, pool(d), store.Quota{Bytes: q.Bytes, Messages: q.Messages}, members)
-		})
+		}})
 	}
 	if err != nil {
 		return DomainQuota{}, translate(name, err)
@@ -75,7 +76,7 @@ func (h *House) SetDomainQuota(ctx context.Context, name string, q Amount) (Doma
 	// An account that was made in between belongs to it too.
 	again, err := h.members(ctx, d)
 	if err == nil && !slices.Equal(again, members) {
-		return h.SetDomainQuota(ctx, name, q)
+		return h.SetDomainQuota(IfVersion(ctx, ""), name, q)
 	}
 	h.done(ctx, "domain quota", string(d))
 	return h.DomainQuota(ctx, name)
@@ -145,6 +146,9 @@ func (h *House) Recount(ctx context.Context, user string) (Recounted, error) {
 		return Recounted{}, translate(user, err)
 	}
 	h.done(ctx, "account recount", user)
+	if err := h.notedOf(ctx, "account recount", a, fmt.Sprintf("%d mailboxes mended", r.Mailboxes)); err != nil {
+		return Recounted{}, translate(user, err)
+	}
 	return Recounted{
 		Account: a.Addresses[0].String(), Was: Amount{r.Was.Bytes, r.Was.Messages}, Is: Amount{r.Is.Bytes, r.Is.Messages}, Mailboxes: r.Mailboxes,
 	}, nil

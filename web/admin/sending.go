@@ -111,9 +111,9 @@ func (h *House) SetAccountLimits(ctx context.Context, user string, c SendChange)
 	if err != nil {
 		return Sending{}, translate(user, err)
 	}
-	err = h.o.DB.Update(ctx, func(tx *kv.Tx) error {
+	err = h.change(ctx, &alteration{verb: "account limits", on: h.anAccount(a.ID, a.Addresses[0].String()), do: func(tx *kv.Tx) error {
 		return h.o.Directory.Configure(tx, a.ID, func(s *auth.AccountSettings) error { return c.apply(&s.Limits) })
-	})
+	}})
 	if err != nil {
 		return Sending{}, translate(user, err)
 	}
@@ -146,9 +146,9 @@ func (h *House) SetDomainLimits(ctx context.Context, name string, c SendChange) 
 	if err != nil {
 		return Sending{}, err
 	}
-	err = h.o.DB.Update(ctx, func(tx *kv.Tx) error {
+	err = h.change(ctx, &alteration{verb: "domain limits", on: h.aDomain(d), do: func(tx *kv.Tx) error {
 		return h.o.Directory.ConfigureDomain(tx, d, func(s *auth.DomainSettings) error { return c.apply(&s.Limits) })
-	})
+	}})
 	if err != nil {
 		return Sending{}, translate(name, err)
 	}
@@ -195,7 +195,15 @@ func (h *House) SetSending(ctx context.Context, user string, s SendSwitch) (Send
 // Suspend keeps an account from sending for a reason; empty: it may send again. What waits in its Outbox is held, and stays so until
 // somebody has looked at it: whoever had the password may have put it there.
 func (h *House) Suspend(ctx context.Context, id mail.AccountID, reason string) error {
-	err := h.o.DB.Update(ctx, func(tx *kv.Tx) error {
+	a, err := h.o.Directory.Account(ctx, id)
+	if err != nil {
+		return err
+	}
+	verb := "account send off"
+	if reason == "" {
+		verb = "account send on"
+	}
+	err = h.change(ctx, &alteration{verb: verb, on: h.anAccount(id, a.Addresses[0].String()), do: func(tx *kv.Tx) error {
 		return h.o.Directory.Configure(tx, id, func(s *auth.AccountSettings) error {
 			s.SendOff, s.SendOffSince = reason, 0
 			if reason != "" {
@@ -203,7 +211,7 @@ func (h *House) Suspend(ctx context.Context, id mail.AccountID, reason string) e
 			}
 			return nil
 		})
-	})
+	}})
 	if err != nil || reason == "" {
 		return err
 	}

@@ -171,7 +171,11 @@ func (h *House) SetSpamSender(ctx context.Context, user string, s SpamSender) (S
 		return SpamSender{}, err
 	}
 	var e junkbook.Entry
-	err = h.o.DB.Update(ctx, func(tx *kv.Tx) error {
+	verb := "spam allow"
+	if s.Blocked {
+		verb = "spam block"
+	}
+	err = h.change(ctx, &alteration{verb: verb, on: h.aSender(a, s.Sender), do: func(tx *kv.Tx) error {
 		still := func(*auth.AccountSettings) error { return nil }
 		if err := h.o.Directory.Configure(tx, a.ID, still); err != nil { // it was removed meanwhile
 			return err
@@ -179,13 +183,9 @@ func (h *House) SetSpamSender(ctx context.Context, user string, s SpamSender) (S
 		made, err := h.o.Junk.Book.Put(tx, a.ID, s.Sender, s.Blocked)
 		e = made
 		return err
-	})
+	}})
 	if err != nil {
 		return SpamSender{}, spamError(s.Sender, err)
-	}
-	verb := "spam allow"
-	if e.Block {
-		verb = "spam block"
 	}
 	h.done(ctx, verb, user+" "+e.Sender)
 	return SpamSender{Sender: e.Sender, Blocked: e.Block, Made: e.Made}, nil
@@ -197,12 +197,27 @@ func (h *House) RemoveSpamSender(ctx context.Context, user, sender string) error
 	if err != nil {
 		return err
 	}
-	err = h.o.DB.Update(ctx, func(tx *kv.Tx) error { return h.o.Junk.Book.Remove(tx, a.ID, sender) })
+	err = h.change(ctx, &alteration{verb: "spam forget", on: h.aSender(a, sender), do: func(tx *kv.Tx) error { return h.o.Junk.Book.Remove(tx, a.ID, sender) }})
 	if err != nil {
 		return spamError(sender, err)
 	}
 	h.done(ctx, "spam forget", user+" "+sender)
 	return nil
+}
+
+// aSender is what an account says of a sender.
+func (h *House) aSender(a auth.Account, sender string) subject {
+	object := sender
+	if text, err := junkbook.Canonical(sender); err == nil {
+		object = text
+	}
+	return subject{kind: OfSender, object: a.Addresses[0].String() + " " + object, account: a.ID, read: func(tx *kv.Tx) (any, error) {
+		e, err := h.o.Junk.Book.In(tx, a.ID, sender)
+		if errors.Is(err, junkbook.ErrNoEntry) || errors.Is(err, junkbook.ErrNoSender) {
+			return nil, auth.ErrNoAddress
+		}
+		return senderState{e.Block}, err
+	}}
 }
 
 func spamError(what string, err error) error {
@@ -247,7 +262,7 @@ func (h *House) SetSpam(ctx context.Context, user string, c SpamChange) (SpamSet
 	if c.Line != nil && *c.Line != 0 && (*c.Line < 1 || *c.Line > 100) {
 		return SpamSettings{}, invalid("a line is a score from 1 to 100; 0 is the line of the house")
 	}
-	err = h.o.DB.Update(ctx, func(tx *kv.Tx) error {
+	err = h.change(ctx, &alteration{verb: "spam set", on: h.anAccount(a.ID, a.Addresses[0].String()), do: func(tx *kv.Tx) error {
 		return h.o.Directory.Configure(tx, a.ID, func(s *auth.AccountSettings) error {
 			if c.Off != nil {
 				s.JunkOff = *c.Off
@@ -257,7 +272,7 @@ func (h *House) SetSpam(ctx context.Context, user string, c SpamChange) (SpamSet
 			}
 			return nil
 		})
-	})
+	}})
 	if err != nil {
 		return SpamSettings{}, translate(user, err)
 	}
@@ -281,6 +296,9 @@ func (h *House) TrainSpam(ctx context.Context, user string, anew bool) (SpamTrai
 		return SpamTrained{}, translate(user, err)
 	}
 	h.done(ctx, "spam train", user)
+	if err := h.notedOf(ctx, "spam train", a, fmt.Sprintf("from %d good messages and %d of junk", t.Good, t.Junk)); err != nil {
+		return SpamTrained{}, translate(user, err)
+	}
 	k, err := h.spamKnowledge(ctx, a.ID)
 	return SpamTrained{Good: t.Good, Junk: t.Junk, State: k}, translate(user, err)
 }

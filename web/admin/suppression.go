@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/posthouse-mail/posthouse/internal/mail"
@@ -46,7 +47,15 @@ func (h *House) AddSuppression(ctx context.Context, in Suppress) (Suppression, e
 	case in.Days < 0 || in.Days > 36_500:
 		return Suppression{}, invalid("write for how many days, or 0 for ever")
 	}
-	e, err := h.o.Limits.Suppressed.Add(ctx, a, time.Duration(in.Days)*24*time.Hour, in.Note)
+	var e Suppression
+	how := "for ever"
+	if in.Days > 0 {
+		how = fmt.Sprintf("for %d days", in.Days)
+	}
+	err = h.change(ctx, &alteration{verb: "suppression add", on: subject{kind: OfOther, object: a.String()}, note: how, do: func(tx *kv.Tx) (err error) {
+		e, err = h.o.Limits.Suppressed.Put(tx, a, time.Duration(in.Days)*24*time.Hour, in.Note)
+		return err
+	}})
 	if err != nil {
 		return Suppression{}, translate(in.Address, err)
 	}
@@ -60,12 +69,14 @@ func (h *House) RemoveSuppression(ctx context.Context, addr string) error {
 	if err != nil {
 		return err
 	}
-	ok, err := h.o.Limits.Suppressed.Remove(ctx, a)
+	err = h.change(ctx, &alteration{verb: "suppression remove", on: subject{kind: OfOther, object: a.String()}, note: "removed", do: func(tx *kv.Tx) error {
+		if !h.o.Limits.Suppressed.Take(tx, a) {
+			return missing(addr + " is not on the suppression list")
+		}
+		return nil
+	}})
 	if err != nil {
 		return translate(addr, err)
-	}
-	if !ok {
-		return missing(addr + " is not on the suppression list")
 	}
 	h.done(ctx, "suppression remove", a.String())
 	return nil

@@ -116,8 +116,9 @@ func (h *House) Undelete(ctx context.Context, user string, in Undelete) (Undelet
 	}
 	if out.Messages > 0 {
 		h.done(ctx, "undelete", user)
+		err = h.notedOf(ctx, "undelete", a, fmt.Sprintf("%d messages", out.Messages))
 	}
-	return out, nil
+	return out, translate(user, err)
 }
 
 func (u *Undeleted) add(mailbox string, n int) {
