@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -115,13 +116,25 @@ func (h *halves) wrong(key [32]byte) (ended bool) {
 
 // enterCode is what the page that asks for the code shows.
 type enterCode struct {
-	Back string
-	User string
+	Back          string
+	User          string
+	Authenticator bool // its codes do; else recovery codes only
+	Passkeys      bool // the account has some that work here
 }
 
 // askCode shows that page.
 func (s *Server) askCode(w http.ResponseWriter, r *http.Request, id auth.Identity, v page.View, to string) error {
-	v.Page, v.Title, v.Data = "code", "Enter the code", enterCode{Back: to, User: id.Main.String()}
+	second, err := s.o.Directory.SecondFactor(r.Context(), id.Account)
+	if err != nil {
+		return err
+	}
+	visit := page.VisitOf(r.Context())
+	keys, err := s.o.Directory.Passkeys(r.Context(), id.Account)
+	if err != nil {
+		return err
+	}
+	here := slices.ContainsFunc(keys, func(k auth.Passkey) bool { return k.Host == visit.At.Host })
+	v.Page, v.Title, v.Data = "code", "Second factor", enterCode{Back: to, User: id.Main.String(), Authenticator: second.Authenticator, Passkeys: here}
 	s.pages.Render(s.log, w, r, v)
 	return nil
 }
@@ -152,9 +165,15 @@ func (s *Server) proveCode(w http.ResponseWriter, r *http.Request) error {
 	case err != nil:
 		return err
 	}
+	return s.finish(w, r, key, id, f)
+}
+
+// finish makes a session of a half one.
+func (s *Server) finish(w http.ResponseWriter, r *http.Request, key [sha256.Size]byte, id auth.Identity, f *page.Form) error {
+	v := page.VisitOf(r.Context())
 	s.halves.end(key)
 	http.SetCookie(w, forgotten(halfCookie(v.Secure), v.Secure))
-	err = s.enter(w, r, id, true, f.Value("back"))
+	err := s.enter(w, r, id, proof{strong: true}, f.Value("back"))
 	if errors.Is(err, auth.ErrCredentials) || errors.Is(err, auth.ErrDoorClosed) || errors.Is(err, auth.ErrNoAccount) {
 		return s.startOver(w, r, f, "The account has changed meanwhile: please sign in again.")
 	}

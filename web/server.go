@@ -70,6 +70,10 @@ func New(o Options) *Server {
 	s.mux.Handle("GET /{$}", s.pages.Handle(s.log, s.front))
 	s.mux.Handle("POST /sign-in", s.pages.Handle(s.log, s.signIn))
 	s.mux.Handle("POST /sign-in/code", s.pages.Handle(s.log, s.proveCode))
+	s.mux.Handle("POST /sign-in/code/ask", s.pages.Handle(s.log, s.askSecond))
+	s.mux.Handle("POST /sign-in/code/passkey", s.pages.Handle(s.log, s.proveSecond))
+	s.mux.Handle("POST /sign-in/passkey", s.pages.Handle(s.log, s.usePasskey))
+	s.mux.Handle("POST /sign-in/passkey/ask", s.pages.Handle(s.log, s.askPasskey))
 	s.mux.Handle("POST /sign-in/leave", s.pages.Handle(s.log, s.leaveHalf))
 	s.mux.Handle("POST /sign-out", s.pages.Handle(s.log, s.signOut))
 	s.mux.Handle("/", s.pages.Handle(s.log, func(http.ResponseWriter, *http.Request) error { return page.ErrMissing }))
@@ -136,7 +140,7 @@ func (s *Server) visited(next http.Handler) http.Handler {
 				s.pages.Fail(s.log, w, r, err)
 				return
 			}
-			v.SignIn = in
+			v.SignIn, v.At = in, s.passkeysAt(r, v)
 			s.navigation(v)
 			if in != nil {
 				r = r.WithContext(admin.As(r.Context(), admin.Actor{Name: in.Identity.Main.String(), Door: admin.DoorWeb, Remote: v.From()}))

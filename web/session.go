@@ -49,6 +49,7 @@ type kept struct {
 	Remote  netip.Addr `json:"remote"`
 	Strong  bool       `json:"strong,omitempty"`
 	Secure  bool       `json:"secure,omitempty"`
+	Passkey uint32     `json:"passkey,omitempty"` // the passkey that opened it alone: without it the session is over
 }
 
 // Session is one sign-in as its owner sees it.
@@ -133,7 +134,16 @@ func (s *sessions) find(r *http.Request, secure bool) (*page.SignIn, error) {
 	if second.On && !k.Strong { // begun before there was one
 		return nil, s.end(r.Context(), t.key())
 	}
-	k.Strong = k.Strong && second.On
+	if k.Passkey != 0 {
+		there, err := s.directory.HasPasskey(r.Context(), id.Account, k.Passkey)
+		if err != nil {
+			return nil, err
+		}
+		if !there {
+			return nil, s.end(r.Context(), t.key())
+		}
+	}
+	k.Strong = k.Strong && (second.On || k.Passkey != 0)
 	if now.Sub(k.Seen) > noteEvery {
 		s.used(t, r, now)
 	}
@@ -156,7 +166,7 @@ func (s *sessions) signIn(ctx context.Context, id auth.Identity, t token, k kept
 		return nil, err
 	}
 	return &page.SignIn{
-		Identity: id, Name: cmp.Or(who.Name, id.Main.String()), Admin: set.Operator, Strong: k.Strong, Session: hex.EncodeToString(t.key()[4:]),
+		Identity: id, Name: cmp.Or(who.Name, id.Main.String()), Admin: set.Operator, Strong: k.Strong, Passkey: k.Passkey, Session: hex.EncodeToString(t.key()[4:]),
 	}, nil
 }
 

@@ -79,11 +79,7 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	v := page.VisitOf(r.Context())
-	client := auth.Client{Door: auth.DoorWeb, Remote: v.Remote, Name: page.Browser(r.UserAgent())}
-	if client.TLS = r.TLS; client.TLS == nil && (v.Secure || v.Remote.IsLoopback() && !v.Behind) {
-		client.TLS = &tls.ConnectionState{} // at the proxy; or it never leaves this machine, where nobody can listen
-	}
-	id, err := s.o.Directory.Login(r.Context(), client, f.Value("user"), f.Secret("password"))
+	id, err := s.o.Directory.Login(r.Context(), s.client(r, v), f.Value("user"), f.Secret("password"))
 	if err != nil {
 		return s.refuse(w, r, f, err)
 	}
@@ -100,13 +96,30 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) error {
 		http.Redirect(w, r, to, http.StatusSeeOther) // each page that needs a sign-in asks for the code now
 		return nil
 	}
-	return s.enter(w, r, id, false, f.Value("back"))
+	return s.enter(w, r, id, proof{}, f.Value("back"))
+}
+
+// client is who asks, as the keeper of accounts judges him.
+func (s *Server) client(r *http.Request, v *page.Visit) auth.Client {
+	c := auth.Client{Door: auth.DoorWeb, Remote: v.Remote, Name: page.Browser(r.UserAgent()), TLS: r.TLS}
+	if c.TLS == nil && (v.Secure || v.Remote.IsLoopback() && !v.Behind) {
+		c.TLS = &tls.ConnectionState{} // at the proxy; or it never leaves this machine, where nobody can listen
+	}
+	return c
+}
+
+// proof is what besides a password a session is begun with.
+type proof struct {
+	strong  bool   // a second factor, or what stands for both
+	passkey uint32 // the one that opened it alone; 0: none
 }
 
 // enter begins a session and leads on.
-func (s *Server) enter(w http.ResponseWriter, r *http.Request, id auth.Identity, strong bool, to string) error {
+func (s *Server) enter(w http.ResponseWriter, r *http.Request, id auth.Identity, p proof, to string) error {
 	v := page.VisitOf(r.Context())
-	c, err := s.sessions.begin(r.Context(), id, kept{Seen: s.o.Now(), Agent: r.UserAgent(), Remote: v.Remote, Secure: v.Secure, Strong: strong})
+	c, err := s.sessions.begin(r.Context(), id, kept{
+		Seen: s.o.Now(), Agent: r.UserAgent(), Remote: v.Remote, Secure: v.Secure, Strong: p.strong, Passkey: p.passkey,
+	})
 	if err != nil {
 		return err
 	}
@@ -145,7 +158,10 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, f *page.Form, er
 // Renew gives the visitor of a request a session in place of his own, which a new password ended.
 func (s *Server) Renew(w http.ResponseWriter, r *http.Request, id auth.Identity) error {
 	v := page.VisitOf(r.Context())
-	k := kept{Seen: s.o.Now(), Agent: r.UserAgent(), Remote: v.Remote, Secure: v.Secure, Strong: v.SignIn != nil && v.SignIn.Strong}
+	k := kept{Seen: s.o.Now(), Agent: r.UserAgent(), Remote: v.Remote, Secure: v.Secure}
+	if v.SignIn != nil {
+		k.Strong, k.Passkey = v.SignIn.Strong, v.SignIn.Passkey
+	}
 	c, err := s.sessions.begin(r.Context(), id, k)
 	if err != nil {
 		return err

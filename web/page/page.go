@@ -10,6 +10,7 @@ import (
 	"net/netip"
 
 	"github.com/posthouse-mail/posthouse/auth"
+	"github.com/posthouse-mail/posthouse/auth/passkey"
 )
 
 // SignIn is who a request comes from.
@@ -19,16 +20,18 @@ type SignIn struct {
 	Admin    bool   // may run the house
 	Strong   bool   // proved with a second factor
 	Session  string // names the session in lists; no secret
+	Passkey  uint32 // the passkey that opened the session alone; 0: none
 }
 
 // Visit is what the web house knows of a request before a room sees it.
 type Visit struct {
 	Site   string // the house's host name
 	Remote netip.Addr
-	Secure bool    // TLS, here or at a proxy that is trusted
-	Behind bool    // a proxy that is not trusted stands between: Remote is not the visitor's
-	SignIn *SignIn // nil: nobody
-	Rooms  []Link  // that this visitor may enter, for the navigation
+	Secure bool          // TLS, here or at a proxy that is trusted
+	Behind bool          // a proxy that is not trusted stands between: Remote is not the visitor's
+	SignIn *SignIn       // nil: nobody
+	Rooms  []Link        // that this visitor may enter, for the navigation
+	At     passkey.Where // where his browser is, for passkeys; the zero value: they cannot be used there
 }
 
 // From is the visitor's address for logs; where a proxy hides it, that it does.
