@@ -63,16 +63,19 @@ func New(o Options) page.Room {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	m := &room{o: o, log: o.Logger, pages: page.Parse(pages, map[string]string{
-		"password":    "Your new password is valid from now on. Programs that know the old one ask for it.",
-		"ended":       "That sign-in has ended.",
-		"others":      "All other sign-ins have ended.",
-		"app-removed": "The app password is taken back. What was opened with it has ended.",
-		"factor-off":  "The second factor has ended. These pages ask for the password only.",
-		"web-only":    "From now on programs need app passwords.",
-		"web-open":    "Programs may use your own password again.",
+		"password":        "Your new password is valid from now on. Programs that know the old one ask for it.",
+		"ended":           "That sign-in has ended.",
+		"others":          "All other sign-ins have ended.",
+		"app-removed":     "The app password is taken back. What was opened with it has ended.",
+		"factor-on":       "These pages ask for a passkey after the password from now on.",
+		"factor-off":      "The second factor has ended. These pages ask for the password only.",
+		"passkey-added":   "The passkey is there. Next time you can sign in with it.",
+		"passkey-removed": "The passkey is removed. What was opened with it has ended.",
+		"web-only":        "From now on programs need app passwords.",
+		"web-open":        "Programs may use your own password again.",
 	})}
 	mux := http.NewServeMux()
-	for _, routes := range []map[string]page.Handler{m.security()} {
+	for _, routes := range []map[string]page.Handler{m.security(), m.passkeyRoutes()} {
 		for pattern, h := range routes {
 			mux.Handle(pattern, m.pages.Handle(m.log, h))
 		}

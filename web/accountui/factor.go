@@ -32,7 +32,7 @@ func (m *room) showFactor(w http.ResponseWriter, r *http.Request, f *page.Form) 
 		return err
 	}
 	data := factor{SecondFactor: now}
-	if !now.On {
+	if !now.Authenticator {
 		if data.Secret = f.Value("secret"); len(data.Secret) != len(auth.NewAuthenticator()) {
 			data.Secret = auth.NewAuthenticator()
 		}
