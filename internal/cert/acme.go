@@ -55,16 +55,20 @@ type ACME struct {
 
 	work sync.WaitGroup // first certificates on their way
 
-	mu    sync.Mutex
-	names map[string]*managed // guarded by mu, as what they hold
+	mu     sync.Mutex
+	names  map[string]*managed // guarded by mu, as what they hold
+	closed bool                // guarded by mu
 }
 
 // managed is a name that is looked after.
 type managed struct {
 	Attempt
+	from context.Context // of Manage
 	ctx  context.Context // ends when the name is let go
 	stop context.CancelFunc
 	busy bool // its first certificate is on its way
+
+	renews bool // somebody has asked for a new one
 }
 
 // Attempt is how it stands with the certificate of a name.
@@ -132,7 +136,7 @@ func (a *ACME) Manage(ctx context.Context, names []string) {
 	for n := range wanted {
 		x := a.names[n]
 		if x == nil {
-			x = &managed{Attempt: Attempt{Name: n}}
+			x = &managed{Attempt: Attempt{Name: n}, from: ctx}
 			x.ctx, x.stop = context.WithCancel(ctx)
 			a.names[n] = x
 		}
@@ -188,6 +192,11 @@ func (a *ACME) News() <-chan struct{} { return a.news }
 // Close ends the renewals.
 func (a *ACME) Close() error {
 	a.mu.Lock()
+	if a.closed {
+		a.mu.Unlock()
+		return nil
+	}
+	a.closed = true
 	for _, x := range a.names {
 		x.stop()
 	}
