@@ -358,7 +358,10 @@ func (h *House) forgetJunk(ctx context.Context, id mail.AccountID) {
 	if h.o.Junk.Judge == nil {
 		return
 	}
-	err := errors.Join(h.o.Junk.Judge.Forget(ctx, id), h.o.Junk.Teacher.Forget(ctx, id))
+	err := h.o.Junk.Judge.Forget(ctx, id)
+	if h.o.Junk.Teacher != nil {
+		err = errors.Join(err, h.o.Junk.Teacher.Forget(ctx, id))
+	}
 	if err != nil { // it stands beside the mail, and will go with its age
 		h.o.Logger.WarnContext(ctx, logx.LearnFailed, "account", id, "error", err)
 	}
