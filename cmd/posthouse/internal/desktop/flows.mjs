@@ -1,0 +1,79 @@
+// The flows: what a person comes to do, from the sign-in to the words that it is done.
+import { code, signIn, want } from "./browser.mjs";
+
+// flows runs all of them and returns who is signed in at the end: for the crawl.
+export async function flows(browser) {
+  const { plan } = browser;
+  const states = { stranger: undefined };
+  for (const javaScriptEnabled of [true, false]) {
+    const how = javaScriptEnabled ? "" : " without script";
+    await browser.step(`sign in and out${how}`, async () => {
+      const context = await browser.context({ javaScriptEnabled });
+      const page = await context.newPage();
+      await signIn(page, plan.user, "wrong " + plan.password);
+      await page.locator("[aria-invalid=true]").first().waitFor();
+      await signIn(page, plan.user, plan.password);
+      await page.getByRole("heading", { level: 1 }).waitFor();
+      await page.getByRole("button", { name: "Sign out" }).click();
+      await page.getByLabel("Mail address").waitFor();
+      await context.close();
+    });
+  }
+  await browser.step("sign in with keys alone", () => byKeys(browser));
+  await browser.step("a user stays signed in", async () => {
+    const context = await browser.context();
+    const page = await context.newPage();
+    await signIn(page, plan.user, plan.password);
+    await page.getByRole("navigation", { name: "Rooms" }).waitFor();
+    states.user = await context.storageState();
+    await context.close();
+  });
+  await browser.step("a second factor, and the way in with it", async () => { states.operator = await secondFactor(browser); });
+  return states;
+}
+
+// byKeys: the field has the focus already; Tab and Enter do the rest.
+async function byKeys(browser) {
+  const context = await browser.context();
+  const page = await context.newPage();
+  await page.goto("/");
+  await page.keyboard.type(browser.plan.user);
+  await page.keyboard.press("Tab");
+  await page.keyboard.type(browser.plan.password);
+  await page.keyboard.press("Enter");
+  await page.getByRole("button", { name: "Sign out" }).waitFor();
+  for (let i = 0; i < 20; i++) {
+    await page.keyboard.press("Tab");
+    if (await page.evaluate(() => document.activeElement.textContent.trim() === "Security")) break;
+  }
+  await page.keyboard.press("Enter");
+  await want(page, "Password");
+  await context.close();
+}
+
+// secondFactor sets one up for the operator, and comes in with a code and with a recovery code.
+async function secondFactor(browser) {
+  const { plan } = browser;
+  const context = await browser.context({ at: "loopback" });
+  const page = await context.newPage();
+  await signIn(page, plan.operator, plan.password);
+  await page.goto("/account/second-factor");
+  const secret = await page.locator("#key").textContent();
+  await page.getByLabel("The code that it shows").fill(code(secret, -1));
+  await page.getByLabel("Your password").fill(plan.password);
+  await page.getByRole("button", { name: "Begin" }).click();
+  const codes = (await page.locator("#list").textContent()).trim().split("\n");
+  for (const proof of [code(secret), codes[0].trim()]) {
+    await page.getByRole("button", { name: "Sign out" }).click();
+    await signIn(page, plan.operator, plan.password);
+    await page.getByLabel("Code").fill("000000");
+    await page.getByRole("button", { name: "Go on" }).click();
+    await page.locator("[aria-invalid=true]").waitFor();
+    await page.getByLabel("Code").fill(proof);
+    await page.getByRole("button", { name: "Go on" }).click();
+    await page.getByRole("button", { name: "Sign out" }).waitFor();
+  }
+  const state = await context.storageState();
+  await context.close();
+  return state;
+}

@@ -1,0 +1,27 @@
+// The program that pages_test.go runs: it reads its plan as JSON from standard input and prints a line of JSON for each step.
+import { text } from "node:stream/consumers";
+import { Browser } from "./browser.mjs";
+import { crawl, inspect } from "./crawl.mjs";
+import { flows } from "./flows.mjs";
+import { pictures } from "./pictures.mjs";
+
+const plan = JSON.parse(await text(process.stdin));
+const browser = new Browser(plan);
+const states = await flows(browser);
+
+for (const who of ["stranger", "user", "operator"]) {
+  for (const javaScriptEnabled of [true, false]) {
+    await browser.step(`pages of a ${who}${javaScriptEnabled ? "" : " without script"}`, async () => {
+      const context = await browser.context({ at: who === "operator" ? "loopback" : "outside", storageState: states[who], javaScriptEnabled });
+      const all = await crawl(browser, context, {
+        look: javaScriptEnabled ? inspect(browser) : async () => {},
+        also: ["/nowhere"], skip: who === "operator" ? ["/account/"] : [], // the user's crawl has them
+      });
+      await context.close();
+      console.log(JSON.stringify({ note: `${who}${javaScriptEnabled ? "" : ", no script"}: ${all.length} pages: ${all.join(" ")}` }));
+      if (all.length < plan.least[who]) browser.fault(`only ${all.length} pages were found`);
+    });
+  }
+}
+if (plan.pictures) await browser.step("pictures", () => pictures(browser, states));
+await browser.close();

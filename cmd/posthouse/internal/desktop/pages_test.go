@@ -1,0 +1,115 @@
+//go:build desktop
+
+package desktop
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// drawn are the pictures of the documents: name, whose page, path.
+var drawn = [][3]string{
+	{"account", "user", "/account/"},
+}
+
+// TestPages gives chromium to pages.mjs; each step of it is a test.
+func TestPages(t *testing.T) {
+	w := newTown(t)
+	live(t, w)
+	plan := map[string]any{
+		"base": "https://" + w.ours.host, "host": w.ours.host, "key": keyOf(t, w.ours), "chromium": program(t, "chromium"),
+		"user": anna, "operator": operator, "password": password,
+		"least": map[string]int{"stranger": 1, "user": 5, "operator": 6},
+	}
+	if os.Getenv("PICTURES") != "" {
+		plan["pictures"], plan["drawn"] = t.TempDir(), drawn
+	}
+	text, err := json.Marshal(plan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), program(t, "node"), "pages.mjs")
+	cmd.Stdin, cmd.Stderr = strings.NewReader(string(text)), os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err := errors.Join(err, cmd.Start()); err != nil {
+		t.Fatal(err)
+	}
+	steps := 0
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		var step struct {
+			Name, Note string
+			Faults     []string
+			Took       int
+		}
+		if err := json.Unmarshal(lines.Bytes(), &step); err != nil {
+			t.Errorf("pages.mjs said %q", lines.Text())
+			continue
+		}
+		if step.Note != "" {
+			t.Log(step.Note)
+			continue
+		}
+		steps++
+		t.Run(step.Name, func(t *testing.T) {
+			t.Logf("%d ms", step.Took)
+			for _, f := range step.Faults {
+				t.Error(f)
+			}
+		})
+	}
+	if err := cmd.Wait(); err != nil || steps == 0 {
+		t.Fatalf("pages.mjs after %d steps: %v", steps, err)
+	}
+	if folder, ok := plan["pictures"].(string); ok {
+		for _, d := range drawn {
+			file, err := os.ReadFile(filepath.Join(folder, d[0]+".png"))
+			if err != nil {
+				t.Error(err)
+				continue
+			}
+			keep(t, "docs/pictures/"+d[0]+".png", file)
+		}
+	}
+}
+
+// live lets some days of a house happen.
+func live(t *testing.T, w *town) {
+	t.Helper()
+	w.ours.posthouse(t, "", "account", "set", operator, "--operator")
+}
+
+// program is where a program is.
+func program(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		t.Fatalf("%s is not installed: apt-get install the packages that .ci/run lists", name)
+	}
+	return path
+}
+
+// keyOf is how chromium knows the house's certificate: base64 of the SHA-256 of its public key.
+func keyOf(t *testing.T, h *house) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(filepath.Dir(h.settings), "mail.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(text)
+	leaf, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(leaf.RawSubjectPublicKeyInfo)
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
