@@ -69,6 +69,7 @@ type House struct {
 	o     Options
 	zone  *dns.Zone
 	names *dns.Server
+	codes []string // that let the operator in, once each
 }
 
 // New makes everything, binds every port and writes the authority's file; nothing is accepted before Run.
@@ -111,6 +112,9 @@ func New(ctx context.Context, o Options) (_ *House, err error) {
 		return nil, err
 	}
 	if err := people(ctx, h.Daemon.House()); err != nil {
+		return nil, errors.Join(err, h.Daemon.Close())
+	}
+	if h.codes, err = operator(ctx, h.Daemon.House()); err != nil {
 		return nil, errors.Join(err, h.Daemon.Close())
 	}
 	if err := h.publishKeys(ctx); err != nil {
@@ -273,16 +277,18 @@ func (h *House) Describe() string {
 	fmt.Fprintf(&b, `A mail server for alpha.test and beta.test runs on this machine, for this machine alone.
 
   accounts     alice@alpha.test, bob@alpha.test, carol@beta.test; password: %s
+  operator     %s, the same password; a code is asked for too: %s
+               (each opens the pages once), or an authenticator with the secret %s
   certificate  %s (trust it in the client)
   data         %s
 
-`, Password, filepath.Join(h.o.Data, CAFile), h.o.Data)
+`, Password, Operator, strings.Join(h.codes[:min(3, len(h.codes))], ", "), Secret, filepath.Join(h.o.Data, CAFile), h.o.Data)
 	for _, row := range [][3]string{
 		{"IMAP", h.Port(PortIMAPS) + " TLS", h.Port(PortIMAP) + " STARTTLS"},
 		{"POP3", h.Port(PortPOP3S) + " TLS", h.Port(PortPOP3) + " STARTTLS"},
 		{"submission", h.Port(PortSubmissions) + " TLS", h.Port(PortSubmission) + " or " + h.Port(PortExtra) + " STARTTLS"},
 		{"SMTP", h.Port(PortSMTP), "as other hosts see it"},
-		{"web", "http://localhost:" + h.Port(PortHTTP) + "/", "the same accounts; https on " + h.Port(PortHTTPS)},
+		{"web", "http://localhost:" + h.Port(PortHTTP) + "/", "the same accounts, the operator's pages under /admin/; https on " + h.Port(PortHTTPS)},
 		{"metrics", "http://localhost:" + h.Port(PortMetrics) + "/metrics", "/healthz /readyz"},
 	} {
 		fmt.Fprintf(&b, "  %-12s localhost:%s, %s\n", row[0], row[1], row[2])
