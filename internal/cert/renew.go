@@ -3,6 +3,7 @@ package cert
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/posthouse-mail/posthouse/internal/logx"
 )
@@ -13,6 +14,9 @@ var (
 	// ErrUnderWay: somebody has asked for a new one already.
 	ErrUnderWay = errors.New("cert: a certificate of this name is on its way already")
 )
+
+// renewWait is how long an attempt that somebody asked for may take; an authority that is down is asked again and again.
+const renewWait = 5 * time.Minute
 
 // Renew asks for a new certificate of a name now, before it is due, and returns at once: Attempts tells how it goes. Where a first one
 // is waited for, the wait between two attempts ends.
@@ -41,7 +45,9 @@ func (a *ACME) Renew(name string) error {
 
 // renew makes one attempt; the certificate that is there stays until another has come.
 func (a *ACME) renew(x *managed) {
-	err := a.magic.RenewCertSync(x.ctx, x.Name, true)
+	ctx, cancel := context.WithTimeout(x.ctx, renewWait)
+	defer cancel()
+	err := a.magic.RenewCertSync(ctx, x.Name, true)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	x.renews = false

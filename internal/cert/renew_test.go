@@ -39,9 +39,13 @@ func TestRenew(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.Manage(t.Context(), []string{"mail.test"}) // nobody waits for the other one any more
-	a.work.Wait()
-	if at := a.Attempts(); len(at) != 1 || at[0].Error == "" || at[0].Tried.IsZero() {
-		t.Errorf("%+v", at)
+	for tried := false; !tried; {                // a question may still be one for the other name
+		<-asked
+		at := a.Attempts()
+		if len(at) != 1 {
+			t.Fatalf("%+v", at)
+		}
+		tried = !at[0].Tried.IsZero()
 	}
 	if !a.Has("mail.test") {
 		t.Error("the certificate that was there is gone")
