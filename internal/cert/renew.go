@@ -30,8 +30,8 @@ func (a *ACME) Renew(name string) error {
 		return ErrUnknown
 	case x.renews:
 		return ErrUnderWay
-	case !a.Has(n):
-		x.stop() // whoever waited for it
+	case x.busy:
+		x.stop() // who waits for it ends
 		y := &managed{Attempt: x.Attempt, from: x.from, busy: true}
 		y.ctx, y.stop = context.WithCancel(y.from)
 		a.names[n] = y

@@ -2,8 +2,11 @@ package cert
 
 import (
 	"errors"
+	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/caddyserver/certmagic"
 )
 
 // TestRenew: a new certificate is asked for at once, whether there is one or one is waited for; what is there stays.
@@ -14,6 +17,10 @@ func TestRenew(t *testing.T) {
 		t.Fatal(err)
 	}
 	stored(t, a, ca, "mail.test")
+	about := filepath.Join(a.o.Folder, filepath.FromSlash(certmagic.StorageKeys.SiteMeta(a.issuer.IssuerKey(), "mail.test")))
+	if err := os.WriteFile(about, []byte(`{"sans":["mail.test"]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	a.Manage(t.Context(), []string{"mail.test", "imap.test"})
 	if err := a.Renew("other.test"); !errors.Is(err, ErrUnknown) {
 		t.Error(err)
