@@ -106,6 +106,22 @@ func (s *Store) AllWaiting(tx *kv.Tx) iter.Seq2[Waiting, []byte] {
 	}
 }
 
+// WaitingIn yields what waits in one mailbox, by uid, with what its owner keeps with it.
+func (s *Store) WaitingIn(tx *kv.Tx, box Mailbox) iter.Seq2[Waiting, []byte] {
+	return func(yield func(Waiting, []byte) bool) {
+		for k, v := range tx.Scan(tabWaiting, key32(uint32(box.ID)), after(uint32(box.ID))) {
+			r, err := decodeWaiting(k, v)
+			if err != nil {
+				continue // told by Check
+			}
+			w := Waiting{Account: box.Account, Mailbox: box.ID, UID: binary.BigEndian.Uint32(k[4:])}
+			if !yield(w, r.note) {
+				return
+			}
+		}
+	}
+}
+
 // hasWaiting reports whether messages of a mailbox wait to be sent.
 func hasWaiting(tx *kv.Tx, id MailboxID) bool {
 	for range tx.Scan(tabWaiting, key32(uint32(id)), after(uint32(id))) {

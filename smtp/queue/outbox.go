@@ -204,6 +204,33 @@ func (q *Queue) letGo(ctx context.Context, number uint64) {
 	}
 }
 
+// Outbox lists what waits in an Outbox, by the message that waits; what it costs has nothing to do with the rest of the queue.
+func (q *Queue) Outbox(ctx context.Context, box store.Mailbox) (map[store.UID][]Item, error) {
+	if err := q.db.Settle(ctx, uint32(box.Account)); err != nil {
+		return nil, err
+	}
+	var out map[store.UID][]Item
+	err := q.db.View(ctx, func(tx *kv.Tx) error {
+		out = map[store.UID][]Item{}
+		for w, note := range q.store.WaitingIn(tx, box) {
+			for _, n := range numbersIn(note) {
+				e, due, err := load(tx, n)
+				if errors.Is(err, errGone) {
+					continue
+				}
+				if err != nil {
+					return err
+				}
+				if e.timing.box == w {
+					out[w.UID] = append(out[w.UID], e.item(n, due))
+				}
+			}
+		}
+		return nil
+	})
+	return out, err
+}
+
 // CheckOutbox holds what waits in the queue against what stands in Outboxes, and says in words what does not fit.
 func (q *Queue) CheckOutbox(ctx context.Context) (problems []string, err error) {
 	if err := q.db.SettleAll(ctx); err != nil {

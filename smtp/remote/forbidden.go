@@ -5,13 +5,19 @@ import "net/netip"
 // forbidden says why mail of strangers' domains may not make us connect to an address; "" when it may. lasting: no network has a mail
 // host there, so that waiting changes nothing.
 func (c *Carrier) forbidden(a netip.Addr) (why string, lasting bool) {
+	return Forbidden(a, c.o.AllowLoopback, c.o.AllowPrivate)
+}
+
+// Forbidden says why what others have written must not make this house connect to an address; "" when it may. lasting: no network has a
+// host for us there.
+func Forbidden(a netip.Addr, allowLoopback, allowPrivate bool) (why string, lasting bool) {
 	a = a.Unmap().WithZone("")
 	if in, ok := embedded(a); ok {
-		return c.forbidden(in)
+		return Forbidden(in, allowLoopback, allowPrivate)
 	}
 	switch {
 	case a.IsLoopback():
-		if c.o.AllowLoopback {
+		if allowLoopback {
 			return "", false
 		}
 		return "a loopback address", true
@@ -19,7 +25,7 @@ func (c *Carrier) forbidden(a netip.Addr) (why string, lasting bool) {
 		return "not a host's address", true
 	case a.IsLinkLocalUnicast():
 		return "a link-local address", true
-	case (a.IsPrivate() || among(a, privates())) && !c.o.AllowPrivate:
+	case (a.IsPrivate() || among(a, privates())) && !allowPrivate:
 		return "a private address", false
 	}
 	return "", false

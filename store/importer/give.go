@@ -14,27 +14,48 @@ import (
 // their uids. A message that cannot be read is given up in the stream, and the others follow.
 func Give(ctx context.Context, s *store.Store, account mail.AccountID, mailbox string, w io.Writer) error {
 	f := NewFrameWriter(w)
-	boxes, err := s.Mailboxes(ctx, account)
+	err := walk(ctx, s, from{account, mailbox}, func(h *Head, text io.Reader) error {
+		_, _, err := f.Write(h, text)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// from is what is given: an account's mailboxes, or the one that is named.
+type from struct {
+	account mail.AccountID
+	mailbox string
+}
+
+// sink takes a mailbox (text is nil), or a message of the one before.
+type sink func(h *Head, text io.Reader) error
+
+// walk hands everything to to.
+func walk(ctx context.Context, s *store.Store, of from, to sink) error {
+	boxes, err := s.Mailboxes(ctx, of.account)
 	if err != nil {
 		return err
 	}
 	found := false
 	for _, b := range boxes {
-		if b.ID == 0 || mailbox != "" && !strings.EqualFold(b.Name, mailbox) {
+		if b.ID == 0 || of.mailbox != "" && !strings.EqualFold(b.Name, of.mailbox) {
 			continue
 		}
 		found = true
-		if err := give(ctx, s, b, f); err != nil && !errors.Is(err, store.ErrNoMailbox) { // deleted meanwhile
+		if err := give(ctx, s, b, to); err != nil && !errors.Is(err, store.ErrNoMailbox) { // deleted meanwhile
 			return err
 		}
 	}
-	if mailbox != "" && !found {
+	if of.mailbox != "" && !found {
 		return store.ErrNoMailbox
 	}
-	return f.Close()
+	return nil
 }
 
-func give(ctx context.Context, s *store.Store, b store.Mailbox, f *FrameWriter) error {
+func give(ctx context.Context, s *store.Store, b store.Mailbox, to sink) error {
 	st, err := s.State(ctx, b.ID)
 	if err != nil {
 		return err
@@ -50,7 +71,7 @@ func give(ctx context.Context, s *store.Store, b store.Mailbox, f *FrameWriter) 
 	head := Head{Folder: &FolderFrame{
 		Name: b.Name, UIDValidity: st.UIDValidity, UIDNext: st.UIDNext, Subscribed: b.Subscribed, Keywords: names, Messages: int64(st.Exists),
 	}}
-	if _, _, err := f.Write(&head, nil); err != nil {
+	if err := to(&head, nil); err != nil {
 		return err
 	}
 	for rows, err := range s.Messages(ctx, b.ID, runs) {
@@ -66,7 +87,7 @@ func give(ctx context.Context, s *store.Store, b store.Mailbox, f *FrameWriter) 
 		for i, m := range rows {
 			h := messageHead(&m, names)
 			h.UIDL = uidls[i]
-			if err := giveText(ctx, s, m, h, f); err != nil {
+			if err := giveText(ctx, s, m, h, to); err != nil {
 				return err
 			}
 		}
@@ -84,13 +105,12 @@ func messageHead(m *store.Message, names []string) *Head {
 	return h
 }
 
-func giveText(ctx context.Context, s *store.Store, m store.Message, h *Head, f *FrameWriter) error {
+func giveText(ctx context.Context, s *store.Store, m store.Message, h *Head, to sink) error {
 	body, err := s.Open(ctx, m)
 	if err != nil {
-		_, _, err = f.Write(h, unreadable{err})
-		return err
+		return to(h, unreadable{err})
 	}
-	_, _, err = f.Write(h, io.NewSectionReader(body, 0, body.Size()))
+	err = to(h, io.NewSectionReader(body, 0, body.Size()))
 	return errors.Join(err, body.Close())
 }
 

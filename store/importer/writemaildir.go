@@ -127,6 +127,17 @@ func (w *MaildirWriter) Message(h *Head, text io.Reader) error {
 
 // flags is the letters of a file's name, in the order of the alphabet as Maildir wants them.
 func (o *maildirOut) flags(h *Head, base string) (string, error) {
+	letters, more := o.spell(h)
+	if len(more) > 0 {
+		if err := o.noteMore(base, more); err != nil {
+			return "", err
+		}
+	}
+	return letters, nil
+}
+
+// spell is the letters, and the keywords for which there is none.
+func (o *maildirOut) spell(h *Head) (letters string, more []string) {
 	var out, words []byte
 	for _, f := range []struct {
 		flag   store.Flags
@@ -138,7 +149,6 @@ func (o *maildirOut) flags(h *Head, base string) (string, error) {
 			out = append(out, f.letter)
 		}
 	}
-	var more []string
 	for _, k := range allKeywords(h) {
 		c, ok := o.letters[k]
 		if !ok && len(o.names) < 26 {
@@ -152,12 +162,7 @@ func (o *maildirOut) flags(h *Head, base string) (string, error) {
 		}
 	}
 	slices.Sort(words)
-	if len(more) > 0 {
-		if err := o.noteMore(base, more); err != nil {
-			return "", err
-		}
-	}
-	return string(append(out, words...)), nil
+	return string(append(out, words...)), more
 }
 
 func (o *maildirOut) noteMore(base string, names []string) error {

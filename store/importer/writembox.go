@@ -113,19 +113,41 @@ func (f *form) words() string {
 
 // Message writes one message; it is read whole first, into memory or a file beside.
 func (m *MboxWriter) Message(h *Head, text io.Reader) error {
-	m.spool.Reset()
 	f := &form{}
+	if again, ok := text.(io.ReadSeeker); ok { // no copy is needed
+		if _, err := io.CopyBuffer(scanner{f}, struct{ io.Reader }{text}, m.buf); err != nil {
+			return fmt.Errorf("%w: %w", errGivenUp, err)
+		}
+		if _, err := again.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
+		return m.write(h, again, f)
+	}
+	m.spool.Reset()
 	spool := &spoolWriter{memory: &m.spool, form: f, dir: m.path}
 	_, err := io.CopyBuffer(spool, struct{ io.Reader }{text}, m.buf)
 	defer spool.close()
 	if err != nil {
 		return err
 	}
-	f.end()
 	src, err := spool.reader()
 	if err != nil {
 		return err
 	}
+	return m.write(h, src, f)
+}
+
+// scanner finds out about what is written to it.
+type scanner struct{ *form }
+
+func (s scanner) Write(p []byte) (int, error) {
+	s.scan(p)
+	return len(p), nil
+}
+
+// write writes a message whose form is known.
+func (m *MboxWriter) write(h *Head, src io.Reader, f *form) error {
+	f.end()
 	if err := m.top(h, f); err != nil {
 		return err
 	}

@@ -35,12 +35,14 @@ type Options struct {
 	Directory *auth.Directory
 	Store     *store.Store
 	Queue     *queue.Queue
-	Story     *story.Book    // nil: none is kept
-	Apps      *auth.AppBook  // when app passwords were used; nil: nobody notes it
-	TokenUses *auth.AppBook  // when tokens were used; nil likewise
-	Masks     *auth.MaskBook // what came to masked addresses; nil: nobody counts
-	Quota     store.Quota    // of new accounts
-	Resolver  dns.Resolver   // to see what is published; nil: nobody looks
+	Story     *story.Book      // nil: none is kept
+	Apps      *auth.AppBook    // when app passwords were used; nil: nobody notes it
+	TokenUses *auth.AppBook    // when tokens were used; nil likewise
+	Devices   *auth.DeviceBook // from where accounts are used; nil: nobody notes it
+	Imports   Imports          // of users, from other servers
+	Masks     *auth.MaskBook   // what came to masked addresses; nil: nobody counts
+	Quota     store.Quota      // of new accounts
+	Resolver  dns.Resolver     // to see what is published; nil: nobody looks
 	Site      Site
 	Limits    Limits
 	Now       func() time.Time // for the audit log; nil: the clock
@@ -58,6 +60,7 @@ type House struct {
 	world   atomic.Pointer[func(context.Context) (World, error)] // see SetCheckup
 	backing sync.Mutex                                           // held by the backup that runs
 	pulls   pulls
+	zips    atomic.Int32  // exports that run
 	looked  lookouts      // what the last checkup found
 	levels  *logx.Levels  // nil: the log of this process is not ours to change
 	talks   *dialogue.Hub // nil: no house runs here
@@ -98,6 +101,7 @@ const (
 	Missing     Class = "missing"     // what it names is not there
 	Conflict    Class = "conflict"    // it contradicts what is there
 	Unavailable Class = "unavailable" // not now: try again
+	Refused     Class = "refused"     // whoever asks may not, or not now
 	Internal    Class = "internal"    // our fault; the log has the cause
 )
 

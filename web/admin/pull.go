@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/posthouse-mail/posthouse/auth"
 	imappull "github.com/posthouse-mail/posthouse/imap/pull"
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	pop3pull "github.com/posthouse-mail/posthouse/pop3/pull"
@@ -111,6 +112,10 @@ func (h *House) StartPull(ctx context.Context, in Pull) (PullStatus, error) {
 	if err != nil {
 		return PullStatus{}, err
 	}
+	return h.startPull(ctx, a, from, in)
+}
+
+func (h *House) startPull(ctx context.Context, a auth.Account, from source, in Pull) (PullStatus, error) {
 	run, err := h.pullOf(a.ID, in, from)
 	if err != nil {
 		return PullStatus{}, err
@@ -288,6 +293,7 @@ type source struct {
 	implicit bool
 	starttls bool
 	tls      *tls.Config
+	dial     func(ctx context.Context, network, address string) (net.Conn, error) // nil: the network's
 }
 
 func (s source) address() string { return net.JoinHostPort(s.host, s.port) }
@@ -382,7 +388,7 @@ func (h *House) pullOf(account mail.AccountID, in Pull, s source) (func(context.
 		return nil, invalid("delete and mailbox are for POP3")
 	}
 	o := imappull.Options{
-		Store: h.o.Store, Account: account, Logger: h.o.Logger, Address: s.address(), Security: imappull.Clear, TLS: s.tls,
+		Store: h.o.Store, Account: account, Logger: h.o.Logger, Address: s.address(), Security: imappull.Clear, TLS: s.tls, Dial: s.dial,
 		User: s.user, Password: in.Password, Token: in.Token, Folders: in.Folders, Map: in.Map, Mirror: in.Mirror,
 	}
 	switch {
@@ -429,7 +435,7 @@ func (h *House) pullPOP3(o pop3pull.Options, warnings []string) func(context.Con
 
 func (h *House) pop3Options(account mail.AccountID, in Pull, s source) pop3pull.Options {
 	o := pop3pull.Options{
-		Store: h.o.Store, Account: account, Logger: h.o.Logger, Address: s.address(), Security: pop3pull.Clear, TLS: s.tls,
+		Store: h.o.Store, Account: account, Logger: h.o.Logger, Address: s.address(), Security: pop3pull.Clear, TLS: s.tls, Dial: s.dial,
 		User: s.user, Password: in.Password, Token: in.Token, Mailbox: in.Mailbox, Delete: in.Delete,
 	}
 	switch {

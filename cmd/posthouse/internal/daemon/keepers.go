@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"slices"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"github.com/posthouse-mail/posthouse/smtp/limit"
 	"github.com/posthouse-mail/posthouse/smtp/list"
 	"github.com/posthouse-mail/posthouse/smtp/queue"
+	"github.com/posthouse-mail/posthouse/smtp/remote"
 	"github.com/posthouse-mail/posthouse/store"
 	"github.com/posthouse-mail/posthouse/store/backup"
 	"github.com/posthouse-mail/posthouse/store/kv"
@@ -179,10 +181,19 @@ func (d *Daemon) tellDamage(ctx context.Context) error {
 // house is the operator's verbs over the keepers.
 func (k *keepers) house(c *config.Config, logger *slog.Logger, r dns.Resolver) *admin.House {
 	return admin.New(admin.Options{
-		Logger: logx.Part(logger, logx.PartWeb), DB: k.db, Directory: k.directory, Store: k.store, Queue: k.queue, Story: k.story, Apps: k.apps, Masks: auth.NewMaskBook(k.side),
+		Logger: logx.Part(logger, logx.PartWeb), DB: k.db, Directory: k.directory, Store: k.store, Queue: k.queue, Story: k.story, Apps: k.apps, Devices: k.devices, Masks: auth.NewMaskBook(k.side),
 		Quota: defaultQuota(c), Resolver: r, Site: site(c), Limits: k.limitVerbs(), Reports: k.reportBooks(),
-		Junk: admin.Junk{Judge: k.junk.judge, Book: k.junk.book, Teacher: k.junk.teacher, Enabled: c.Junk.Enabled, Line: c.Junk.Line},
+		Imports: imports(c),
+		Junk:    admin.Junk{Judge: k.junk.judge, Book: k.junk.book, Teacher: k.junk.teacher, Enabled: c.Junk.Enabled, Line: c.Junk.Line},
 	})
+}
+
+// imports is how far users may reach: where the house itself may.
+func imports(c *config.Config) admin.Imports {
+	return admin.Imports{AnyPort: c.Remote.AllowLoopback, Allowed: func(a netip.Addr) string {
+		why, _ := remote.Forbidden(a, c.Remote.AllowLoopback, c.Remote.AllowPrivate)
+		return why
+	}}
 }
 
 // defaultQuota is what a new account may hold.
