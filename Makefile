@@ -41,7 +41,7 @@ desktop: build ## Debian's Thunderbird, and chromium on every page (thunderbird 
 	@cd cmd/posthouse/internal/desktop && npm ci --silent
 	@PICTURES=$(PICTURES) $(GO) test -count=1 -tags desktop -timeout 10m ./cmd/posthouse/internal/desktop
 
-bench: ## the store's figures, the required ones beside them
+bench: build ## the store's figures, the required ones beside them
 	@$(GO) run ./internal/bench/figures
 
 crash: build ## kill -9 the server under a mixed load KILLS times (20, SEED chooses) and look for everything it acknowledged

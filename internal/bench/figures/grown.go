@@ -168,6 +168,9 @@ func (b *bench) grownStore() error {
 	each := float64(info.Size()) / float64(b.grown)
 	b.add(each <= 90, fmt.Sprintf("meta.db per message, %d messages", b.grown), "at most 90 B", "%.0f B", each)
 	b.add(memory <= 40, "anonymous memory under load", "at most 40 MB", "%.0f MB", memory)
+	if err := b.serving(o.dir); err != nil {
+		return err
+	}
 	if err := b.reopen("grown", "open, clean", 50*time.Millisecond); err != nil {
 		return err
 	}

@@ -79,6 +79,8 @@ func figures() []figure {
 		{"junk", (*bench).junk},
 		{"queue", (*bench).waitingRoom},
 		{"checks", (*bench).checks},
+		{"pages", (*bench).pages},
+		{"setup", (*bench).dryRun},
 	}
 }
 

@@ -34,6 +34,8 @@ type House struct {
 	Extra     string // more settings, whole sections
 	ProxyFrom string // network whose connections begin with a PROXY header; "" for none
 	DNS       string // address and port of the DNS server; "" for one that refuses at once
+	Web       bool   // the pages are open, at Base+80
+	Folder    string // the data folder; "" for one in Dir
 	cmd       *exec.Cmd
 	exit      chan error // what the process ended with, once
 	log       *os.File
@@ -48,10 +50,29 @@ func (h *House) Metrics() string { return h.addr(90) }
 func (h *House) Settings() string { return filepath.Join(h.Dir, "posthouse.toml") }
 
 // Data is the data folder.
-func (h *House) Data() string { return filepath.Join(h.Dir, "data") }
+func (h *House) Data() string { return cmp.Or(h.Folder, filepath.Join(h.Dir, "data")) }
+
+// HTTP is where the pages are.
+func (h *House) HTTP() string { return "http://" + h.addr(80) }
 
 // Setup writes settings and certificate and makes domain and accounts.
 func (h *House) Setup() error {
+	if err := h.Write(); err != nil {
+		return err
+	}
+	if _, err := h.Command("", "domain", "add", Domain); err != nil {
+		return err
+	}
+	for n := 1; n <= Users; n++ {
+		if err := h.AddAccount(fmt.Sprintf("u%d@%s", n, Domain)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Write writes settings and certificate.
+func (h *House) Write() error {
 	if err := os.MkdirAll(h.Dir, 0o755); err != nil {
 		return err
 	}
@@ -71,26 +92,20 @@ func (h *House) Setup() error {
 		"[[tls.certificates]]\ncert = %q\nkey = %q\n[dns]\nservers = [%q]\n[limits]\n%s"+
 		"[quota]\nbytes = \"0B\"\n[sending]\nmessages_per_hour = 0\nmessages_per_day = 0\nrecipients_per_hour = 0\nrecipients_per_day = 0\nnew_recipients_per_day = 0\nsuspend_at = 0\n"+
 		"program_recipients_per_hour = 0\nprogram_recipients_per_day = 0\nforwards_per_hour = 0\nforwards_per_day = 0\nall_forwards_per_day = 0\n[auth]\nclear_loopback = true\n[log]\nlevel = \"warn\"\n[metrics]\nlisten = [%q]\n",
-		Domain, h.Data(), h.addr(25), h.addr(587), h.addr(465), h.addr(110), h.addr(143), h.addr(993), h.proxy(), pair.Certificate, pair.Key, cmp.Or(h.DNS, "127.0.0.1:1"), limits, h.addr(90))
-	if err := os.WriteFile(h.Settings(), []byte(text+h.Extra), 0o600); err != nil {
-		return err
-	}
-	if _, err := h.Command("", "domain", "add", Domain); err != nil {
-		return err
-	}
-	for n := 1; n <= Users; n++ {
-		if err := h.AddAccount(fmt.Sprintf("u%d@%s", n, Domain)); err != nil {
-			return err
-		}
-	}
-	return nil
+		Domain, h.Data(), h.addr(25), h.addr(587), h.addr(465), h.addr(110), h.addr(143), h.addr(993), h.listen(), pair.Certificate, pair.Key, cmp.Or(h.DNS, "127.0.0.1:1"), limits, h.addr(90))
+	return os.WriteFile(h.Settings(), []byte(text+h.Extra), 0o600)
 }
 
-func (h *House) proxy() string {
-	if h.ProxyFrom == "" {
-		return ""
+// listen is what else stands among the listeners.
+func (h *House) listen() string {
+	text := ""
+	if h.ProxyFrom != "" {
+		text += fmt.Sprintf("proxy_from = [%q]\n", h.ProxyFrom)
 	}
-	return fmt.Sprintf("proxy_from = [%q]\n", h.ProxyFrom)
+	if h.Web {
+		text += fmt.Sprintf("http = [%q]\n", h.addr(80))
+	}
+	return text
 }
 
 // AddAccount makes an account with Password.
