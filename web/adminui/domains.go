@@ -60,12 +60,11 @@ func (m *room) addDomain(w http.ResponseWriter, r *http.Request) error {
 	}
 	var made admin.Domain
 	if f.Ok() {
-		name, err := mail.ParseDomain(f.Value("name"))
-		if err == nil {
-			switch _, err := m.o.House.DomainDetail(r.Context(), string(name)); { // AddDomain changes one that is there
-			case err == nil:
-				f.Reject("name", "This domain is here already.")
-			case !isMissing(err):
+		switch _, err := m.o.House.DomainDetail(r.Context(), f.Value("name")); { // AddDomain changes one that is there
+		case err == nil:
+			f.Reject("name", "This domain is here already.")
+		case !isMissing(err):
+			if err = refused(f, "name", err); err != nil {
 				return err
 			}
 		}

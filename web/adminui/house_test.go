@@ -7,12 +7,16 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/posthouse-mail/posthouse/auth"
 	"github.com/posthouse-mail/posthouse/auth/authtest"
 	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/smtp/queue"
+	"github.com/posthouse-mail/posthouse/store"
+	"github.com/posthouse-mail/posthouse/store/kv"
 	"github.com/posthouse-mail/posthouse/store/storetest"
 	"github.com/posthouse-mail/posthouse/web/admin"
 	"github.com/posthouse-mail/posthouse/web/adminui"
@@ -33,10 +37,17 @@ type house struct {
 // newHouse makes it; change may set options of the verbs.
 func newHouse(t *testing.T, change ...func(*admin.Options)) *house {
 	h := &house{t: t}
-	s := storetest.Start(t, storetest.Options{})
+	var waiting *queue.Queue
+	s := storetest.Start(t, storetest.Options{Register: []func(*kv.DB, *store.Store){func(db *kv.DB, st *store.Store) {
+		q, err := queue.New(db, st, queue.Options{Hostname: "mail.test"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		waiting = q
+	}}})
 	h.directory = auth.New(s.DB, auth.Options{})
 	authtest.Make(t, s, h.directory, authtest.Account{Name: "alice"}, authtest.Account{Name: "bob"})
-	o := admin.Options{DB: s.DB, Directory: h.directory, Store: s.Store}
+	o := admin.Options{DB: s.DB, Directory: h.directory, Store: s.Store, Queue: waiting, Site: admin.Site{Hostname: "mail.test"}}
 	for _, f := range change {
 		f(&o)
 	}
@@ -61,6 +72,35 @@ func newHouse(t *testing.T, change ...func(*admin.Options)) *house {
 	}
 	h.visit = page.Visit{Site: "mail.test", Remote: netip.MustParseAddr("127.0.0.1"), SignIn: &page.SignIn{Identity: id, Name: "alice", Session: "this", Admin: true, Strong: true}}
 	return h
+}
+
+// version is what a form of a page was made of.
+func (h *house) version(path string) string {
+	h.t.Helper()
+	body, _ := h.want(path, nil, 200)
+	m := regexp.MustCompile(`name="version" value="([0-9a-f]+)"`).FindStringSubmatch(body)
+	if m == nil {
+		h.t.Fatalf("%s has no form with a version:\n%s", path, body)
+	}
+	return m[1]
+}
+
+// goes sends a form and looks at where it leads.
+func (h *house) goes(path string, form url.Values, to string) {
+	h.t.Helper()
+	_, header := h.want(path, form, 303)
+	if got := header.Get("Location"); got != to {
+		h.t.Errorf("%s leads to %q, want %q", path, got, to)
+	}
+}
+
+// form is a form of pairs of names and values.
+func form(pairs ...string) url.Values {
+	v := url.Values{}
+	for i := 0; i < len(pairs); i += 2 {
+		v.Add(pairs[i], pairs[i+1])
+	}
+	return v
 }
 
 // want asks for a page, or sends a form to it, and looks at the answer.
