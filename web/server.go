@@ -119,6 +119,7 @@ func (s *Server) mayEnter(room page.Room, v *page.Visit) bool {
 // visited finds out who comes, and what is true of every request.
 func (s *Server) visited(next http.Handler) http.Handler {
 	cross := http.NewCrossOriginProtection()
+	cross.AddInsecureBypassPattern(apiPath) // it sees no session: a browser adds nothing by itself that it would take
 	cross.SetDenyHandler(s.pages.Handle(s.log, func(_ http.ResponseWriter, r *http.Request) error {
 		s.log.WarnContext(r.Context(), logx.WebForeign, "path", r.URL.Path, "origin", r.Header.Get("Origin"))
 		return &page.Problem{Status: http.StatusForbidden, Title: "This came from another site", Text: "A page of another site tried to do something here in your name. Nothing was done. If it was you, go to the page here and do it there."}
@@ -127,7 +128,7 @@ func (s *Server) visited(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		v := s.arrival(r)
 		secureHeaders(w.Header(), v.Secure)
-		if s.o.Redirect && !v.Secure && !clearPath(r.URL.Path) && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		if s.o.Redirect && !v.Secure && !clearPath(r.URL.Path) && !strings.HasPrefix(r.URL.Path, apiPath) && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
 			if host := s.overTLS(r.Host); host != "" {
 				http.Redirect(w, r, "https://"+host+r.URL.RequestURI(), http.StatusMovedPermanently) // the one that Outlook follows
 				return
@@ -149,6 +150,9 @@ func (s *Server) visited(next http.Handler) http.Handler {
 		next.ServeHTTP(w, r)
 	})
 }
+
+// apiPath is where programs come with tokens. In clear they are told so there, and not led on: the next request would show the token again.
+const apiPath = "/api/v1/"
 
 // navigation lists the rooms that the visitor may enter.
 func (s *Server) navigation(v *page.Visit) {

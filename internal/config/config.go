@@ -383,7 +383,7 @@ func Default() *Config {
 		Junk: Junk{Enabled: true, Doubtful: 4, Line: 6, Refuse: 15, Lists: []string{}, ListWait: Duration{3 * time.Second},
 			GreylistDelay: Duration{4 * time.Minute}, Learn: true, Refusals: Duration{14 * 24 * time.Hour}},
 		Checkup: Checkup{Every: Duration{24 * time.Hour}, Lists: []string{"spamhaus_zen", "spamcop", "psbl", "barracuda"}, Probes: []string{"gmail.com", "hotmail.com", "icloud.com"}},
-		Web:     Web{Redirect: true, Proxies: []netip.Prefix{}, AdminFrom: []netip.Prefix{}, SignIn: Duration{14 * 24 * time.Hour}},
+		Web:     Web{Redirect: true, Proxies: []netip.Prefix{}, AdminFrom: []netip.Prefix{}, APIFrom: []netip.Prefix{}, SignIn: Duration{14 * 24 * time.Hour}},
 		Log:     Log{Format: "text", Level: "info", Levels: []string{}},
 		Metrics: Metrics{Listen: []Address{{"127.0.0.1:9025"}}},
 	}

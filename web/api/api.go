@@ -7,6 +7,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,9 +15,13 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"reflect"
+	"time"
 
 	"github.com/posthouse-mail/posthouse/internal/logx"
+	"github.com/posthouse-mail/posthouse/store/kv"
 	"github.com/posthouse-mail/posthouse/web/admin"
+	"github.com/posthouse-mail/posthouse/web/page"
 )
 
 // SocketName is the socket's name in the data folder.
@@ -46,13 +51,22 @@ type Options struct {
 	Submit func(ctx context.Context, m Message, body io.Reader) (receipt string, err error)
 	Vitals func(ctx context.Context) (admin.Vitals, error)
 	Letter func(ctx context.Context, send bool) (admin.Letter, error)
+	// Send takes a message of an account, whose token was shown.
+	Send       func(ctx context.Context, m Outgoing, text io.Reader) (Sent, error)
+	MaxMessage int64    // octets of one; 50 MB
+	Side       *kv.Side // where idempotency keys are kept; nil: none are taken
+	Now        func() time.Time
 }
 
 // Server answers the verbs.
 type Server struct {
 	o         Options
 	mux       *http.ServeMux
-	everybody bool // callers may be anybody: who they say they are is not believed
+	routes    map[string]*route // by "METHOD /v1/path", as the mux has them
+	pages     *page.Templates
+	once      *once
+	composing chan struct{} // a place for each message that is made of JSON
+	everybody bool          // callers may be anybody: who they say they are is not believed
 }
 
 // New returns a Server; it is an http.Handler.
@@ -60,7 +74,14 @@ func New(o Options) *Server {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{o: o, mux: http.NewServeMux()}
+	if o.MaxMessage <= 0 {
+		o.MaxMessage = 50 << 20
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	s := &Server{o: o, mux: http.NewServeMux(), routes: make(map[string]*route), pages: page.Parse(manuals, nil), composing: make(chan struct{}, 2)}
+	s.once = &once{side: o.Side, now: o.Now, running: make(map[string]bool)}
 	s.directory()
 	s.appPasswords()
 	s.queue()
@@ -78,6 +99,11 @@ func New(o Options) *Server {
 	s.lists()
 	s.spam()
 	s.log()
+	s.audit()
+	s.tokens()
+	s.own()
+	s.sends()
+	s.addy()
 	return s
 }
 
@@ -95,43 +121,53 @@ func NewMailbox(o Options) *Server {
 // directory is domains, accounts and aliases.
 func (s *Server) directory() {
 	h := s.o.House
-	list(s, "GET /v1/domains", h.Domains)
-	take(s, "PUT /v1/domains", h.AddDomain)
-	name(s, "DELETE /v1/domains/{name}", nothing(h.RemoveDomain))
-	list(s, "GET /v1/accounts", h.Accounts)
-	take(s, "POST /v1/accounts", h.AddAccount)
-	name(s, "GET /v1/accounts/{name}", h.Account)
-	both(s, "PATCH /v1/accounts/{name}", h.SetAccount)
-	both(s, "PUT /v1/accounts/{name}/password", func(ctx context.Context, user string, p password) (struct{}, error) {
+	list(s, "GET /v1/domains", seen|directory, "Lists the domains of the house.", h.Domains)
+	take(s, "PUT /v1/domains", directory, "Makes a domain, or changes what it stands for and its catch-all.", h.AddDomain)
+	name(s, "DELETE /v1/domains/{name}", directory, "Removes a domain that nothing uses.", nothing(h.RemoveDomain))
+	list(s, "GET /v1/accounts", seen|directory, "Lists the accounts, without their secrets.", h.Accounts)
+	take(s, "POST /v1/accounts", directory, "Makes an account with its mailboxes.", h.AddAccount)
+	name(s, "GET /v1/accounts/{name}", seen|directory, "Shows an account; it is named by any of its addresses, or its login name.", h.Account)
+	both(s, "PATCH /v1/accounts/{name}", directory, "Changes an account: what is left out stays.", s.setAccount)
+	both(s, "PUT /v1/accounts/{name}/password", directory, "Sets the password of an account, or the hash of one from another server.", func(ctx context.Context, user string, p password) (struct{}, error) {
 		if p.Hash != "" {
 			return struct{}{}, h.SetPasswordHash(ctx, user, p.Hash)
 		}
 		return struct{}{}, h.SetPassword(ctx, user, p.Password)
 	})
-	name(s, "DELETE /v1/accounts/{name}", nothing(h.RemoveAccount))
-	list(s, "GET /v1/aliases", h.Aliases)
-	take(s, "PUT /v1/aliases", h.AddAlias)
-	name(s, "DELETE /v1/aliases/{name}", nothing(h.RemoveAlias))
+	name(s, "DELETE /v1/accounts/{name}", directory, "Removes an account with its mail.", nothing(h.RemoveAccount))
+	list(s, "GET /v1/aliases", seen|directory, "Lists the aliases.", h.Aliases)
+	take(s, "PUT /v1/aliases", directory, "Makes or changes an alias.", h.AddAlias)
+	name(s, "DELETE /v1/aliases/{name}", directory, "Removes an alias.", nothing(h.RemoveAlias))
+}
+
+// setAccount keeps a token that may not do everything from making somebody who may.
+func (s *Server) setAccount(ctx context.Context, user string, c admin.Change) (admin.Account, error) {
+	if b, ok := bearerOf(ctx); ok && c.Operator != nil && b.Token.Scopes&everything == 0 {
+		return admin.Account{}, &denied{status: http.StatusForbidden, text: "to make operators needs a token for everything"}
+	}
+	return s.o.House.SetAccount(ctx, user, c)
 }
 
 // queue is the mail that waits.
 func (s *Server) queue() {
 	h := s.o.House
-	list(s, "GET /v1/queue", h.Queue)
-	name(s, "GET /v1/queue/{name}", h.QueueEntry)
-	both(s, "POST /v1/queue/{name}", func(ctx context.Context, action string, ids []string) (int, error) {
+	list(s, "GET /v1/queue", seen|queue, "Lists the mail that waits to leave.", h.Queue)
+	name(s, "GET /v1/queue/{name}", seen|queue, "Shows one message that waits, with each recipient.", h.QueueEntry)
+	both(s, "POST /v1/queue/{name}", queue, "Does something with mail that waits: the name is retry, hold, release, cancel or drop, the body the ids.", func(ctx context.Context, action string, ids []string) (int, error) {
 		return h.QueueAction(ctx, action, ids)
 	})
 }
 
 // house is the process itself.
 func (s *Server) house() {
-	list(s, "GET /v1/status", offered(s.o.Status))
-	list(s, "GET /v1/vitals", offered(s.o.Vitals))
-	list(s, "POST /v1/reload", offered(s.o.Reload))
-	list(s, "POST /v1/restart", offered(s.o.Restart))
-	take(s, "POST /v1/check", s.o.House.CheckStore)
-	s.mux.HandleFunc("POST /v1/messages", s.submit)
+	list(s, "GET /v1/status", seen, "Shows how the house stands.", offered(s.o.Status))
+	list(s, "GET /v1/vitals", seen, "Shows how the house does: connections, queue, memory, disk.", offered(s.o.Vitals))
+	list(s, "POST /v1/reload", everything, "Reads the settings again.", offered(s.o.Reload))
+	list(s, "POST /v1/restart", everything, "Starts the house anew without closing its doors.", offered(s.o.Restart))
+	take(s, "POST /v1/check", everything, "Checks the store, and repairs it where that is asked for.", s.o.House.CheckStore)
+	s.raw("POST /v1/messages", nobody, "Takes a message of a program of this machine.").
+		asks("from", "string", "envelope sender").asks("to", "array", "envelope recipients").asks("header", "string", "1: the header names recipients too").
+		asks("name", "string", "full name of the sender").asks("user", "string", "who hands it in").takes("message/rfc822").gives(receipt{}).by(s.submit)
 }
 
 type password struct {
@@ -154,39 +190,6 @@ func nothing(fn func(context.Context, string) error) func(context.Context, strin
 	return func(ctx context.Context, name string) (struct{}, error) { return struct{}{}, fn(ctx, name) }
 }
 
-// list routes a verb without arguments, name one with a word of the path, take one with a body, both one with both.
-func list[Out any](s *Server, pattern string, fn func(context.Context) (Out, error)) {
-	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-		out, err := fn(r.Context())
-		s.answer(w, r, out, err)
-	})
-}
-
-func name[Out any](s *Server, pattern string, fn func(context.Context, string) (Out, error)) {
-	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-		out, err := fn(r.Context(), r.PathValue("name"))
-		s.answer(w, r, out, err)
-	})
-}
-
-func take[In, Out any](s *Server, pattern string, fn func(context.Context, In) (Out, error)) {
-	both(s, pattern, func(ctx context.Context, _ string, in In) (Out, error) { return fn(ctx, in) })
-}
-
-func both[In, Out any](s *Server, pattern string, fn func(context.Context, string, In) (Out, error)) {
-	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-		var in In
-		d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest))
-		d.DisallowUnknownFields()
-		if err := d.Decode(&in); err != nil {
-			s.answer(w, r, nil, &admin.Error{Class: admin.Invalid, Message: "the request is no JSON that we know: " + err.Error()})
-			return
-		}
-		out, err := fn(r.Context(), r.PathValue("name"), in)
-		s.answer(w, r, out, err)
-	})
-}
-
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
 
@@ -196,28 +199,49 @@ type problem struct {
 	Status int         `json:"status"`
 	Detail string      `json:"detail"`
 	Class  admin.Class `json:"class"`
+	// Message is Detail once more, for programs that know another API than ours (addy.io's).
+	Message string `json:"message,omitempty"`
 }
 
 // answer writes the result, or the error with its class; it is the one place that turns classes into status codes.
 func (s *Server) answer(w http.ResponseWriter, r *http.Request, out any, err error) {
+	x := routeOf(r.Context())
 	if err == nil {
-		w.Header().Set("Content-Type", "application/json")
-		if err := json.NewEncoder(w).Encode(out); err != nil {
-			s.o.Logger.DebugContext(r.Context(), logx.AdminError, "path", r.URL.Path, "error", err)
+		if v := reflect.ValueOf(out); v.Kind() == reflect.Slice && v.IsNil() {
+			out = []none{} // a list without entries is none the less a list
 		}
+		s.write(w, r, cmp.Or(x.Status, http.StatusOK), "application/json", out)
 		return
 	}
 	p := problem{Class: admin.Internal, Detail: err.Error()}
 	var known *admin.Error
-	if errors.As(err, &known) {
+	var refused *denied
+	switch {
+	case errors.As(err, &refused):
+		p.Class, p.Status = admin.Refused, refused.status
+		refused.header(w.Header())
+	case errors.As(err, &known):
 		p.Class = known.Class
 	}
-	p.Status = statusOf(p.Class)
+	p.Status = cmp.Or(p.Status, statusOf(p.Class))
 	p.Title = http.StatusText(p.Status)
 	s.o.Logger.WarnContext(r.Context(), logx.AdminError, "method", r.Method, "path", r.URL.Path, "class", string(p.Class), "error", err)
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(p.Status)
-	if err := json.NewEncoder(w).Encode(p); err != nil {
+	if r.Context().Value(routeKey{}) != nil && p.Class == admin.Internal { // by token: the log is for operators
+		p.Detail = "this did not work; the reason is in the log of the house"
+	}
+	if p.Status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "5")
+	}
+	if x.plain {
+		p.Message = p.Detail
+	}
+	s.write(w, r, p.Status, "application/problem+json", p)
+}
+
+func (s *Server) write(w http.ResponseWriter, r *http.Request, status int, media string, out any) {
+	w.Header().Set("Content-Type", media)
+	w.WriteHeader(status)
+	if err := json.NewEncoder(w).Encode(out); err != nil {
 		s.o.Logger.DebugContext(r.Context(), logx.AdminError, "path", r.URL.Path, "error", err)
 	}
 }

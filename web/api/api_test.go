@@ -144,7 +144,7 @@ func TestWrongRequests(t *testing.T) {
 		{"PUT", "/v1/domains", `{"name":`, 400},
 		{"PUT", "/v1/domains", `{"nam":"x.test"}`, 400},
 		{"PUT", "/v1/domains", `[]`, 400},
-		{"PUT", "/v1/domains", strings.Repeat(" ", 2<<20), 400},
+		{"PUT", "/v1/domains", strings.Repeat(" ", 2<<20), 413},
 		{"PUT", "/v1/domains", "", 400},
 		{"GET", "/v1/nothing", "", 404},
 		{"PATCH", "/v1/domains", "", 405},

@@ -11,11 +11,11 @@ import (
 // appPasswords is the passwords that accounts have for single programs, and the second factor.
 func (s *Server) appPasswords() {
 	h := s.o.House
-	name(s, "GET /v1/accounts/{name}/app-passwords", h.AppPasswords)
-	both(s, "POST /v1/accounts/{name}/app-passwords", h.AddAppPassword)
-	name(s, "GET /v1/accounts/{name}/second-factor", h.SecondFactor)
-	name(s, "DELETE /v1/accounts/{name}/second-factor", h.RemoveSecondFactor)
-	s.mux.HandleFunc("DELETE /v1/accounts/{name}/app-passwords/{number}", func(w http.ResponseWriter, r *http.Request) {
+	name(s, "GET /v1/accounts/{name}/app-passwords", seen|directory, "Lists the app passwords of an account.", h.AppPasswords)
+	both(s, "POST /v1/accounts/{name}/app-passwords", directory, "Makes an app password; it is told this once.", h.AddAppPassword)
+	name(s, "GET /v1/accounts/{name}/second-factor", seen|directory, "Tells whether an account has a second factor.", h.SecondFactor)
+	name(s, "DELETE /v1/accounts/{name}/second-factor", directory, "Takes the second factor away from an account whose owner has lost it.", h.RemoveSecondFactor)
+	s.raw("DELETE /v1/accounts/{name}/app-passwords/{number}", directory, "Takes an app password back.").gives(admin.AppPassword{}).by(func(w http.ResponseWriter, r *http.Request) {
 		n, err := strconv.ParseUint(r.PathValue("number"), 10, 32)
 		if err != nil {
 			s.answer(w, r, nil, &admin.Error{Class: admin.Invalid, Message: "an app password is named by its number"})

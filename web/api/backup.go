@@ -11,8 +11,8 @@ import (
 // backups are copies of the house, and what comes back out of them.
 func (s *Server) backups() {
 	h := s.o.House
-	take(s, "POST /v1/backup", h.Backup)
-	take(s, "POST /v1/restore", h.BringBack)
+	take(s, "POST /v1/backup", everything, "Makes a backup.", h.Backup)
+	take(s, "POST /v1/restore", everything, "Brings back what one account had in a backup.", h.BringBack)
 }
 
 // Backup makes one; it is long in coming.

@@ -10,7 +10,7 @@ import (
 
 // checkup is what the machine and the domains should be, and whether they are.
 func (s *Server) checkup() {
-	take(s, "POST /v1/checkup", s.o.House.CheckUp)
+	take(s, "POST /v1/checkup", seen, "Looks at the machine and the domains: what is as it should be, and what to do.", s.o.House.CheckUp)
 }
 
 // CheckUp is the verb of the same name.

@@ -11,9 +11,9 @@ import (
 // dkim is the keys that sign mail of a domain.
 func (s *Server) dkim() {
 	h := s.o.House
-	name(s, "GET /v1/domains/{name}/dkim", h.DKIMKeys)
-	both(s, "POST /v1/domains/{name}/dkim", h.RotateDKIM)
-	s.mux.HandleFunc("DELETE /v1/domains/{name}/dkim/{selector}", func(w http.ResponseWriter, r *http.Request) {
+	name(s, "GET /v1/domains/{name}/dkim", seen|directory, "Lists the DKIM keys of a domain, without their private half.", h.DKIMKeys)
+	both(s, "POST /v1/domains/{name}/dkim", directory, "Makes a new DKIM key, or takes the next one into use.", h.RotateDKIM)
+	s.raw("DELETE /v1/domains/{name}/dkim/{selector}", directory, "Removes a DKIM key that signs no more.").by(func(w http.ResponseWriter, r *http.Request) {
 		s.answer(w, r, struct{}{}, h.RemoveDKIM(r.Context(), r.PathValue("name"), r.PathValue("selector")))
 	})
 }

@@ -15,11 +15,16 @@ import (
 
 // moving is mail in and out: streams of messages, which the caller reads from and writes to files of his own.
 func (s *Server) moving() {
-	take(s, "PUT /v1/import/place", s.o.House.ImportPlace)
-	s.mux.HandleFunc("GET /v1/import/{name}/{source}", s.imported)
-	s.mux.HandleFunc("POST /v1/import/{name}", s.imports)
-	s.mux.HandleFunc("GET /v1/export/{name}", s.export)
+	take(s, "PUT /v1/import/place", everything, "Finds or makes a mailbox to import into.", s.o.House.ImportPlace)
+	s.raw("GET /v1/import/{name}/{source}", everything, "Gives the ledger of an import, by account and number of the source.").gives(octets).by(s.imported)
+	in := s.raw("POST /v1/import/{name}", everything, "Takes a stream of messages into an account.").takes(octets).gives(importer.Taken{})
+	in.slow = true
+	in.by(s.imports)
+	s.raw("GET /v1/export/{name}", everything, "Gives the messages of an account as a stream.").asks("mailbox", "string", "only this one").gives(octets).by(s.export)
 }
+
+// octets is the media type of streams in a form of our own.
+const octets = "application/octet-stream"
 
 func (s *Server) imported(w http.ResponseWriter, r *http.Request) {
 	source, err := strconv.ParseUint(r.PathValue("source"), 16, 64)

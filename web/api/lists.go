@@ -10,17 +10,17 @@ import (
 // lists is mailing lists, masked addresses and forwarding.
 func (s *Server) lists() {
 	h := s.o.House
-	list(s, "GET /v1/lists", h.Lists)
-	take(s, "POST /v1/lists", h.AddList)
-	name(s, "GET /v1/lists/{name}", h.List)
-	both(s, "PATCH /v1/lists/{name}", h.SetList)
-	name(s, "DELETE /v1/lists/{name}", nothing(h.RemoveList))
-	both(s, "POST /v1/lists/{name}/members", h.ChangeMembers)
-	name(s, "GET /v1/accounts/{name}/masks", h.Masks)
-	both(s, "POST /v1/accounts/{name}/masks", h.AddMask)
-	both(s, "PATCH /v1/accounts/{name}/masks", h.SetMask)
-	name(s, "GET /v1/accounts/{name}/forward", h.Forwarding)
-	both(s, "PUT /v1/accounts/{name}/forward", h.SetForwarding)
+	list(s, "GET /v1/lists", seen|directory, "Lists the mailing lists.", h.Lists)
+	take(s, "POST /v1/lists", directory, "Makes a mailing list.", h.AddList)
+	name(s, "GET /v1/lists/{name}", seen|directory, "Shows a mailing list with its members.", h.List)
+	both(s, "PATCH /v1/lists/{name}", directory, "Changes a mailing list.", h.SetList)
+	name(s, "DELETE /v1/lists/{name}", directory, "Removes a mailing list.", nothing(h.RemoveList))
+	both(s, "POST /v1/lists/{name}/members", directory, "Adds, removes, pauses or resumes members of a list.", h.ChangeMembers)
+	name(s, "GET /v1/accounts/{name}/masks", seen|directory, "Lists the masked addresses of an account.", h.Masks)
+	both(s, "POST /v1/accounts/{name}/masks", directory, "Makes a masked address for an account.", h.AddMask)
+	both(s, "PATCH /v1/accounts/{name}/masks", directory, "Switches a masked address on or off, removes it, or changes its note.", h.SetMask)
+	name(s, "GET /v1/accounts/{name}/forward", seen|directory, "Shows where an account's mail goes on to.", h.Forwarding)
+	both(s, "PUT /v1/accounts/{name}/forward", directory, "Sets where an account's mail goes on to.", h.SetForwarding)
 }
 
 func (c *Client) Lists(ctx context.Context) ([]admin.List, error) {

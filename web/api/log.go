@@ -23,9 +23,11 @@ const lineWait = time.Minute
 // log is the log's levels, and its lines as they are written.
 func (s *Server) log() {
 	h := s.o.House
-	list(s, "GET /v1/log", h.LogLevels)
-	take(s, "PUT /v1/log", h.SetLogLevel)
-	s.mux.HandleFunc("GET /v1/log/lines", func(w http.ResponseWriter, r *http.Request) {
+	list(s, "GET /v1/log", seen, "Shows the levels of the log.", h.LogLevels)
+	take(s, "PUT /v1/log", everything, "Sets the level of the log, or of one part of it.", h.SetLogLevel)
+	x := s.raw("GET /v1/log/lines", everything, "Gives the lines of the log as they are written.")
+	x.asks("part", "array", "parts of the house").asks("account", "string", "only lines about it").asks("address", "string", "only lines about it")
+	x.lines(logx.Line{}).by(func(w http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()
 		f, err := h.FollowLog(r.Context(), admin.LogFilter{Parts: q["part"], Account: q.Get("account"), Address: q.Get("address")})
 		if err != nil {
@@ -35,7 +37,9 @@ func (s *Server) log() {
 		defer f.Close()
 		stream(w, r, f.Next)
 	})
-	s.mux.HandleFunc("GET /v1/dialogues", func(w http.ResponseWriter, r *http.Request) {
+	x = s.raw("GET /v1/dialogues", everything, "Gives what mail programs and the house say to each other, without secrets.")
+	x.asks("for", "string", "how long: 10m").asks("account", "string", "only its connections").asks("address", "string", "only connections from there")
+	x.asks("bodies", "boolean", "messages too").lines(dialogue.Line{}).by(func(w http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()
 		d, err := time.ParseDuration(q.Get("for"))
 		if err != nil {

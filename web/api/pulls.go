@@ -10,12 +10,12 @@ import (
 // pulls is mail that is brought from other servers, in the background.
 func (s *Server) pulls() {
 	h := s.o.House
-	list(s, "GET /v1/pulls", h.Pulls)
-	take(s, "POST /v1/pulls", h.StartPull)
-	both(s, "POST /v1/pulls/{name}", func(ctx context.Context, id string, w watch) (admin.PullStatus, error) {
+	list(s, "GET /v1/pulls", seen, "Lists the imports from other servers.", h.Pulls)
+	take(s, "POST /v1/pulls", everything, "Begins to bring mail from another server.", h.StartPull)
+	both(s, "POST /v1/pulls/{name}", everything, "Waits a little for news of an import.", func(ctx context.Context, id string, w watch) (admin.PullStatus, error) {
 		return h.WatchPull(ctx, id, w.Revision)
 	})
-	name(s, "DELETE /v1/pulls/{name}", nothing(h.StopPull))
+	name(s, "DELETE /v1/pulls/{name}", everything, "Ends an import.", nothing(h.StopPull))
 }
 
 type watch struct {

@@ -9,7 +9,7 @@ import (
 
 // records is what the world must find of a domain.
 func (s *Server) records() {
-	name(s, "GET /v1/domains/{name}/records", s.o.House.DomainRecords)
+	name(s, "GET /v1/domains/{name}/records", seen|directory, "Lists the DNS records that a domain should have.", s.o.House.DomainRecords)
 }
 
 // DomainRecords is the verb of the same name.

@@ -15,9 +15,9 @@ type LetterRequest struct {
 
 // reports is what other hosts report, and the letter that tells of it.
 func (s *Server) reports() {
-	take(s, "POST /v1/reports/dmarc", s.o.House.DMARCReports)
-	take(s, "POST /v1/reports/tls", s.o.House.TLSReports)
-	take(s, "POST /v1/reports/letter", func(ctx context.Context, r LetterRequest) (admin.Letter, error) {
+	take(s, "POST /v1/reports/dmarc", seen, "Sums up the DMARC reports that other hosts sent.", s.o.House.DMARCReports)
+	take(s, "POST /v1/reports/tls", seen, "Sums up the TLS reports that other hosts sent.", s.o.House.TLSReports)
+	take(s, "POST /v1/reports/letter", everything, "Shows the weekly letter as it would be now, or sends it.", func(ctx context.Context, r LetterRequest) (admin.Letter, error) {
 		if s.o.Letter == nil {
 			return admin.Letter{}, &admin.Error{Class: admin.Unavailable, Message: "not offered here"}
 		}

@@ -10,17 +10,17 @@ import (
 // sending is how much may leave, and to whom.
 func (s *Server) sending() {
 	h := s.o.House
-	name(s, "GET /v1/accounts/{name}/limits", h.AccountLimits)
-	both(s, "PATCH /v1/accounts/{name}/limits", h.SetAccountLimits)
-	both(s, "PUT /v1/accounts/{name}/sending", h.SetSending)
-	name(s, "GET /v1/domains/{name}/limits", h.DomainLimits)
-	both(s, "PATCH /v1/domains/{name}/limits", h.SetDomainLimits)
-	s.mux.HandleFunc("GET /v1/suppressions", func(w http.ResponseWriter, r *http.Request) {
+	name(s, "GET /v1/accounts/{name}/limits", seen|directory, "Shows how much an account may send.", h.AccountLimits)
+	both(s, "PATCH /v1/accounts/{name}/limits", directory, "Changes how much an account may send.", h.SetAccountLimits)
+	both(s, "PUT /v1/accounts/{name}/sending", directory, "Keeps an account from sending, or lets it send again.", h.SetSending)
+	name(s, "GET /v1/domains/{name}/limits", seen|directory, "Shows how much a domain may send.", h.DomainLimits)
+	both(s, "PATCH /v1/domains/{name}/limits", directory, "Changes how much a domain may send.", h.SetDomainLimits)
+	s.raw("GET /v1/suppressions", seen|queue, "Lists the addresses that nothing is sent to.").asks("watched", "string", "1: those too that are only watched").gives([]admin.Suppression{}).by(func(w http.ResponseWriter, r *http.Request) {
 		out, err := h.Suppressions(r.Context(), r.URL.Query().Get("watched") == "1")
 		s.answer(w, r, out, err)
 	})
-	take(s, "PUT /v1/suppressions", h.AddSuppression)
-	name(s, "DELETE /v1/suppressions/{name}", nothing(h.RemoveSuppression))
+	take(s, "PUT /v1/suppressions", queue, "Adds an address that nothing is sent to.", h.AddSuppression)
+	name(s, "DELETE /v1/suppressions/{name}", queue, "Lets mail to an address leave again.", nothing(h.RemoveSuppression))
 }
 
 func (c *Client) AccountLimits(ctx context.Context, user string) (admin.Sending, error) {

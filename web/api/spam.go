@@ -11,17 +11,17 @@ import (
 // spam is how mail from outside is judged.
 func (s *Server) spam() {
 	h := s.o.House
-	list(s, "GET /v1/spam", h.SpamStats)
-	take(s, "POST /v1/spam/explain", h.ExplainSpam)
-	name(s, "GET /v1/accounts/{name}/spam", h.SpamSettings)
-	both(s, "PATCH /v1/accounts/{name}/spam", h.SetSpam)
-	name(s, "GET /v1/accounts/{name}/spam/refused", h.SpamRefused)
-	name(s, "GET /v1/accounts/{name}/spam/senders", h.SpamSenders)
-	both(s, "PUT /v1/accounts/{name}/spam/senders", h.SetSpamSender)
-	s.mux.HandleFunc("DELETE /v1/accounts/{name}/spam/senders/{sender}", func(w http.ResponseWriter, r *http.Request) {
+	list(s, "GET /v1/spam", seen, "Shows what the junk filter has learned.", h.SpamStats)
+	take(s, "POST /v1/spam/explain", everything, "Explains how a message would be judged.", h.ExplainSpam)
+	name(s, "GET /v1/accounts/{name}/spam", seen|directory, "Shows an account's junk settings.", h.SpamSettings)
+	both(s, "PATCH /v1/accounts/{name}/spam", directory, "Changes an account's junk settings.", h.SetSpam)
+	name(s, "GET /v1/accounts/{name}/spam/refused", seen|directory, "Lists mail that was refused as junk, and why.", h.SpamRefused)
+	name(s, "GET /v1/accounts/{name}/spam/senders", seen|directory, "Lists the senders that an account lets in or keeps out.", h.SpamSenders)
+	both(s, "PUT /v1/accounts/{name}/spam/senders", directory, "Lets a sender in, or keeps him out.", h.SetSpamSender)
+	s.raw("DELETE /v1/accounts/{name}/spam/senders/{sender}", directory, "Forgets what was said of a sender.").by(func(w http.ResponseWriter, r *http.Request) {
 		s.answer(w, r, struct{}{}, h.RemoveSpamSender(r.Context(), r.PathValue("name"), r.PathValue("sender")))
 	})
-	both(s, "POST /v1/accounts/{name}/spam/train", func(ctx context.Context, user string, t training) (admin.SpamTrained, error) {
+	both(s, "POST /v1/accounts/{name}/spam/train", directory, "Teaches the filter with the mail of an account.", func(ctx context.Context, user string, t training) (admin.SpamTrained, error) {
 		return h.TrainSpam(ctx, user, t.Anew)
 	})
 }

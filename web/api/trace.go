@@ -10,7 +10,7 @@ import (
 
 // trace is what happened to messages.
 func (s *Server) trace() {
-	s.mux.HandleFunc("GET /v1/trace/{name}", func(w http.ResponseWriter, r *http.Request) {
+	s.raw("GET /v1/trace/{name}", seen|queue, "Tells what happened to messages, by transaction id, Message-ID or address.").asks("limit", "integer", "of stories").gives([]admin.Traced{}).by(func(w http.ResponseWriter, r *http.Request) {
 		limit := 20
 		if text := r.URL.Query().Get("limit"); text != "" {
 			limit, _ = strconv.Atoi(text) // 0 is refused by the verb

@@ -10,11 +10,11 @@ import (
 // deleted is the mail that was expunged and is still kept, and the quotas.
 func (s *Server) deleted() {
 	h := s.o.House
-	both(s, "POST /v1/accounts/{name}/deleted", h.Deleted)
-	both(s, "POST /v1/accounts/{name}/undelete", h.Undelete)
-	name(s, "POST /v1/accounts/{name}/recount", h.Recount)
-	name(s, "GET /v1/domains/{name}/quota", h.DomainQuota)
-	both(s, "PUT /v1/domains/{name}/quota", h.SetDomainQuota)
+	both(s, "POST /v1/accounts/{name}/deleted", everything, "Lists mail that was deleted and can be brought back.", h.Deleted)
+	both(s, "POST /v1/accounts/{name}/undelete", everything, "Brings deleted mail back.", h.Undelete)
+	name(s, "POST /v1/accounts/{name}/recount", directory, "Counts again what an account uses.", h.Recount)
+	name(s, "GET /v1/domains/{name}/quota", seen|directory, "Shows how much the accounts of a domain may have together.", h.DomainQuota)
+	both(s, "PUT /v1/domains/{name}/quota", directory, "Sets how much the accounts of a domain may have together.", h.SetDomainQuota)
 }
 
 func (c *Client) Deleted(ctx context.Context, user string, f admin.DeletedFilter) (admin.Deleted, error) {

@@ -40,6 +40,7 @@ type keepers struct {
 	limits     *limit.Book // nil: nothing is counted
 	suppressed *limit.List
 	apps       *auth.AppBook // when app passwords were used
+	tokens     *auth.AppBook // when tokens were used
 	devices    *auth.DeviceBook
 	junk       junk
 }
@@ -124,11 +125,11 @@ func (k *keepers) build(o keeperOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	k.apps = auth.NewAppBook(k.side)
+	k.apps, k.tokens = auth.NewAppBook(k.side), auth.NewTokenBook(k.side)
 	k.devices = auth.NewDeviceBook(k.side)
 	ao := auth.Options{
 		Logger: logx.Part(o.logger, logx.PartAuth), Metrics: o.metrics, Separator: c.Auth.Separator, DefaultDomain: c.Auth.DefaultDomain.Domain,
-		ClearLoopback: c.Auth.ClearLoopback, SCRAM: c.Auth.SCRAM, Uses: k.apps, Devices: k.devices, Postmaster: c.Auth.Postmaster.Address,
+		ClearLoopback: c.Auth.ClearLoopback, SCRAM: c.Auth.SCRAM, Uses: k.apps, TokenUses: k.tokens, Devices: k.devices, Postmaster: c.Auth.Postmaster.Address,
 	}
 	ao.LoggedIn = o.loggedIn
 	if o.certs != nil {
@@ -181,7 +182,7 @@ func (d *Daemon) tellDamage(ctx context.Context) error {
 // house is the operator's verbs over the keepers.
 func (k *keepers) house(c *config.Config, logger *slog.Logger, r dns.Resolver) *admin.House {
 	return admin.New(admin.Options{
-		Logger: logx.Part(logger, logx.PartWeb), DB: k.db, Directory: k.directory, Store: k.store, Queue: k.queue, Story: k.story, Apps: k.apps, Devices: k.devices, Masks: auth.NewMaskBook(k.side),
+		Logger: logx.Part(logger, logx.PartWeb), DB: k.db, Directory: k.directory, Store: k.store, Queue: k.queue, Story: k.story, Apps: k.apps, TokenUses: k.tokens, Devices: k.devices, Masks: auth.NewMaskBook(k.side),
 		Quota: defaultQuota(c), Resolver: r, Site: site(c), Limits: k.limitVerbs(), Reports: k.reportBooks(),
 		Imports: imports(c),
 		Junk:    admin.Junk{Judge: k.junk.judge, Book: k.junk.book, Teacher: k.junk.teacher, Enabled: c.Junk.Enabled, Line: c.Junk.Line},

@@ -44,9 +44,7 @@ func (d *Daemon) openWeb(ctx context.Context) error {
 		return fmt.Errorf("operator's socket: %w", err)
 	}
 	d.opened(quiet(socket))
-	d.web.add(socket, api.New(api.Options{
-		Logger: d.part(logx.PartWeb), House: d.house, Status: d.Status, Vitals: d.Vitals, Reload: d.Reload, Restart: d.Restart, Submit: d.submit, Letter: d.Letter,
-	}))
+	d.web.add(socket, d.table())
 	if path := d.o.Config.Submission.Socket; path != "" {
 		l, err := api.ListenMailbox(path, openConns, d.sockets)
 		if err != nil {

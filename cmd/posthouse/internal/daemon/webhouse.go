@@ -34,6 +34,7 @@ func (d *Daemon) pages(c *config.Config) http.Handler {
 		Logger: d.part(logx.PartWeb), Metrics: d.metrics, Now: d.o.Now, Hostname: c.Hostname, Directory: d.keepers.directory, Side: d.keepers.side,
 		Proxies: c.Web.Proxies, AdminFrom: c.Web.AdminFrom, Redirect: c.Web.Redirect && len(c.Listen.HTTPS) > 0, TLSPort: firstPort(c.Listen.HTTPS), Idle: c.Web.SignIn.Duration,
 		Rooms: append(all,
+			d.apiRoom(c),
 			d.adminRoom(func() *rooms.Server { return server }),
 			accountui.New(accountui.Options{
 				Logger: d.part(logx.PartWeb), House: d.house, Directory: d.keepers.directory, Programs: programs(c),

@@ -1,0 +1,248 @@
+package api
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"mime"
+	"mime/quotedprintable"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/internal/message"
+	"github.com/posthouse-mail/posthouse/web/admin"
+)
+
+// NewMail is a message as JSON. Addresses are written as in a header: "Alice <alice@example.org>".
+type NewMail struct {
+	From        string            `json:"from,omitempty"` // one that the account may send as; empty: its main address
+	To          []string          `json:"to,omitempty"`
+	CC          []string          `json:"cc,omitempty"`
+	BCC         []string          `json:"bcc,omitempty"` // get it, and stand nowhere in it
+	ReplyTo     []string          `json:"reply_to,omitempty"`
+	Subject     string            `json:"subject,omitempty"`
+	Text        string            `json:"text,omitempty"`
+	HTML        string            `json:"html,omitempty"`
+	Headers     map[string]string `json:"headers,omitempty"` // In-Reply-To, References, List-*, X-* and some more
+	Attachments []Attachment      `json:"attachments,omitempty"`
+	At          *time.Time        `json:"at,omitempty"` // when to send it; it waits in the Outbox until then
+}
+
+// Attachment is a file of a message.
+type Attachment struct {
+	Name    string `json:"name"`
+	Type    string `json:"type,omitempty"`       // media type; else by the name
+	Content []byte `json:"content"`              // base64
+	ID      string `json:"content_id,omitempty"` // the HTML shows it as cid:ID
+}
+
+const maxAttachments = 100
+
+func wrongMail(format string, args ...any) error {
+	return &admin.Error{Class: admin.Invalid, Message: fmt.Sprintf(format, args...)}
+}
+
+// list reads addresses of one field.
+func listed(field string, all []string) (out []message.Address, plain []mail.Address, err error) {
+	for _, text := range all {
+		some := message.ParseAddresses(text)
+		if len(some) == 0 {
+			return nil, nil, wrongMail("%s: %q is no address", field, text)
+		}
+		for _, a := range some {
+			p, err := mail.ParseAddress(a.Mailbox + "@" + a.Host)
+			if err != nil || a.Host == "" {
+				return nil, nil, wrongMail("%s: %q is no address", field, text)
+			}
+			a.Name = message.DecodeWords(a.Name)
+			out, plain = append(out, a), append(plain, p)
+		}
+	}
+	return out, plain, nil
+}
+
+// envelope says who gets the message, and from whom.
+func (m *NewMail) envelope(out *Outgoing) error {
+	if m.From != "" {
+		_, from, err := listed("from", []string{m.From})
+		if err != nil {
+			return err
+		}
+		if len(from) != 1 {
+			return wrongMail("from: write one address")
+		}
+		out.From = from[0]
+	}
+	for _, f := range []struct {
+		name string
+		all  []string
+	}{{"to", m.To}, {"cc", m.CC}, {"bcc", m.BCC}} {
+		_, plain, err := listed(f.name, f.all)
+		if err != nil {
+			return err
+		}
+		for _, a := range plain {
+			if !slices.ContainsFunc(out.Recipients, func(b mail.Address) bool { return a.Key() == b.Key() }) {
+				out.Recipients = append(out.Recipients, a)
+			}
+		}
+	}
+	if len(out.Recipients) == 0 {
+		return wrongMail("to, cc or bcc: say who gets the message")
+	}
+	if m.At != nil {
+		out.At = *m.At
+	}
+	return nil
+}
+
+// text is the message. The desk adds From, Date and Message-ID where they are missing.
+func (m *NewMail) text() (io.Reader, error) {
+	var h message.HeaderWriter
+	for _, f := range []struct {
+		name string
+		all  []string
+	}{{"From", slices.DeleteFunc([]string{m.From}, func(s string) bool { return s == "" })}, {"To", m.To}, {"Cc", m.CC}, {"Reply-To", m.ReplyTo}} {
+		all, _, err := listed(strings.ToLower(f.name), f.all)
+		if err != nil {
+			return nil, err
+		}
+		if len(all) > 0 {
+			h.Addresses(f.name, all...)
+		}
+	}
+	h.Text("Subject", m.Subject)
+	for name, value := range m.Headers {
+		if !mayHead(name) {
+			return nil, wrongMail("headers: %s is not one that can be given here", name)
+		}
+		h.Text(name, value)
+	}
+	h.Field("MIME-Version", "1.0")
+	body, err := m.body()
+	if err != nil {
+		return nil, err
+	}
+	return io.MultiReader(bytes.NewReader(h.Bytes()), &body.b), nil
+}
+
+// mayHead tells whether a program may give a field of the header: what programs mark their mail with, and nothing that says who sends
+// it, to whom, or what is in it.
+func mayHead(name string) bool {
+	name = strings.ToLower(name)
+	if strings.ContainsFunc(name, func(c rune) bool { return c <= ' ' || c >= 0x7f || c == ':' }) {
+		return false
+	}
+	known := []string{"in-reply-to", "references", "auto-submitted", "precedence", "importance", "priority", "feedback-id", "keywords", "comments"}
+	return slices.Contains(known, name) || strings.HasPrefix(name, "x-") && len(name) > 2 || strings.HasPrefix(name, "list-") && len(name) > 5
+}
+
+// part is a piece of MIME: its fields, an empty line, its octets.
+type part struct{ b bytes.Buffer }
+
+// body is the parts in the order in which RFC 2046 wants them: what cannot be shown by all comes last of its group.
+func (m *NewMail) body() (*part, error) {
+	if len(m.Attachments) > maxAttachments {
+		return nil, wrongMail("attachments: %d at most", maxAttachments)
+	}
+	var shown []*part
+	if m.Text != "" || m.HTML == "" {
+		shown = append(shown, textPart("text/plain", m.Text))
+	}
+	var inline, files []*part
+	for i := range m.Attachments {
+		a := &m.Attachments[i]
+		p, err := a.part()
+		if err != nil {
+			return nil, err
+		}
+		if a.ID != "" && m.HTML != "" {
+			inline = append(inline, p)
+		} else {
+			files = append(files, p)
+		}
+	}
+	if m.HTML != "" {
+		shown = append(shown, together("related", append([]*part{textPart("text/html", m.HTML)}, inline...)))
+	}
+	return together("mixed", append([]*part{together("alternative", shown)}, files...)), nil
+}
+
+// together is parts as one multipart; one alone stays itself.
+func together(kind string, all []*part) *part {
+	if len(all) == 1 {
+		return all[0]
+	}
+	boundary := "=_" + rand.Text()
+	p := &part{}
+	fmt.Fprintf(&p.b, "Content-Type: multipart/%s; boundary=\"%s\"\r\n\r\n", kind, boundary)
+	for _, one := range all {
+		fmt.Fprintf(&p.b, "--%s\r\n", boundary)
+		p.b.Write(one.b.Bytes())
+		p.b.WriteString("\r\n")
+		one.b.Reset()
+	}
+	fmt.Fprintf(&p.b, "--%s--\r\n", boundary)
+	return p
+}
+
+func textPart(media, text string) *part {
+	p := &part{}
+	fmt.Fprintf(&p.b, "Content-Type: %s; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n", media)
+	w := quotedprintable.NewWriter(&p.b)
+	_, _ = io.WriteString(w, strings.ToValidUTF8(text, "\uFFFD")) // a buffer never fails
+	_ = w.Close()
+	return p
+}
+
+// part is an attachment. A message inside a message is not encoded (RFC 2046 section 5.2.1), and a multipart has no octets of its own:
+// both are carried as files.
+func (a *Attachment) part() (*part, error) {
+	media, params, err := mime.ParseMediaType(a.Type)
+	if a.Type == "" {
+		media, params = mime.TypeByExtension(a.Name[max(0, strings.LastIndexByte(a.Name, '.')):]), nil
+		if media, params, err = mime.ParseMediaType(media); err != nil {
+			media, params, err = "application/octet-stream", nil, nil
+		}
+	}
+	if err != nil || !strings.Contains(media, "/") {
+		return nil, wrongMail("attachments: %q is no media type", a.Type)
+	}
+	if strings.HasPrefix(media, "multipart/") || strings.HasPrefix(media, "message/") {
+		media, params = "application/octet-stream", nil
+	}
+	if strings.ContainsAny(a.ID, "<> \r\n\t") {
+		return nil, wrongMail("attachments: %q is no content_id", a.ID)
+	}
+	name := strings.Map(func(c rune) rune {
+		if c < ' ' || c == 0x7f {
+			return -1
+		}
+		return c
+	}, a.Name)
+	p := &part{}
+	var h message.HeaderWriter
+	h.Field("Content-Type", mime.FormatMediaType(media, params))
+	disposition := "attachment"
+	if a.ID != "" {
+		disposition = "inline"
+		h.Field("Content-ID", "<"+a.ID+">")
+	}
+	h.Field("Content-Disposition", mime.FormatMediaType(disposition, map[string]string{"filename": name})) // RFC 2231 where it is not ASCII
+	h.Field("Content-Transfer-Encoding", "base64")
+	p.b.Write(append(h.Bytes(), "\r\n"...))
+	const line = 57 // octets that become 76 letters (RFC 2045 section 6.8)
+	buf := make([]byte, base64.StdEncoding.EncodedLen(line))
+	for chunk := range slices.Chunk(a.Content, line) {
+		n := base64.StdEncoding.EncodedLen(len(chunk))
+		base64.StdEncoding.Encode(buf, chunk)
+		p.b.Write(buf[:n])
+		p.b.WriteString("\r\n")
+	}
+	a.Content = nil
+	return p, nil
+}
