@@ -1,6 +1,7 @@
 package adminui
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -20,13 +21,19 @@ type auditPage struct {
 
 type auditLine struct {
 	admin.AuditEntry
+	What    string
+	How     string
 	Changes []admin.AuditField
 	Reason  string // why it cannot be taken back; empty: it can
 }
 
 func auditLines(entries []admin.AuditEntry) (all []auditLine) {
+	words := verbWords()
 	for _, e := range entries {
-		line := auditLine{AuditEntry: e, Changes: e.Changes()}
+		line := auditLine{AuditEntry: e, What: cmp.Or(words[e.Verb], e.Verb), How: doorWord(e.Actor.Door), Changes: e.Changes()}
+		for i := range line.Changes {
+			line.Changes[i].Name = fieldWords(line.Changes[i].Name)
+		}
 		if e.Stays != "" {
 			line.Reason = sentence(e.Stays)
 		}

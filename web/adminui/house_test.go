@@ -114,7 +114,8 @@ func (h *house) want(path string, form url.Values, status int, says ...string) (
 	visit, in := h.visit, *h.visit.SignIn // the web house makes them anew for each request
 	visit.SignIn = &in
 	w := httptest.NewRecorder()
-	h.room.Handler.ServeHTTP(w, r.WithContext(page.WithVisit(r.Context(), &visit)))
+	ctx := admin.As(page.WithVisit(r.Context(), &visit), admin.Actor{Name: "alice@mail.test", Door: admin.DoorWeb, Remote: "127.0.0.1"})
+	h.room.Handler.ServeHTTP(w, r.WithContext(ctx))
 	text, err := io.ReadAll(w.Result().Body)
 	if err != nil {
 		h.t.Fatal(err)

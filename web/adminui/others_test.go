@@ -98,8 +98,9 @@ func TestAudit(t *testing.T) {
 	h := newHouse(t)
 	path := "/admin/account?" + bobs
 	h.goes("/admin/account/person", form("who", "bob@mail.test", "version", h.version(path), "name", "Robert", "login", "bob", "door_web", "1"), path+"&done=account-saved")
-	h.want("/admin/", nil, 200, "What was changed last", "account set")
-	h.want("/admin/audit", nil, 200, "account set", "<del>bob</del>", "<ins>Robert</ins>", "Take back change 1")
+	h.want("/admin/", nil, 200, "What was changed last", "Account changed")
+	h.want("/admin/audit", nil, 200, "Account changed", "on these pages", "<del>bob</del>", "<ins>Robert</ins>", "Take back change 1")
+	h.want("/admin/audit?object=mail.test", nil, 200, "Account changed")
 	h.want("/admin/audit?object=bob%40mail.test", nil, 200, "Take back change 1")
 	h.want("/admin/audit?who=stranger", nil, 200, "Nothing that fits")
 	h.want("/admin/audit?before=x&object="+strings.Repeat("y", 5000), nil, 200)
