@@ -6,7 +6,7 @@ var floors = [][]string{
 	/* rock */ {"deploy", "internal/mail", "internal/vfs", "internal/metrics"},
 	/* ground */ {"internal/wire", "internal/dialogue", "internal/dns", "internal/logx", "internal/handover", "store/blob"},
 	/* shell */ {"internal/serve", "internal/cert", "internal/config", "imap/internal/syntax"},
-	/* words */ {"internal/message", "smtp/tlspolicy", "auth/sasl", "store/kv"},
+	/* words */ {"internal/message", "smtp/tlspolicy", "auth/sasl", "auth/passkey", "store/kv"},
 	/* checks */ {"smtp/mailauth", "smtp/scan"},
 	/* keepers */ {"store", "auth", "store/story", "smtp/tlsbook", "smtp/dmarcbook", "smtp/junkbook", "smtp/spam", "smtp/limit"},
 	/* doors */ {"smtp", "imap", "pop3"},
@@ -16,7 +16,7 @@ var floors = [][]string{
 	/* offices */ {"smtp/report", "smtp/learn", "imap/pull", "pop3/pull", "store/backup", "store/importer", "web/check"},
 	/* verbs */ {"web/admin"},
 	/* pages */ {"web/page"},
-	/* rooms */ {"web/api", "web/accountui", "web/adminui", "web/autoconfig", "web/mtasts"},
+	/* rooms */ {"web/api", "web/accountui", "web/adminui", "web/autoconfig", "web/clients", "web/mtasts"},
 	/* web */ {"web"},
 	/* house */ {"cmd/posthouse/internal/daemon"},
 	/* demo */ {"cmd/posthouse/internal/demo", "cmd/posthouse/internal/setup"},
@@ -26,7 +26,7 @@ var floors = [][]string{
 // street lists the packages that only tests and developers import; they may import any floor.
 var street = []string{
 	"internal/archtest", "internal/sbom", "internal/transcript", "internal/vfs/vfstest", "internal/dns/dnstest",
-	"store/storetest", "auth/authtest", "cmd/posthouse/internal/housetest", "cmd/posthouse/internal/interop", "cmd/posthouse/internal/desktop",
+	"store/storetest", "auth/authtest", "auth/passkey/passkeytest", "cmd/posthouse/internal/housetest", "cmd/posthouse/internal/interop", "cmd/posthouse/internal/desktop",
 	"internal/bench", "internal/bench/load", "internal/bench/mailgen", "internal/bench/strangers", "internal/bench/junkmail", "internal/bench/house", "internal/bench/compare", "internal/bench/figures", "internal/bench/crash", "internal/bench/siege",
 }
 

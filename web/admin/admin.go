@@ -62,6 +62,9 @@ type House struct {
 	pulls   pulls
 	zips    atomic.Int32  // exports that run
 	looked  lookouts      // what the last checkup found
+
+	clientChecks atomic.Int32 // tests of mail programs that run
+
 	levels  *logx.Levels  // nil: the log of this process is not ours to change
 	talks   *dialogue.Hub // nil: no house runs here
 }

@@ -24,7 +24,7 @@ import (
 
 // readers are the exported methods of House that change nothing, and those that only tell it of its surroundings.
 func readers() []string {
-	return strings.Fields(`Account Accounts AppPasswords Audit AccountLimits Aliases Attention Backup Check CheckStore CheckUp Close DKIMKeys DMARCReports Deleted
+	return strings.Fields(`Account Accounts AppPasswords Audit AccountLimits Aliases Attention Backup Check CheckClient CheckStore CheckUp Close DKIMKeys DMARCReports Deleted
 		DeliveryLog Domain DomainDetail DomainLimits DomainQuota DomainRecords Domains ExplainSpam ExportDirectory FindAccounts FindAlias FindAliases FindDomains FindLists
 		FindMasks FollowLog Forwarding ImportPlace Imported List Lists LogLevels Looked MailNames Masks OwnStories OwnStory Passkeys Pulls Queue QueueEntry SecondFactor SendingOff
 		SetAudit SetBackup SetCheckup SetDefaultQuota SetDialogues SetLog SpamRefused SpamSenders SpamSettings SpamStats Suppressions TLSReports Tokens

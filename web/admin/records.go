@@ -23,6 +23,8 @@ type Site struct {
 	Issuer       string              // who may issue certificates, as CAA records name it; empty: anybody
 	Services     []check.Service     // doors that mail programs find by SRV records
 	Web          bool                // the pages can be reached
+	PlainPort    int                 // of the pages in clear; 0: 80
+	Doors        []check.Door        // what mail programs connect to, the best of each protocol first
 }
 
 // Record is one line of a zone, Records what the world must find of a domain.

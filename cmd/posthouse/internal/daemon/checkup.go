@@ -39,6 +39,12 @@ const (
 // site is where the house stands in the world's DNS.
 func site(c *config.Config) admin.Site {
 	s := admin.Site{Hostname: c.Hostname, Addresses: PublicAddresses, Services: Services(c), Web: len(c.Listen.HTTPS) > 0 || len(c.Web.Proxies) > 0}
+	for _, w := range programs(c).Ways() {
+		s.Doors = append(s.Doors, check.Door{Protocol: w.Protocol, Port: w.Port, TLS: w.TLS})
+	}
+	if len(c.Web.Proxies) == 0 {
+		s.PlainPort = firstPort(c.Listen.HTTP)
+	}
 	for _, p := range c.TLS.Certificates {
 		s.Certificates = append(s.Certificates, p.Cert)
 	}

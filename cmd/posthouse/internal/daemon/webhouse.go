@@ -20,6 +20,7 @@ import (
 	"github.com/posthouse-mail/posthouse/web/adminui"
 	"github.com/posthouse-mail/posthouse/web/api"
 	"github.com/posthouse-mail/posthouse/web/autoconfig"
+	"github.com/posthouse-mail/posthouse/web/clients"
 	"github.com/posthouse-mail/posthouse/web/mtasts"
 	"github.com/posthouse-mail/posthouse/web/page"
 )
@@ -46,6 +47,9 @@ func (d *Daemon) pages(c *config.Config) http.Handler {
 					EndOthers: func(ctx context.Context, a mail.AccountID, but string) error { return server.EndSessions(ctx, a, but) },
 					Renew:     func(w http.ResponseWriter, r *http.Request, id auth.Identity) error { return server.Renew(w, r, id) },
 				},
+			}),
+			clients.New(clients.Options{
+				Logger: d.part(logx.PartWeb), Now: d.o.Now, Programs: programs(c), Local: d.keepers.directory.IsLocal, Check: d.house.CheckClient,
 			})),
 	})
 	return server
