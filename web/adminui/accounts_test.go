@@ -36,7 +36,7 @@ func TestAddAccount(t *testing.T) {
 	h := newHouse(t)
 	h.want("/admin/accounts/add", nil, 200, `type="password"`)
 	h.goes("/admin/accounts/add", form("address", "carol@mail.test", "name", "Carol", "password", "a long password", "bytes", "2 GiB"), "/admin/account?who=carol%40mail.test&done=account-added")
-	h.want("/admin/account?who=carol%40mail.test", nil, 200, "<h1>Carol</h1>", `value="2GiB"`)
+	h.want("/admin/account?who=carol%40mail.test", nil, 200, "<h1>Carol</h1>", `value="2 GiB"`)
 	h.want("/admin/accounts/add", form("address", "dave@mail.test"), 200, "It is shown this once", `id="password"`)
 	// Quotes and UTF-8 are addresses like any other (RFC 5321 section 4.1.2, RFC 6531).
 	for _, odd := range []string{`"quo ted"@mail.test`, "jörg@mail.test", `"<b>&"@mail.test`, "o'neill@mail.test", "a+b/c=d@mail.test"} {
@@ -109,7 +109,7 @@ func TestAccountSpace(t *testing.T) {
 	h := newHouse(t)
 	path := "/admin/account?" + bobs
 	h.goes("/admin/account/space", form("who", "bob@mail.test", "version", h.version(path), "bytes", "5 MiB", "messages", "20"), path+"&done=account-space")
-	h.want(path, nil, 200, `value="5MiB"`, `value="20"`)
+	h.want(path, nil, 200, `value="5 MiB"`, `value="20"`)
 	h.want("/admin/account/space", form("who", "bob@mail.test", "version", h.version(path), "bytes", "99999999999999999999 GiB"), 422, "This is no size")
 	h.goes("/admin/account/space", form("who", "bob@mail.test", "version", h.version(path)), path+"&done=account-space")
 	if a, err := h.admin.Account(t.Context(), "bob@mail.test"); err != nil || a.Quota.Bytes != 0 || a.Quota.Messages != 0 {

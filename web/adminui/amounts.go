@@ -4,7 +4,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/posthouse-mail/posthouse/internal/config"
 	"github.com/posthouse-mail/posthouse/web/admin"
 	"github.com/posthouse-mail/posthouse/web/page"
 )
@@ -17,12 +16,43 @@ func messagesField() field {
 	return field{Name: "messages", Label: "Messages", Hint: "A number. Empty: no limit."}
 }
 
-// sizeText is a number of octets as a field shows it; 0, no limit, is empty.
+// unit is one of octets.
+type unit struct {
+	name string
+	size uint64
+}
+
+// units are those that a size may be written in, the largest first.
+func units() []unit {
+	return []unit{{"TiB", 1 << 40}, {"TB", 1e12}, {"GiB", 1 << 30}, {"GB", 1e9}, {"MiB", 1 << 20}, {"MB", 1e6}, {"KiB", 1 << 10}, {"KB", 1e3}, {"B", 1}}
+}
+
+// sizeText is a number of octets as a field shows it, exactly; 0, no limit, is empty.
 func sizeText(n uint64) string {
-	if n == 0 {
-		return ""
+	for _, u := range units() {
+		if n > 0 && n%u.size == 0 {
+			return strconv.FormatUint(n/u.size, 10) + " " + u.name
+		}
 	}
-	return config.Size(n).String()
+	return ""
+}
+
+// sizeOf reads a number of octets: "2 GiB", "500MB", "1.5 TiB", "5 G".
+func sizeOf(text string) (n uint64, ok bool) {
+	text = strings.TrimSpace(text)
+	digits := strings.TrimRight(text, "BKMGTIbkmgti ")
+	name := strings.ToUpper(strings.TrimSpace(text[len(digits):]))
+	v, err := strconv.ParseFloat(strings.Replace(digits, ",", ".", 1), 64)
+	if err != nil || v < 0 || strings.ContainsAny(digits, "eExXpP_+") {
+		return 0, false
+	}
+	for _, u := range units() {
+		if name == strings.ToUpper(u.name) || name == u.name[:1] {
+			v *= float64(u.size)
+			return uint64(v), v < 1<<62
+		}
+	}
+	return 0, false
 }
 
 func countText(n uint64) string {
@@ -35,11 +65,11 @@ func countText(n uint64) string {
 // amountOf reads the fields "bytes" and "messages".
 func amountOf(f *page.Form) (a admin.Amount) {
 	if v := f.Value("bytes"); v != "" {
-		n, err := config.ParseSize(v)
-		if err != nil {
+		n, ok := sizeOf(v)
+		if !ok {
 			f.Reject("bytes", "This is no size: write a number and MiB, GiB or TiB.")
 		}
-		a.Bytes = uint64(n)
+		a.Bytes = n
 	}
 	if v := f.Value("messages"); v != "" {
 		n, err := strconv.ParseUint(v, 10, 40)

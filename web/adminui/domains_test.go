@@ -58,7 +58,7 @@ func TestDomainSettings(t *testing.T) {
 	}
 	h.goes("/admin/domain/quota", form("name", "mail.test", "version", h.version(path), "bytes", "3 GiB", "messages", "1000"), path+"&done=domain-quota")
 	h.goes("/admin/domain/limits", form("name", "mail.test", "version", h.version(path), "messages_per_hour", "12", "recipients_per_day", "none"), path+"&done=domain-limits")
-	h.want(path, nil, 200, `value="3GiB"`, `value="1000"`, `value="12"`, `value="none"`)
+	h.want(path, nil, 200, `value="3 GiB"`, `value="1000"`, `value="12"`, `value="none"`)
 	h.want("/admin/domain/quota", form("name", "mail.test", "version", h.version(path), "bytes", "much", "messages", "-1"), 422, "This is no size", "This is no number", `value="much"`)
 	h.want("/admin/domain/limits", form("name", "mail.test", "version", h.version(path), "messages_per_hour", "many"), 422, "Write a number, or none.")
 	h.want("/admin/domain/catch-all", form("name", "mail.test", "version", h.version(path), "catch_all", "nobody@"), 422, `id="catch_all-fault"`)

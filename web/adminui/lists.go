@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/posthouse-mail/posthouse/internal/config"
 	"github.com/posthouse-mail/posthouse/web/admin"
 	"github.com/posthouse-mail/posthouse/web/page"
 )
@@ -61,8 +60,8 @@ func largestOf(f *page.Form) int64 {
 	if v == "" {
 		return 0
 	}
-	n, err := config.ParseSize(v)
-	if err != nil {
+	n, ok := sizeOf(v)
+	if !ok {
 		f.Reject("max_size", "This is no size: write a number and KiB or MiB.")
 	}
 	return int64(n)

@@ -49,7 +49,7 @@ func TestLists(t *testing.T) {
 		fmt.Fprintf(&many, "member%03d@elsewhere.test\n", i)
 	}
 	h.goes("/admin/list/members", form("address", "garden@mail.test", "action", "add", "members", many.String()), path+"&done=list-members")
-	body, _ := h.want(path, nil, 200, "120 members", "Page 1 of 3", `href="/admin/list?address=garden%40mail.test&amp;page=2"`, `value="5MiB"`)
+	body, _ := h.want(path, nil, 200, "120 members", "Page 1 of 3", `href="/admin/list?address=garden%40mail.test&amp;page=2"`, `value="5 MiB"`)
 	if n := strings.Count(body, "Take out</button>"); n != 50 {
 		t.Errorf("%d members on a page", n)
 	}
