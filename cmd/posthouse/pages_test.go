@@ -148,6 +148,7 @@ func masked(dir, s string) string {
 		{`[0-9]+ segments(, [0-9.]+ \w+;| read back)`, "(so many) segments$1"},
 		{`, [0-9.]+ \w+; every mailbox`, "; every mailbox"},
 		{`\b[a-z]{4}(-[a-z]{4}){4}\b`, "(an app password)"},
+		{`posthouse_[0-9A-Za-z]{38}`, "(a token)"},
 		{`\bph\d{8}`, "ph(a day)"},
 		{`p=[A-Za-z0-9+/" =]+"`, `p=(a key)"`},
 		{`(next|active|old) +\d{4}-\d\d-\d\d`, "$1  (a day)"},
