@@ -27,6 +27,7 @@ export class Browser {
     this.browsers[at] ??= await this.launch(at);
     const c = await this.browsers[at].newContext({ baseURL: this.plan.base, viewport: { width: 1200, height: 800 }, colorScheme: "light", reducedMotion: "reduce", ...options });
     c.setDefaultTimeout(10_000);
+    c.on("dialog", (d) => d.accept());
     const host = new URL(this.plan.base).host;
     c.on("request", (r) => {
       const u = new URL(r.url());
@@ -52,7 +53,8 @@ export class Browser {
   fault(text) { this.faults.push(text); }
 
   // step runs one named part, and prints what it found as a line of JSON.
-  async step(name, run) {
+  async step(name, run, always = false) {
+    if (!always && this.plan.only && !new RegExp(this.plan.only).test(name)) return;
     this.faults = [];
     const began = Date.now();
     try {
@@ -87,7 +89,37 @@ export async function signIn(page, user, password) {
   await page.getByRole("button", { name: "Sign in", exact: true }).click();
 }
 
-// want throws unless the page shows a text.
-export async function want(page, ...texts) {
-  for (const text of texts) await page.getByText(text, { exact: false }).first().waitFor({ state: "visible" });
+// Walker is a person at a page: it finds fields by their labels and buttons by their words.
+export class Walker {
+  constructor(page) { this.page = page; }
+
+  async go(path) {
+    const answer = await this.page.goto(path);
+    if (answer.status() !== 200) throw new Error(`${path} answers ${answer.status()}`);
+  }
+
+  // fill types into fields, checks boxes (true, false) and chooses (["words"]).
+  async fill(fields) {
+    for (const [label, value] of Object.entries(fields)) {
+      const field = this.page.locator("main").getByLabel(label, { exact: true }).first();
+      if (typeof value === "boolean") await field.setChecked(value);
+      else if (Array.isArray(value)) await field.selectOption({ label: value[0] });
+      else await field.fill(value);
+    }
+  }
+
+  async press(name) { await this.page.getByRole("button", { name, exact: true }).first().click(); }
+  async follow(name) { await this.page.getByRole("link", { name, exact: true }).first().click(); }
+
+  // sees waits until the page shows texts.
+  async sees(...texts) {
+    for (const text of texts) {
+      try {
+        await this.page.getByText(text).filter({ visible: true }).first().waitFor();
+      } catch {
+        const shown = await this.page.locator("body").innerText();
+        throw new Error(`"${text}" is not on ${this.page.url()}:\n${shown.slice(0, 1500)}`);
+      }
+    }
+  }
 }

@@ -1,5 +1,7 @@
 // The flows: what a person comes to do, from the sign-in to the words that it is done.
-import { code, signIn, want } from "./browser.mjs";
+import { operatorFlows } from "./operator.mjs";
+import { userFlows } from "./user.mjs";
+import { Walker, code, signIn } from "./browser.mjs";
 
 // flows runs all of them and returns who is signed in at the end: for the crawl.
 export async function flows(browser) {
@@ -27,8 +29,20 @@ export async function flows(browser) {
     await page.getByRole("navigation", { name: "Rooms" }).waitFor();
     states.user = await context.storageState();
     await context.close();
-  });
-  await browser.step("a second factor, and the way in with it", async () => { states.operator = await secondFactor(browser); });
+  }, true);
+  await browser.step("a second factor, and the way in with it", async () => { states.operator = await secondFactor(browser); }, true);
+  await browser.step("a user makes a passkey and comes in with it", () => passkey(browser));
+  for (const [who, table] of [["user", userFlows(plan)], ["operator", operatorFlows(plan)]]) {
+    for (const [name, run] of Object.entries(table)) {
+      for (const javaScriptEnabled of [true, false]) {
+        await browser.step(name + (javaScriptEnabled ? "" : " without script"), async () => {
+          const context = await browser.context({ at: who === "operator" ? "loopback" : "outside", storageState: states[who], javaScriptEnabled });
+          await run(new Walker(await context.newPage()), javaScriptEnabled ? "one" : "two", browser);
+          await context.close();
+        });
+      }
+    }
+  }
   return states;
 }
 
@@ -47,7 +61,7 @@ async function byKeys(browser) {
     if (await page.evaluate(() => document.activeElement.textContent.trim() === "Security")) break;
   }
   await page.keyboard.press("Enter");
-  await want(page, "Password");
+  await page.getByRole("heading", { level: 1, name: "Password" }).waitFor();
   await context.close();
 }
 
@@ -76,4 +90,40 @@ async function secondFactor(browser) {
   const state = await context.storageState();
   await context.close();
   return state;
+}
+
+// passkey: chromium has an authenticator that says yes by itself. A passkey is made, opens the pages alone, and is removed.
+async function passkey(browser) {
+  const { plan } = browser;
+  const context = await browser.context();
+  const page = await context.newPage();
+  const devtools = await context.newCDPSession(page);
+  await devtools.send("WebAuthn.enable");
+  const { authenticatorId } = await devtools.send("WebAuthn.addVirtualAuthenticator", {
+    options: { protocol: "ctap2", transport: "internal", hasResidentKey: true, hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true },
+  });
+  const w = new Walker(page);
+  await signIn(page, plan.second, plan.password);
+  await w.go("/account/passkeys");
+  await w.fill({ "On which device?": "my laptop", "Your password": plan.password });
+  await w.press("Add a passkey");
+  await page.getByRole("row", { name: /my laptop/ }).waitFor();
+  const { credentials } = await devtools.send("WebAuthn.getCredentials", { authenticatorId });
+  if (credentials.length !== 1) throw new Error(`${credentials.length} passkeys were made`);
+  // Out of the field for the address, where the browser offers it, and by the button.
+  await w.press("Sign out");
+  await page.goto("/account/passkeys");
+  await w.sees("signed in with it");
+  await page.addInitScript(() => { PublicKeyCredential.isConditionalMediationAvailable = async () => false; });
+  await w.press("Sign out");
+  await page.goto("/account/passkeys");
+  await w.press("Use a passkey");
+  await w.sees("signed in with it");
+  await page.getByRole("link", { name: "Remove the passkey my laptop" }).click();
+  await page.getByRole("button", { name: "Remove this passkey" }).click();
+  await w.sees("Mail address"); // what was opened with it has ended
+  await signIn(page, plan.second, plan.password);
+  await w.go("/account/passkeys");
+  await w.sees("There are none yet");
+  await context.close();
 }

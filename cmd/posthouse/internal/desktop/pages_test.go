@@ -28,7 +28,7 @@ func TestPages(t *testing.T) {
 	live(t, w)
 	plan := map[string]any{
 		"base": "https://" + w.ours.host, "host": w.ours.host, "key": keyOf(t, w.ours), "chromium": program(t, "chromium"),
-		"user": anna, "operator": operator, "password": password,
+		"user": anna, "second": ben, "operator": operator, "password": password, "only": os.Getenv("STEPS"),
 		"least": map[string]int{"stranger": 1, "user": 5, "operator": 6},
 	}
 	if os.Getenv("PICTURES") != "" {
