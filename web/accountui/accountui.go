@@ -1,6 +1,8 @@
 // Package accountui is a user's own room of the web house: what he has, how programs connect, his password, where he is signed in.
 //
-// New makes the room. Each page has a file: overview.go, password.go, apppasswords.go, factor.go, devices.go.
+// New makes the room. Each group of pages has a file with its routes: who may come in (password.go, apppasswords.go, factor.go,
+// passkeys.go, devices.go, seen.go), addresses.go, mailbox.go, moving.go (import, export), messages.go, junk.go, sending.go. The account
+// of every verb is the one that is signed in (user): no form names another.
 package accountui
 
 import (
@@ -73,9 +75,27 @@ func New(o Options) page.Room {
 		"passkey-removed": "The passkey is removed. What was opened with it has ended.",
 		"web-only":        "From now on programs need app passwords.",
 		"web-open":        "Programs may use your own password again.",
+
+		"password-alone":   "Your new password is valid from now on, and all app passwords are taken back.",
+		"device-forgotten": "It is out of the list.",
+		"mask-on":          "The address takes mail again.",
+		"mask-off":         "Mail to that address is refused from now on.",
+		"mask-note":        "Saved.",
+		"mask-removed":     "That address is gone for ever.",
+		"forwarding":       "Your mail goes from now on as it says below.",
+		"import-stopped":   "The import stops. What it has brought stays; begun again, it goes on where it was.",
+		"junk":             "Your mail is judged like this from now on.",
+		"sender-in":        "Mail from there is let in from now on.",
+		"sender-out":       "Mail from there is refused from now on.",
+		"sender-gone":      "Nothing is said of that sender any more.",
+		"taken-back":       "The message is a draft again.",
+		"sent-now":         "The message leaves now.",
+		"sending":          "Saved. It holds for the next message.",
 	})}
 	mux := http.NewServeMux()
-	for _, routes := range []map[string]page.Handler{m.security(), m.passkeyRoutes()} {
+	for _, routes := range []map[string]page.Handler{
+		m.security(), m.passkeyRoutes(), m.devicesSeen(), m.addresses(), m.mailbox(), m.moving(), m.stories(), m.junkPages(), m.sendingPages(),
+	} {
 		for pattern, h := range routes {
 			mux.Handle(pattern, m.pages.Handle(m.log, h))
 		}

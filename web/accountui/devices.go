@@ -17,6 +17,11 @@ func (m *room) devices(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	for i := range all {
+		if name := page.Browser(all[i].Agent); name != "" {
+			all[i].Agent = name
+		}
+	}
 	return m.show(w, r, page.View{Page: "devices", Title: "Where you are signed in", Data: devices{all, who(r).Session}})
 }
 

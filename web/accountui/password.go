@@ -6,6 +6,7 @@ import (
 
 	"github.com/posthouse-mail/posthouse/auth"
 	"github.com/posthouse-mail/posthouse/internal/logx"
+	"github.com/posthouse-mail/posthouse/web/admin"
 	"github.com/posthouse-mail/posthouse/web/page"
 )
 
@@ -13,11 +14,31 @@ import (
 const shortest = 10
 
 func (m *room) password(w http.ResponseWriter, r *http.Request) error {
-	return m.show(w, r, page.View{Page: "password", Title: "Change the password", Data: shortest})
+	return m.showPassword(w, r, nil)
+}
+
+// passwordPage is what the form needs to say.
+type passwordPage struct {
+	Shortest int
+	Apps     []admin.AppPassword // that go on to be good
+}
+
+func (m *room) showPassword(w http.ResponseWriter, r *http.Request, f *page.Form) error {
+	all, err := m.o.House.AppPasswords(r.Context(), user(r))
+	if err != nil {
+		return err
+	}
+	p := passwordPage{Shortest: shortest}
+	for _, a := range all {
+		if !a.Expired {
+			p.Apps = append(p.Apps, a)
+		}
+	}
+	return m.answer(w, r, page.View{Page: "password", Title: "Change the password", Form: f, Data: p})
 }
 
 func (m *room) setPassword(w http.ResponseWriter, r *http.Request) error {
-	f, err := page.Read(w, r, "old", "new", "again")
+	f, err := page.Read(w, r, "old", "new", "again", "apps")
 	if err != nil {
 		return err
 	}
@@ -28,7 +49,6 @@ func (m *room) setPassword(w http.ResponseWriter, r *http.Request) error {
 		f.Reject("again", "This is not the same as above.")
 	}
 	v := page.VisitOf(r.Context())
-	user := v.SignIn.Identity.Main.String()
 	if f.Ok() {
 		_, err = m.o.Directory.Confirm(r.Context(), v.SignIn.Identity, v.Remote, f.Secret("old"))
 		switch {
@@ -41,14 +61,14 @@ func (m *room) setPassword(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	if f.Ok() {
-		if err = m.o.House.SetPassword(r.Context(), user, f.Secret("new")); errors.Is(err, auth.ErrPassword) {
+		if _, err = m.o.House.ChangePassword(r.Context(), user(r), admin.NewPassword{Password: f.Secret("new"), EndApps: f.Is("apps")}); errors.Is(err, auth.ErrPassword) {
 			f.Reject("new", "This cannot be a password: no line breaks, and at most 1,024 octets.")
 		} else if err != nil {
 			return err
 		}
 	}
 	if !f.Ok() {
-		return m.show(w, r, page.View{Page: "password", Title: "Change the password", Status: http.StatusUnprocessableEntity, Form: f, Data: shortest})
+		return m.showPassword(w, r, f)
 	}
 	id, err := m.o.Directory.Confirm(r.Context(), v.SignIn.Identity, v.Remote, f.Secret("new"))
 	if err == nil {
@@ -57,6 +77,10 @@ func (m *room) setPassword(w http.ResponseWriter, r *http.Request) error {
 	if err != nil { // it is changed: at worst the next page asks for it
 		m.log.WarnContext(r.Context(), logx.WebPageFailed, "path", r.URL.Path, "method", r.Method, "error", err)
 	}
-	page.Done(w, r, "/account/", "password")
+	word := "password"
+	if f.Is("apps") {
+		word = "password-alone"
+	}
+	page.Done(w, r, "/account/", word)
 	return nil
 }
