@@ -130,7 +130,7 @@ func TestLook(t *testing.T) {
 	h.goes("/admin/domain/look", form("name", "mail.test"), "/admin/domain?name=mail.test&done=looked")
 	h.want("/admin/domain?name=mail.test", nil, 200, "Looked <time", "Mail comes here (MX)", "<strong class=\"no\">wrong</strong>", "other.test", "What to do:", "v=spf1 mx -all")
 	h.want("/admin/domains", nil, 200, "things are wrong")
-	h.want("/admin/", nil, 200, "Mail comes here (MX)", "Disk", `href="/admin/domain?name=mail.test"`, "How this host does")
+	h.want("/admin/", nil, 200, "<strong class=\"no\">Domain</strong>: mail.test", "Mail comes here (MX); Who may send", "Disk", `href="/admin/domain?name=mail.test"`, "How this host does")
 	h.goes("/admin/look", form(), "/admin/?done=looked")
 	h.want("/admin/domain/look", form("name", "gone.test"), 404)
 }

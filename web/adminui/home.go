@@ -2,6 +2,7 @@ package adminui
 
 import (
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/posthouse-mail/posthouse/web/admin"
@@ -36,6 +37,35 @@ func pagesOfChecks() map[string]string {
 	return map[string]string{"queue": "/admin/queue", "backup": "/admin/backups", "certificate": "/admin/certificates", "disk": "/admin/machine"}
 }
 
+// mostDomains bounds how many domains the first page tells of one by one.
+const mostDomains = 20
+
+// attentionTo makes one thing to look at of each that the machine has, and one of each domain: its page tells them apart.
+func attentionTo(found []check.Result) (all []attention) {
+	var order []string
+	domains := make(map[string]*attention)
+	for _, x := range found {
+		if x.Domain == "" {
+			all = append(all, attention{What: checkTitle(x.Check), Found: x.Found, Advice: x.Advice, Bad: x.State == check.Wrong, Page: pagesOfChecks()[x.Check]})
+			continue
+		}
+		a := domains[x.Domain]
+		if a == nil {
+			a = &attention{What: "Domain", About: written(x.Domain), Page: at("/admin/domain", "name", x.Domain)}
+			domains[x.Domain], order = a, append(order, x.Domain)
+		}
+		a.Bad = a.Bad || x.State == check.Wrong
+		a.Found = strings.TrimPrefix(a.Found+"; "+checkTitle(x.Check), "; ")
+	}
+	for _, name := range order[:min(len(order), mostDomains)] {
+		all = append(all, *domains[name])
+	}
+	if more := len(order) - mostDomains; more > 0 {
+		all = append(all, attention{What: "Domains", Found: page.Count(more, "more domain", "more domains"), Page: "/admin/domains"})
+	}
+	return all
+}
+
 func (m *room) home(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
 	machine := m.o.House.Looked("")
@@ -43,13 +73,7 @@ func (m *room) home(w http.ResponseWriter, r *http.Request) error {
 	for _, x := range machine.Results {
 		d.Titles[x.Check] = checkTitle(x.Check)
 	}
-	for _, x := range m.o.House.Attention() {
-		a := attention{What: checkTitle(x.Check), Found: x.Found, Advice: x.Advice, Bad: x.State == check.Wrong, Page: pagesOfChecks()[x.Check]}
-		if x.Domain != "" {
-			a.About, a.Page = written(x.Domain), at("/admin/domain", "name", x.Domain)
-		}
-		d.Attention = append(d.Attention, a)
-	}
+	d.Attention = attentionTo(m.o.House.Attention())
 	silent, err := m.o.House.FindAccounts(ctx, admin.Find{Only: "silent", Size: 20})
 	if err != nil {
 		return err
