@@ -13,6 +13,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+	}
 	flag.Bool("update", false, "write the pages anew")
 	flag.Parse()
 	os.Exit(m.Run())
@@ -137,6 +140,7 @@ func masked(dir, s string) string {
 		{`posthouse \S+ \(`, "posthouse (a version) ("},
 		{`127\.0\.0\.1:\d{4,5}`, "127.0.0.1:PORT"},
 		{`(process +)\d+,`, "${1}PID,"},
+		{`\S+ \((command|socket)\)`, "(somebody) ($1)"},
 		{`sendmail of [^ "\n]+`, "sendmail of (a user)"},
 		{`before-repair-\d{8}-\d{6}`, "before-repair-(a time)"},
 		{`\b[0-9][0-9a-z]{12}\b`, "(a queue id)"},
