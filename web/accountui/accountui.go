@@ -73,6 +73,7 @@ func New(o Options) page.Room {
 		"factor-off":      "The second factor has ended. These pages ask for the password only.",
 		"passkey-added":   "The passkey is there. Next time you can sign in with it.",
 		"passkey-removed": "The passkey is removed. What was opened with it has ended.",
+		"token-removed":   "The token is taken back. What was opened with it has ended.",
 		"web-only":        "From now on programs need app passwords.",
 		"web-open":        "Programs may use your own password again.",
 
@@ -94,7 +95,7 @@ func New(o Options) page.Room {
 	})}
 	mux := http.NewServeMux()
 	for _, routes := range []map[string]page.Handler{
-		m.security(), m.passkeyRoutes(), m.devicesSeen(), m.addresses(), m.mailbox(), m.moving(), m.stories(), m.junkPages(), m.sendingPages(),
+		m.security(), m.passkeyRoutes(), m.tokenRoutes(), m.devicesSeen(), m.addresses(), m.mailbox(), m.moving(), m.stories(), m.junkPages(), m.sendingPages(),
 	} {
 		for pattern, h := range routes {
 			mux.Handle(pattern, m.pages.Handle(m.log, h))
