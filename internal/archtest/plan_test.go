@@ -8,7 +8,7 @@ var floors = [][]string{
 	/* shell */ {"internal/serve", "internal/cert", "internal/config", "imap/internal/syntax"},
 	/* words */ {"internal/message", "smtp/tlspolicy", "auth/sasl", "auth/passkey", "store/kv"},
 	/* checks */ {"smtp/mailauth", "smtp/scan"},
-	/* keepers */ {"store", "auth", "store/story", "smtp/tlsbook", "smtp/dmarcbook", "smtp/junkbook", "smtp/spam", "smtp/limit"},
+	/* keepers */ {"store", "auth", "store/story", "store/history", "smtp/tlsbook", "smtp/dmarcbook", "smtp/junkbook", "smtp/spam", "smtp/limit"},
 	/* doors */ {"smtp", "imap", "pop3"},
 	/* queue */ {"smtp/queue"},
 	/* carriers */ {"smtp/local", "smtp/remote", "smtp/list"},

@@ -91,6 +91,7 @@ const (
 	SideDamaged         = "side tables set aside"                // file, kept, error: stories, reputation and indexes begin anew; no mail is concerned
 	SideFailed          = "side tables not written"              // file, changes, error
 	StoryForget         = "old stories not forgotten"            // error
+	HistoryFailed       = "history not noted"                    // error: operators' charts lack some minutes
 )
 
 // The queue and its carriers.

@@ -31,6 +31,8 @@ type Filter struct {
 	Held      bool           // only those that the operator holds
 	Outbox    mail.AccountID // only what waits in this account's Outbox
 	Scheduled bool           // only those whose time has not come (FUTURERELEASE)
+	Tried     bool           // only those that were tried, and are not held
+	Address   string         // of Page: a part of an address of it, in small letters
 	Limit     int            // at most so many
 
 	now int64
@@ -42,6 +44,8 @@ func (f *Filter) fits(number uint64, e *entry) bool {
 		f.Held && !e.held,
 		f.Scheduled && e.timing.release <= f.now,
 		f.Outbox != 0 && f.Outbox != e.timing.box.Account,
+		f.Tried && (e.held || e.attempts == 0),
+		f.Address != "" && !e.about(f.Address),
 		f.Domain != "" && f.Domain != e.domain,
 		len(f.IDs) > 0 && !slices.Contains(f.IDs, e.id),
 		f.Sender == "<>" && !e.from.IsNull(),

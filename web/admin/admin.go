@@ -60,13 +60,16 @@ type House struct {
 	world   atomic.Pointer[func(context.Context) (World, error)] // see SetCheckup
 	backing sync.Mutex                                           // held by the backup that runs
 	pulls   pulls
-	zips    atomic.Int32  // exports that run
-	looked  lookouts      // what the last checkup found
+	zips    atomic.Int32 // exports that run
+	machine Machine
+	writing sync.Mutex // of the settings file
+	watches watches
+	copies  copies
+	looked  lookouts // what the last checkup found
 
-	clientChecks atomic.Int32 // tests of mail programs that run
-
-	levels  *logx.Levels  // nil: the log of this process is not ours to change
-	talks   *dialogue.Hub // nil: no house runs here
+	clientChecks atomic.Int32  // tests of mail programs that run
+	levels       *logx.Levels  // nil: the log of this process is not ours to change
+	talks        *dialogue.Hub // nil: no house runs here
 }
 
 // New returns the verbs over started keepers.

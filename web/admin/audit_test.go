@@ -28,7 +28,8 @@ func readers() []string {
 		DeliveryLog Domain DomainDetail DomainLimits DomainQuota DomainRecords Domains ExplainSpam ExportDirectory FindAccounts FindAlias FindAliases FindDomains FindLists
 		FindMasks FollowLog Forwarding ImportPlace Imported List Lists LogLevels Looked MailNames Masks OwnStories OwnStory Passkeys Pulls Queue QueueEntry SecondFactor SendingOff
 		SetAudit SetBackup SetCheckup SetDefaultQuota SetDialogues SetLog SpamRefused SpamSenders SpamSettings SpamStats Suppressions TLSReports Tokens
-		DeletedGroups DeletedOf Devices OwnPulls Outbox Space Trace WatchPull Webhooks`)
+		DeletedGroups DeletedOf Devices OwnPulls Outbox Space Trace WatchPull Webhooks
+		Backups Certificates CheckSettings Connections EndWatching Watching FindQueue FindStories History KeptTrace KeptTraces RecentLog ReportDays SetMachine Settings SettingsFile Status Vitals`)
 }
 
 // private is what users do with their own mail, as they do in a mail program: no business of the log.
@@ -87,10 +88,13 @@ func called(fn *ast.FuncDecl) (all []string) {
 	ast.Inspect(fn, func(n ast.Node) bool {
 		switch n := n.(type) {
 		case *ast.SelectorExpr:
-			if x, ok := n.X.(*ast.Ident); ok && x.Name == "h" {
+			if x, ok := n.X.(*ast.Ident); ok && (x.Name == "h" || x.Name == "a") { // a: an applying
 				all = append(all, n.Sel.Name)
 			}
-			return false
+			if x, ok := n.X.(*ast.SelectorExpr); ok && x.Sel.Name == "h" {
+				all = append(all, n.Sel.Name)
+			}
+			return true
 		case *ast.CallExpr:
 			if id, ok := n.Fun.(*ast.Ident); ok {
 				all = append(all, id.Name)

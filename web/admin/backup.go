@@ -49,10 +49,14 @@ func (h *House) backupSettings() BackupSettings {
 
 // Backup makes one and proves it. One runs at a time.
 func (h *House) Backup(ctx context.Context, in BackupRequest) (backup.Report, error) {
+	return h.makeBackup(ctx, in, h.backupSettings().Progress)
+}
+
+func (h *House) makeBackup(ctx context.Context, in BackupRequest, progress func(backup.Progress)) (backup.Report, error) {
 	s := h.backupSettings()
 	o := backup.Options{
 		To: in.To, DB: h.o.DB, Store: h.o.Store, Keep: s.Keep, Accounts: h.backupAccounts, Settings: s.Settings, Share: s.Share, Temp: s.Temp,
-		Logger: h.o.Logger, Metrics: s.Metrics, Program: s.Program, Progress: s.Progress,
+		Logger: h.o.Logger, Metrics: s.Metrics, Program: s.Program, Progress: progress,
 	}
 	if o.To == "" {
 		o.To = s.To

@@ -35,6 +35,7 @@ type LogFilter struct {
 	Parts   []string `json:"parts,omitempty"`
 	Account string   `json:"account,omitempty"` // an address or login name: lines of its sessions and of its mail
 	Address string   `json:"address,omitempty"` // of a client: lines of its connections
+	Level   string   `json:"level,omitempty"`   // and above
 }
 
 // SetLog names the levels of the log that the house writes; before any verb is used.
@@ -92,10 +93,25 @@ func (h *House) changeLevel(c LogChange) error {
 
 // FollowLog begins to read the log live; the caller closes it.
 func (h *House) FollowLog(ctx context.Context, f LogFilter) (*logx.Follower, error) {
+	w, err := h.logFilter(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	return h.levels.Follow(w.wants), nil
+}
+
+// logFilter is what f means.
+func (h *House) logFilter(ctx context.Context, f LogFilter) (*wanted, error) {
 	if err := h.noLog(); err != nil {
 		return nil, err
 	}
-	w := wanted{parts: f.Parts, sessions: map[string]struct{}{}}
+	w := &wanted{parts: f.Parts, sessions: map[string]struct{}{}, least: slog.LevelDebug}
+	if f.Level != "" {
+		var err error
+		if w.least, err = logx.ParseLevel(f.Level); err != nil {
+			return nil, &Error{Invalid, err.Error(), err}
+		}
+	}
 	for _, p := range f.Parts {
 		if !slices.Contains(logx.Parts(), p) {
 			return nil, invalid(p + " is no part of the house; there are " + strings.Join(logx.Parts(), ", "))
@@ -115,12 +131,13 @@ func (h *House) FollowLog(ctx context.Context, f LogFilter) (*logx.Follower, err
 		}
 		w.client = ip.Unmap().String()
 	}
-	return h.levels.Follow(w.wants), nil
+	return w, nil
 }
 
 // wanted remembers the connections that one line has shown to be of the account or the client: later lines of a session name neither.
 type wanted struct {
 	parts    []string
+	least    slog.Level
 	person   bool
 	account  string   // its number
 	names    []string // its addresses and login name
@@ -150,7 +167,9 @@ func (w *wanted) wants(l logx.Line) bool {
 			w.sessions[conn] = struct{}{}
 		}
 	}
-	return len(w.parts) == 0 || slices.Contains(w.parts, l.Part)
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(l.Level)) // one that nobody knows is INFO
+	return level >= w.least && (len(w.parts) == 0 || slices.Contains(w.parts, l.Part))
 }
 
 // named reports an attribute that names the account.

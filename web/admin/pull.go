@@ -280,6 +280,8 @@ func (h *House) Close() error {
 		j.stop(errClosing)
 	}
 	h.pulls.mu.Unlock()
+	h.watches.close()
+	h.copies.close()
 	h.pulls.running.Wait()
 	return nil
 }

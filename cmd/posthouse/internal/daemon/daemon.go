@@ -182,6 +182,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	running.Go(func() { d.runReports(inner) })
 	running.Go(func() { d.runCheckups(inner) })
 	running.Go(func() { d.runJunk(inner) })
+	running.Go(func() { d.runHistory(inner) })
 	running.Go(func() { d.guard.run(inner) })
 	running.Go(func() { tidy(inner) })
 	d.web.start()
@@ -213,6 +214,7 @@ func (d *Daemon) stop(stop context.CancelFunc, running *sync.WaitGroup) error {
 	wait := d.settings.Load().Limits.ShutdownFinish.Duration
 	ctx, cancel := context.WithTimeout(context.Background(), wait)
 	defer cancel()
+	d.house.EndWatching()
 	err := d.group.Shutdown(ctx)
 	d.visitors.stop()
 	if errors.Is(err, context.DeadlineExceeded) {

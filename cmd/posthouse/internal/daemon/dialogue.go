@@ -34,5 +34,7 @@ func (d *Daemon) listenTo(c *serve.Conn) (wire.Listener, func()) {
 
 // heardOf tells those who look at connections whose one is.
 func (d *Daemon) heardOf(ctx context.Context, account mail.AccountID) {
-	d.talks.LoggedIn(logx.Carried(ctx, "conn"), uint32(account))
+	conn := logx.Carried(ctx, "conn")
+	d.talks.LoggedIn(conn, uint32(account))
+	d.nameConnection(ctx, conn, account)
 }

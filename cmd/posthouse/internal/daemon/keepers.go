@@ -24,6 +24,7 @@ import (
 	"github.com/posthouse-mail/posthouse/smtp/remote"
 	"github.com/posthouse-mail/posthouse/store"
 	"github.com/posthouse-mail/posthouse/store/backup"
+	"github.com/posthouse-mail/posthouse/store/history"
 	"github.com/posthouse-mail/posthouse/store/kv"
 	"github.com/posthouse-mail/posthouse/store/story"
 	"github.com/posthouse-mail/posthouse/web/admin"
@@ -37,6 +38,7 @@ type keepers struct {
 	queue      *queue.Queue
 	side       *kv.Side    // tables that can be made again
 	story      *story.Book // nil: none is kept
+	history    *history.Book
 	limits     *limit.Book // nil: nothing is counted
 	suppressed *limit.List
 	apps       *auth.AppBook // when app passwords were used
@@ -181,12 +183,14 @@ func (d *Daemon) tellDamage(ctx context.Context) error {
 
 // house is the operator's verbs over the keepers.
 func (k *keepers) house(c *config.Config, logger *slog.Logger, r dns.Resolver) *admin.House {
-	return admin.New(admin.Options{
+	h := admin.New(admin.Options{
 		Logger: logx.Part(logger, logx.PartWeb), DB: k.db, Directory: k.directory, Store: k.store, Queue: k.queue, Story: k.story, Apps: k.apps, TokenUses: k.tokens, Devices: k.devices, Masks: auth.NewMaskBook(k.side),
 		Quota: defaultQuota(c), Resolver: r, Site: site(c), Limits: k.limitVerbs(), Reports: k.reportBooks(),
 		Imports: imports(c),
 		Junk:    admin.Junk{Judge: k.junk.judge, Book: k.junk.book, Teacher: k.junk.teacher, Enabled: c.Junk.Enabled, Line: c.Junk.Line},
 	})
+	h.SetAudit(c.Audit.Keep.Duration)
+	return h
 }
 
 // imports is how far users may reach: where the house itself may.
@@ -240,6 +244,7 @@ func (d *Daemon) openKeepers(ctx context.Context) (err error) {
 	d.house = d.keepers.house(d.o.Config, d.log, d.resolver)
 	d.house.SetLog(d.levels)
 	d.house.SetDialogues(d.talks)
+	d.house.SetMachine(d.machine())
 	d.house.SetCheckup(d.world)
 	d.backups = backup.NewMetrics(d.metrics)
 	d.setBackup(d.o.Config)

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"github.com/posthouse-mail/posthouse/internal/logx"
+	"github.com/posthouse-mail/posthouse/store/history"
 	"github.com/posthouse-mail/posthouse/store/kv"
 	"github.com/posthouse-mail/posthouse/store/story"
 )
@@ -17,6 +18,7 @@ func (k *keepers) openSide(o keeperOptions) (err error) {
 	if k.side, err = kv.OpenSide(kv.SideOptions{Path: path, Logger: logx.Part(o.logger, logx.PartStore), Metrics: o.metrics}); err != nil {
 		return fmt.Errorf("data folder %s: %w", c.Data, err)
 	}
+	k.history = history.New(k.side)
 	if c.Story.Keep.Duration > 0 {
 		k.story = story.New(story.Options{Side: k.side, Logger: logx.Part(o.logger, logx.PartStore), Keep: c.Story.Keep.Duration, Limit: int64(c.Story.Size)})
 	}

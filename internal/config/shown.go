@@ -1,0 +1,59 @@
+package config
+
+import (
+	"encoding"
+	"reflect"
+	"strings"
+)
+
+// Shown is one setting as people read it.
+type Shown struct {
+	Field
+	Table   string // heading of its table in the file: "[limits]"
+	About   string // what the table is for
+	Value   string // as it is written in the file; of a repeated table those of all its entries
+	Default string
+}
+
+// Describe tells every setting of c, in the order of the file.
+func Describe(c *Config) []Shown {
+	value, usual, tables := values(c), defaults(), sections()
+	out := make([]Shown, 0, len(value))
+	for _, f := range Fields() {
+		table, _ := split(f.Key)
+		out = append(out, Shown{Field: f, Table: heading(table), About: tables[table], Value: value[f.Key], Default: usual[f.Key]})
+	}
+	return out
+}
+
+// values is every setting's value by key.
+func values(c *Config) map[string]string {
+	out := make(map[string]string)
+	list("", reflect.ValueOf(*c), out)
+	return out
+}
+
+// list is walk with the entries of repeated tables.
+func list(key string, v reflect.Value, out map[string]string) {
+	_, isText := v.Interface().(encoding.TextMarshaler)
+	switch {
+	case v.Kind() == reflect.Struct && !isText:
+		for i := range v.NumField() {
+			name := v.Type().Field(i).Tag.Get("toml")
+			if key != "" {
+				name = key + "." + name
+			}
+			list(name, v.Field(i), out)
+		}
+	case v.Kind() == reflect.Slice && v.Type().Elem().Kind() == reflect.Struct && !v.Type().Elem().Implements(textType()):
+		for i := range v.Len() {
+			one := make(map[string]string)
+			list(key+"[]", v.Index(i), one)
+			for k, text := range one {
+				out[k] = strings.TrimPrefix(out[k]+", "+text, ", ")
+			}
+		}
+	default:
+		out[key] = written(v)
+	}
+}
