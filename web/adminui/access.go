@@ -19,8 +19,15 @@ type accessPage struct {
 	Password []field
 	Apps     []admin.AppPassword
 	Factor   admin.SecondFactor
+	Passkeys []admin.Passkey
+	Tokens   []admin.Token
+	Devices  []admin.Device
+	More     int // devices that are not shown
 	SignIns  []Session
 }
+
+// devicesShown bounds how many of the devices that log in are shown, the last first.
+const devicesShown = 20
 
 func (m *room) access(w http.ResponseWriter, r *http.Request) error {
 	return m.showAccess(w, r, r.URL.Query().Get("who"), nil)
@@ -42,6 +49,17 @@ func (m *room) showAccess(w http.ResponseWriter, r *http.Request, who string, f 
 	if p.Factor, err = m.o.House.SecondFactor(ctx, p.Main); err != nil {
 		return err
 	}
+	if p.Passkeys, err = m.o.House.Passkeys(ctx, p.Main); err != nil {
+		return err
+	}
+	if p.Tokens, err = m.o.House.Tokens(ctx, p.Main); err != nil {
+		return err
+	}
+	if p.Devices, err = m.o.House.Devices(ctx, p.Main); err != nil {
+		return err
+	}
+	p.More = max(0, len(p.Devices)-devicesShown)
+	p.Devices = p.Devices[:len(p.Devices)-p.More]
 	if p.SignIns, err = m.o.Sessions.List(ctx, mail.AccountID(a.ID)); err != nil {
 		return err
 	}
@@ -88,24 +106,42 @@ func (m *room) accountOf(ctx context.Context, f *page.Form) (admin.Account, erro
 	return m.o.House.Account(ctx, f.Value("who"))
 }
 
-func (m *room) revokeApp(w http.ResponseWriter, r *http.Request) error {
-	f, err := page.Read(w, r, "who", "number")
-	if err != nil {
-		return err
+// revoke is a form that takes back one of the numbered things of an account.
+func (m *room) revoke(word string, take func(ctx context.Context, user string, number uint32) error) page.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		f, err := page.Read(w, r, "who", "number")
+		if err != nil {
+			return err
+		}
+		n, err := strconv.ParseUint(f.Value("number"), 10, 32)
+		if err != nil {
+			return page.ErrMissing
+		}
+		a, err := m.accountOf(r.Context(), f)
+		if err == nil {
+			err = take(r.Context(), a.Addresses[0], uint32(n))
+		}
+		if err != nil {
+			return err
+		}
+		page.Done(w, r, accountPath("/access", a), word)
+		return nil
 	}
-	n, err := strconv.ParseUint(f.Value("number"), 10, 32)
-	if err != nil {
-		return page.ErrMissing
-	}
-	a, err := m.accountOf(r.Context(), f)
-	if err == nil {
-		_, err = m.o.House.RemoveAppPassword(r.Context(), a.Addresses[0], uint32(n))
-	}
-	if err != nil {
-		return err
-	}
-	page.Done(w, r, accountPath("/access", a), "app-revoked")
-	return nil
+}
+
+func (m *room) revokeApp(ctx context.Context, user string, number uint32) error {
+	_, err := m.o.House.RemoveAppPassword(ctx, user, number)
+	return err
+}
+
+func (m *room) revokePasskey(ctx context.Context, user string, number uint32) error {
+	_, err := m.o.House.RemovePasskey(ctx, user, number)
+	return err
+}
+
+func (m *room) revokeToken(ctx context.Context, user string, number uint32) error {
+	_, err := m.o.House.RemoveToken(ctx, user, number)
+	return err
 }
 
 func (m *room) askResetFactor(w http.ResponseWriter, r *http.Request) error {

@@ -154,6 +154,15 @@ func TestAccountAccess(t *testing.T) {
 	h.want("/admin/account/app-password", form("who", "bob@mail.test", "number", fmt.Sprint(app.Number)), 404)
 	h.want("/admin/account/app-password", form("who", "bob@mail.test", "number", "-1"), 404)
 
+	token, err := h.admin.AddToken(t.Context(), admin.NewToken{Account: "bob@mail.test", Name: "<script>", Scopes: []string{"send"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.want(path, nil, 200, "&lt;script&gt;", "Take back the token")
+	h.goes("/admin/account/token", form("who", "bob@mail.test", "number", fmt.Sprint(token.Number)), path+"&done=token-revoked")
+	h.want("/admin/account/token", form("who", "bob@mail.test", "number", fmt.Sprint(token.Number)), 404)
+	h.want("/admin/account/passkey", form("who", "bob@mail.test", "number", "1"), 404)
+
 	h.want("/admin/account/second-factor?"+bobs, nil, 200, "call back")
 	h.want("/admin/account/second-factor", form("who", "bob@mail.test"), 422)
 	secret := auth.NewAuthenticator()
