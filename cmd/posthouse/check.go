@@ -20,7 +20,7 @@ var (
 
 func (p *program) checkCommand(o *options) *cobra.Command {
 	cmd := p.checkup(o)
-	cmd.AddCommand(p.checkConfig(o), p.checkStore(o))
+	cmd.AddCommand(p.checkClient(o), p.checkConfig(o), p.checkStore(o))
 	return cmd
 }
 

@@ -19,6 +19,7 @@ const exitWarnings = 3
 // checkupVerbs is what this command needs of a house.
 type checkupVerbs interface {
 	CheckUp(context.Context, admin.CheckupRequest) (check.Report, error)
+	CheckClient(context.Context, admin.ClientCheck) (admin.ClientReport, error)
 }
 
 func (p *program) checkup(o *options) *cobra.Command {

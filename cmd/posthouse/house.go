@@ -53,6 +53,7 @@ type verbs interface {
 	sendingVerbs
 	listVerbs
 	factorVerbs
+	passkeyVerbs
 	tokenVerbs
 	recordVerbs
 	checkupVerbs

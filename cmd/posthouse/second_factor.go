@@ -24,6 +24,9 @@ func (p *program) secondFactorShow(o *options) *cobra.Command {
 				if !f.On {
 					return p.say("%s has no second factor", argv[0])
 				}
+				if !f.Authenticator {
+					return p.say("%s is asked for a passkey since %s, %d recovery codes are left", argv[0], moment(*f.Since), f.Recovery)
+				}
 				return p.say("%s has an authenticator since %s, %d recovery codes are left", argv[0], moment(*f.Since), f.Recovery)
 			})
 		},

@@ -84,6 +84,7 @@ func New(o Options) *Server {
 	s.once = &once{side: o.Side, now: o.Now, running: make(map[string]bool)}
 	s.directory()
 	s.appPasswords()
+	s.passkeys()
 	s.queue()
 	s.trace()
 	s.dkim()

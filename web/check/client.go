@@ -83,6 +83,11 @@ func Client(ctx context.Context, o ClientOptions) []Step {
 	if found := c.finds(); found != nil {
 		todo = append(todo, found)
 	}
+	for _, sends := range []bool{false, true} {
+		if !slices.ContainsFunc(o.Doors, func(d Door) bool { return (d.Protocol == "SMTP") == sends }) {
+			todo = append(todo, func(context.Context) Step { return closed(sends) })
+		}
+	}
 	for _, d := range c.doors() {
 		todo = append(todo, func(ctx context.Context) Step { return c.door(ctx, d) })
 	}
@@ -117,6 +122,15 @@ func (c *client) doors() (all []Door) {
 		}
 	}
 	return all
+}
+
+// closed is a step that this server has no door for.
+func closed(sends bool) Step {
+	s := Step{Step: "receive", State: Wrong, Found: "this server has no port for programs that receive mail", Advice: "open one in the settings (listen.imaps)", Mends: Operator}
+	if sends {
+		s.Step, s.Found, s.Advice = "send", "this server has no port for programs that send mail", "open one in the settings (listen.submissions)"
+	}
+	return s
 }
 
 func (c *client) own(ctx context.Context) ([]netip.Addr, error) {
@@ -228,6 +242,10 @@ func (c *client) anyOf(ctx context.Context, body, says string, places ...string)
 		text, err := c.page(ctx, p, body)
 		u, _ := url.Parse(p) // ours
 		switch {
+		case errors.Is(err, errNoName) || errors.Is(err, errElsewhere): // whatever is asked there
+			if reason := u.Host + ": " + err.Error(); !slices.Contains(why, reason) {
+				why = append(why, reason)
+			}
 		case err != nil:
 			why = append(why, u.Scheme+"://"+u.Host+": "+err.Error())
 		case !strings.Contains(text, says):
@@ -239,7 +257,7 @@ func (c *client) anyOf(ctx context.Context, body, says string, places ...string)
 	return "", why
 }
 
-const byHand = "until then the settings can be typed: they are on this page"
+const byHand = "until then the settings are typed (the page /clients/ shows them)"
 
 // autoconfig looks where Thunderbird does, and in its order.
 func (c *client) autoconfig(ctx context.Context) Step {
