@@ -83,6 +83,7 @@ func New(o Options) *Server {
 	s := &Server{o: o, mux: http.NewServeMux(), routes: make(map[string]*route), pages: page.Parse(manuals, nil), composing: make(chan struct{}, 2)}
 	s.once = &once{side: o.Side, now: o.Now, running: make(map[string]bool)}
 	s.directory()
+	s.finds()
 	s.appPasswords()
 	s.passkeys()
 	s.queue()
