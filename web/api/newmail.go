@@ -2,10 +2,12 @@ package api
 
 import (
 	"bytes"
-	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"mime/quotedprintable"
 	"slices"
@@ -54,8 +56,12 @@ func listed(field string, all []string) (out []message.Address, plain []mail.Add
 			return nil, nil, wrongMail("%s: %q is no address", field, text)
 		}
 		for _, a := range some {
-			p, err := mail.ParseAddress(a.Mailbox + "@" + a.Host)
-			if err != nil || a.Host == "" {
+			d, err := mail.ParseDomain(a.Host)
+			p := mail.Address{Local: a.Mailbox, Domain: d}
+			if err == nil {
+				p, err = mail.ParseAddress(p.String()) // with its quotes, where it needs some
+			}
+			if err != nil || a.Host == message.MissingDomain || !strings.Contains(text, "@") {
 				return nil, nil, wrongMail("%s: %q is no address", field, text)
 			}
 			a.Name = message.DecodeWords(a.Name)
@@ -116,11 +122,11 @@ func (m *NewMail) text() (io.Reader, error) {
 		}
 	}
 	h.Text("Subject", m.Subject)
-	for name, value := range m.Headers {
+	for _, name := range slices.Sorted(maps.Keys(m.Headers)) {
 		if !mayHead(name) {
 			return nil, wrongMail("headers: %s is not one that can be given here", name)
 		}
-		h.Text(name, value)
+		h.Text(name, m.Headers[name])
 	}
 	h.Field("MIME-Version", "1.0")
 	body, err := m.body()
@@ -177,7 +183,11 @@ func together(kind string, all []*part) *part {
 	if len(all) == 1 {
 		return all[0]
 	}
-	boundary := "=_" + rand.Text()
+	sum := sha256.New() // the same request makes the same message, and no part has a hash of itself in it
+	for _, one := range all {
+		sum.Write(one.b.Bytes())
+	}
+	boundary := "=_" + hex.EncodeToString(sum.Sum(nil)[:16])
 	p := &part{}
 	fmt.Fprintf(&p.b, "Content-Type: multipart/%s; boundary=\"%s\"\r\n\r\n", kind, boundary)
 	for _, one := range all {
