@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/posthouse-mail/posthouse/internal/mail"
 )
@@ -20,7 +21,7 @@ type Names struct {
 type NameAlias struct {
 	Address mail.Address
 	SendAs  bool // the account may write as it
-	Others  int  // members beside the account
+	Others  int  // who gets it beside the account
 }
 
 // NameDomain is a domain that is another name of one.
@@ -52,7 +53,13 @@ func (d *Directory) NamesOf(ctx context.Context, id mail.AccountID) (Names, erro
 	}
 	for _, a := range d.aliasesTo(s, mine) {
 		sends := d.sends(s, id, a.Address, make(map[string]bool))
-		n.Aliases = append(n.Aliases, NameAlias{Address: a.Address, SendAs: sends, Others: len(a.Members) - 1})
+		w := d.walk(s)
+		w.address(a.Address, "")
+		others := len(w.taken) + len(w.route.Remote) - len(w.route.Forwards)
+		if w.taken[id] {
+			others--
+		}
+		n.Aliases = append(n.Aliases, NameAlias{Address: a.Address, SendAs: sends, Others: others})
 	}
 	for _, x := range sorted(s.domains, func(x Domain) string { return string(x.Name) }) {
 		if slices.ContainsFunc(n.Own, func(a mail.Address) bool { return a.Domain == x.AliasOf }) {
@@ -85,5 +92,6 @@ func (d *Directory) aliasesTo(s *snapshot, mine map[string]bool) []Alias {
 			}
 		}
 	}
+	slices.SortFunc(found, func(a, b Alias) int { return strings.Compare(a.Address.Key(), b.Address.Key()) })
 	return found
 }

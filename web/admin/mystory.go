@@ -270,7 +270,7 @@ type MailNames struct {
 type NameAlias struct {
 	Address string `json:"address"`
 	SendAs  bool   `json:"send_as"`
-	Others  int    `json:"others"` // members beside the account
+	Others  int    `json:"others"` // who gets it beside the account
 }
 
 // MailNames lists them.
