@@ -121,3 +121,6 @@ func (d *Directory) DomainsIn(tx *kv.Tx) (all []Domain, err error) {
 	}
 	return all, nil
 }
+
+// Kept is the hash of the password as it stands, for an export with secrets; empty: there is no password.
+func (s Secret) Kept() string { return s.phc }

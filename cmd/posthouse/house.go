@@ -51,6 +51,8 @@ type verbs interface {
 	StopPull(ctx context.Context, id string) error
 	dkimVerbs
 	sendingVerbs
+	auditVerbs
+	directoryVerbs
 	listVerbs
 	factorVerbs
 	passkeyVerbs

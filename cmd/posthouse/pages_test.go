@@ -141,6 +141,7 @@ func masked(dir, s string) string {
 		{`127\.0\.0\.1:\d{4,5}`, "127.0.0.1:PORT"},
 		{`(process +)\d+,`, "${1}PID,"},
 		{`\S+ \((command|socket)\)`, "(somebody) ($1)"},
+		{`"name": "[^"]+",(\s+"door": "(command|socket)")`, `"name": "(somebody)",$1`},
 		{`sendmail of [^ "\n]+`, "sendmail of (a user)"},
 		{`before-repair-\d{8}-\d{6}`, "before-repair-(a time)"},
 		{`\b[0-9][0-9a-z]{12}\b`, "(a queue id)"},

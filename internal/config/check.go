@@ -138,6 +138,7 @@ func (k *checker) durations() {
 		{"store.keep_deleted", k.c.Store.KeepDeleted, "0s", "3650d"},
 		{"store.compact_every", k.c.Store.CompactEvery, "10ms", "30d"},
 		{"story.keep", k.c.Story.Keep, "0s", "3650d"},
+		{"audit.keep", k.c.Audit.Keep, "0s", "36500d"},
 		{"acme.dns_wait", k.c.ACME.DNSWait, "0s", "10m"},
 		{"web.sign_in", k.c.Web.SignIn, "10m", "90d"},
 		{"junk.list_wait", k.c.Junk.ListWait, "100ms", "20s"},

@@ -23,6 +23,7 @@ type Config struct {
 	Store      Store      `toml:"store"`
 	Backup     Backup     `toml:"backup"`
 	Story      Story      `toml:"story"`
+	Audit      Audit      `toml:"audit"`
 	Quota      Quota      `toml:"quota"`
 	Queue      Queue      `toml:"queue"`
 	Remote     Remote     `toml:"remote"`
@@ -101,6 +102,11 @@ type Limits struct {
 type Story struct {
 	Keep Duration `toml:"keep"` // 0: nothing is kept
 	Size Size     `toml:"size"`
+}
+
+// Audit is how long it is kept who changed what.
+type Audit struct {
+	Keep Duration `toml:"keep"` // 0: nothing is kept
 }
 
 // Quota is what a new account gets.
@@ -372,6 +378,7 @@ func Default() *Config {
 			SegmentSize: 64 << 20, CompactEvery: Duration{15 * time.Minute}, CompactBelow: 60, CompactShare: 10},
 		Backup:     Backup{At: "03:00", Recipients: []string{}, KeepDaily: 7, KeepWeekly: 4, KeepMonthly: 6, Share: 20},
 		Story:      Story{Keep: Duration{14 * 24 * time.Hour}, Size: 64 << 20},
+		Audit:      Audit{Keep: Duration{365 * 24 * time.Hour}},
 		Remote:     Remote{Port: 25, IPv6: IPv6Checked, TLSMemory: TLSMemoryTell, TLSReports: true},
 		IMAP:       IMAP{RecentlyDeleted: true},
 		Route:      Route{Across: AcrossDirect},

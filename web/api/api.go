@@ -102,6 +102,7 @@ func New(o Options) *Server {
 	s.spam()
 	s.log()
 	s.audit()
+	s.directoryFile()
 	s.tokens()
 	s.own()
 	s.sends()

@@ -81,6 +81,7 @@ func (d *Daemon) reloadSettings() (admin.Reloaded, error) {
 	d.keepers.store.SetWarn(now.Quota.Warn)
 	d.keepers.limits.Set(sendSettings(&now))
 	d.setBackup(&now)
+	d.house.SetAudit(now.Audit.Keep.Duration)
 	d.settings.Store(&now)
 	return out, nil
 }
@@ -100,6 +101,7 @@ var liveSettings = map[string]int{
 	"quota.messages":                      atOnce,
 	"quota.warn":                          atOnce, // at the next message of an account
 	"store.keep_deleted":                  atOnce,
+	"audit.keep":                          atOnce,
 	"store.disk_low":                      atOnce,
 	"store.disk_stop":                     atOnce,
 	"backup.to":                           atOnce,
