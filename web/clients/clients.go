@@ -209,5 +209,17 @@ func (m *room) test(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	slices.SortStableFunc(report.Steps, func(a, b stepOf) int { return order(a) - order(b) })
+	for i := range report.Steps {
+		s := &report.Steps[i]
+		s.Found, s.Advice = sentence(s.Found), sentence(s.Advice)
+	}
 	return m.page(w, r, p, form(address), &report)
+}
+
+// sentence ends a text.
+func sentence(text string) string {
+	if text == "" || strings.HasSuffix(text, "?") || strings.HasSuffix(text, ".") {
+		return text
+	}
+	return text + "."
 }
