@@ -95,7 +95,7 @@ func TestAccountAddresses(t *testing.T) {
 		return form("who", "bob@mail.test", "version", h.version(path), "action", action, "address", address)
 	}
 	h.goes("/admin/account/addresses", send("add", "robert@mail.test"), path+"&done=account-addresses")
-	h.want(path, nil, 200, "Make robert@mail.test the main address")
+	h.want(path, nil, 200, "Make it the main one: robert@mail.test")
 	h.want("/admin/account/addresses", send("add", "alice@mail.test"), 422, `id="address-fault"`)
 	h.want("/admin/account/addresses", send("add", "robert@elsewhere.test"), 422, `id="address-fault"`)
 	h.want("/admin/account/addresses", send("remove", "nobody@mail.test"), 422)

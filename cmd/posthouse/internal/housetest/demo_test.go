@@ -82,6 +82,9 @@ func TestDemo(t *testing.T) {
 		}
 		browse(t, h, "http://127.0.0.1:"+h.Port(demo.PortHTTP))
 		browse(t, h, "https://localhost:"+h.Port(demo.PortHTTPS))
+		if run == 0 {
+			runTheHouse(t, h, "http://127.0.0.1:"+h.Port(demo.PortHTTP))
+		}
 		if _, err := demo.New(t.Context(), demo.Options{Data: data, Offset: offset}); err == nil || !strings.Contains(err.Error(), "runs on") {
 			t.Errorf("a second demo on the same folder: %v", err)
 		}
