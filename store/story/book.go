@@ -22,6 +22,7 @@ type Book struct {
 	full   chan struct{} // cap 1: there is more than Limit
 	seed   maphash.Seed
 	recent [8192]atomic.Uint64 // hashes of what was read a moment ago
+	ear    atomic.Pointer[Ear] // who hears of all that is told; nil: nobody
 
 	mu     sync.Mutex
 	open   *chunk // takes what is told now; nil: none is open
@@ -59,6 +60,20 @@ func cut(s string, n int) string {
 	return strings.ToValidUTF8(s[:n], "") + "..."
 }
 
+// Ear hears what stories are told, as it happens: begun is nil but at the beginning of one. It must not wait, nor keep what it is given.
+type Ear func(id string, begun *Message, events []Event)
+
+// Hear gives the book an ear; nil takes it away.
+func (b *Book) Hear(ear Ear) {
+	switch {
+	case b == nil:
+	case ear == nil:
+		b.ear.Store(nil)
+	default:
+		b.ear.Store(&ear)
+	}
+}
+
 // Begin begins the story of a message, once for each.
 func (b *Book) Begin(m Message, events ...Event) {
 	if b == nil || !plainID(m.ID) {
@@ -82,6 +97,9 @@ func (b *Book) Begin(m Message, events ...Event) {
 			c.tell(m.ID, b.clip(events), false)
 		}
 	})
+	if ear := b.ear.Load(); ear != nil {
+		(*ear)(m.ID, &m, events)
+	}
 }
 
 // Tell adds events to a story; one that was never begun, or is forgotten, takes none.
@@ -91,6 +109,9 @@ func (b *Book) Tell(id string, events ...Event) {
 	}
 	events = b.clip(slices.Clone(events))
 	b.write(func(c *chunk) { c.tell(id, events, true) })
+	if ear := b.ear.Load(); ear != nil {
+		(*ear)(id, nil, events)
+	}
 }
 
 // clip gives the events their time, and cuts what strangers may have written.

@@ -21,7 +21,7 @@ func TestOwned(t *testing.T) {
 		}
 		b.Begin(m)
 	}
-	ids := func(o Own) (string, time.Time) {
+	ids := func(o Own) (string, string) {
 		t.Helper()
 		got, err := b.Owned(t.Context(), o)
 		if err != nil {
@@ -39,18 +39,27 @@ func TestOwned(t *testing.T) {
 	for range 20 {
 		text, next := ids(o)
 		all = append(all, strings.Fields(text)...)
-		if o.Before = next; next.IsZero() {
+		if o.From = next; next == "" {
 			break
 		}
 	}
 	if len(all) != 31 || all[0] != "q290" || all[24] != "q55" || all[30] != "q0" {
 		t.Errorf("%d: %v", len(all), all)
 	}
-	o.Before, o.Fits, o.Look = time.Time{}, func(*Message) bool { return false }, 10
-	if text, next := ids(o); text != "" || next.IsZero() {
+	o.From, o.Fits, o.Look = "", func(*Message) bool { return false }, 10
+	if text, next := ids(o); text != "" || next == "" {
 		t.Errorf("%q, next %v: to look at much is more than one page", text, next)
 	}
-	if text, next := ids(Own{Account: 9, Fits: mine, Limit: 4}); text != "" || !next.IsZero() {
+	begin := c.now.Add(-299 * time.Second)
+	o = Own{Account: 3, Fits: mine, Limit: 10, Since: begin.Add(100 * time.Second), Before: begin.Add(121 * time.Second)}
+	if text, next := ids(o); text != "q120 q110 q100" || next != "" {
+		t.Errorf("%q, %v", text, next)
+	}
+	for _, from := range []string{"-", "zz", "-1", "1-x", "zzzzzzzzzzzzzzzz-3"} {
+		o.From = from
+		ids(o)
+	}
+	if text, next := ids(Own{Account: 9, Fits: mine, Limit: 4}); text != "" || next != "" {
 		t.Errorf("%q, %v", text, next)
 	}
 }

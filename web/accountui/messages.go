@@ -34,7 +34,7 @@ const messagesShown = 40
 func (m *room) messages(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
 	p := messages{With: strings.TrimSpace(q.Get("with")), Subject: strings.TrimSpace(q.Get("subject")), Day: strings.TrimSpace(q.Get("day"))}
-	ask := admin.OwnQuery{With: p.With, Subject: p.Subject, Limit: messagesShown}
+	ask := admin.OwnQuery{With: p.With, Subject: p.Subject, From: q.Get("from"), Limit: messagesShown}
 	status := http.StatusOK
 	if p.Day != "" {
 		day, err := time.Parse("2006-01-02", p.Day)
@@ -44,22 +44,17 @@ func (m *room) messages(w http.ResponseWriter, r *http.Request) error {
 			ask.Since, ask.Before = day, day.AddDate(0, 0, 1)
 		}
 	}
-	if n, err := strconv.ParseInt(q.Get("before"), 10, 64); err == nil && n > 0 {
-		if at := time.Unix(0, n).UTC(); ask.Before.IsZero() || at.Before(ask.Before) {
-			ask.Before = at
-		}
-	}
 	if p.Wrong == "" {
 		found, err := m.o.House.OwnStories(r.Context(), user(r), ask)
 		if err != nil {
 			return err
 		}
 		p.All = found.Messages
-		if !found.Next.IsZero() {
-			p.Next = "/account/messages?" + url.Values{"with": {p.With}, "subject": {p.Subject}, "day": {p.Day}, "before": {strconv.FormatInt(found.Next.UnixNano(), 10)}}.Encode()
+		if found.Next != "" {
+			p.Next = "/account/messages?" + url.Values{"with": {p.With}, "subject": {p.Subject}, "day": {p.Day}, "from": {found.Next}}.Encode()
 		}
 	}
-	p.First = p.With+p.Subject+p.Day+q.Get("before") == ""
+	p.First = p.With+p.Subject+p.Day+q.Get("from") == ""
 	return m.show(w, r, page.View{Page: "messages", Title: "What happened to my mail", Status: status, Data: p})
 }
 

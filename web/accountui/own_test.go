@@ -51,6 +51,7 @@ type full struct {
 	queue *queue.Queue
 	story *story.Book
 	judge *spam.Judge
+	now   time.Time // of stories
 	roots *x509.CertPool
 }
 
@@ -72,7 +73,7 @@ func newFull(t *testing.T) *full {
 			t.Error(err)
 		}
 	})
-	f.side, f.story = side, story.New(story.Options{Side: side})
+	f.side, f.story = side, story.New(story.Options{Side: side, Now: func() time.Time { return f.now }})
 	devices := auth.NewDeviceBook(side)
 	f.house = &house{t: t, directory: auth.New(f.s.DB, auth.Options{Devices: devices})}
 	authtest.Make(t, f.s, f.directory, authtest.Account{Name: "alice", Quota: store.Quota{Bytes: 100_000}}, authtest.Account{Name: "bob"})

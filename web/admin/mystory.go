@@ -17,13 +17,14 @@ type OwnQuery struct {
 	Subject string    `json:"subject,omitempty"` // a part of it, in any case
 	Since   time.Time `json:"since,omitzero"`
 	Before  time.Time `json:"before,omitzero"`
+	From    string    `json:"from,omitempty"` // OwnStories.Next of the page before
 	Limit   int       `json:"limit,omitempty"`
 }
 
 // OwnStories is a page of them, the newest first.
 type OwnStories struct {
 	Messages []OwnMessage `json:"messages"`
-	Next     time.Time    `json:"next,omitzero"` // Before of the next page; zero: there is none
+	Next     string       `json:"next,omitempty"` // From of the next page; empty: there is none
 }
 
 // OwnMessage is a message as its sender or one of its recipients may see it.
@@ -203,16 +204,13 @@ func (h *House) OwnStories(ctx context.Context, user string, q OwnQuery) (OwnSto
 		q.Limit = maxTraced
 	}
 	found, err := h.o.Story.Owned(ctx, story.Own{
-		Account: e.account, Addresses: e.names, Before: q.Before, Limit: q.Limit,
-		Fits: func(m *story.Message) bool { return !m.At.Before(q.Since) && e.mine(m) && q.fits(e, m) },
+		Account: e.account, Addresses: e.names, Since: q.Since, Before: q.Before, From: q.From, Limit: q.Limit,
+		Fits: func(m *story.Message) bool { return e.mine(m) && q.fits(e, m) },
 	})
 	if err != nil {
 		return OwnStories{}, translate(user, err)
 	}
 	out := OwnStories{Messages: []OwnMessage{}, Next: found.Next}
-	if found.Next.Before(q.Since) {
-		out.Next = time.Time{}
-	}
 	for _, m := range found.Messages {
 		out.Messages = append(out.Messages, e.message(m))
 	}

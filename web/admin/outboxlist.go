@@ -68,6 +68,9 @@ func (h *House) outboxOf(ctx context.Context, user string) (store.Mailbox, auth.
 	if err != nil {
 		return store.Mailbox{}, a, err
 	}
+	if _, err := h.o.Store.Waiting(ctx, a.ID); err != nil { // what was handed in a moment ago is in the tables now
+		return store.Mailbox{}, a, err
+	}
 	box, err := h.o.Store.Special(ctx, a.ID, store.UseOutbox)
 	return box, a, err
 }
