@@ -18,7 +18,7 @@ import (
 )
 
 // manuals are the documents whose commands people copy.
-var manuals = []string{"README.md", "docs/operations.md", "docs/performance.md"}
+var manuals = []string{"README.md", "docs/operations.md", "docs/performance.md", "docs/user.md"}
 
 // printed says of a command that a manual prints what the test does about it; one that is not here is run as it stands, with its
 // paths in a folder of the test's, and must end with 0.
