@@ -1,5 +1,6 @@
 // The browser: Debian's chromium, told to keep to itself, and watched. What a page does that it must not do becomes a fault.
 import { createHmac } from "node:crypto";
+import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
 
 const quiet = [
@@ -48,6 +49,13 @@ export class Browser {
       });
     }
     return c;
+  }
+
+  // ask has the test do something in the house, and waits until it is done.
+  async ask(what, about) {
+    console.log(JSON.stringify({ ask: what, about }));
+    const { value, done } = await (this.answers ??= createInterface({ input: process.stdin })[Symbol.asyncIterator]()).next();
+    if (done || value !== "done") throw new Error(`the test could not ${what}: ${value}`);
   }
 
   fault(text) { this.faults.push(text); }

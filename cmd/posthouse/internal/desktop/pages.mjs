@@ -1,11 +1,10 @@
-// The program that pages_test.go runs: it reads its plan as JSON from standard input and prints a line of JSON for each step.
-import { text } from "node:stream/consumers";
+// The program that pages_test.go runs: its plan is JSON, it prints a line of JSON for each step.
 import { Browser } from "./browser.mjs";
 import { crawl, inspect } from "./crawl.mjs";
 import { flows } from "./flows.mjs";
 import { pictures } from "./pictures.mjs";
 
-const plan = JSON.parse(await text(process.stdin));
+const plan = JSON.parse(process.argv[2]);
 const browser = new Browser(plan);
 const states = await flows(browser);
 
@@ -15,6 +14,7 @@ for (const who of ["stranger", "user", "operator"]) {
       const context = await browser.context({ at: who === "operator" ? "loopback" : "outside", storageState: states[who], javaScriptEnabled });
       const all = await crawl(browser, context, {
         look: javaScriptEnabled ? inspect(browser) : async () => {},
+        allowed: who === "stranger" ? 401 : 200, // a page that asks for the sign-in first
         also: ["/nowhere"], skip: who === "operator" ? ["/account/"] : [], // the user's crawl has them
       });
       await context.close();
@@ -25,3 +25,4 @@ for (const who of ["stranger", "user", "operator"]) {
 }
 if (plan.pictures) await browser.step("pictures", () => pictures(browser, states));
 await browser.close();
+process.exit(0);

@@ -10,16 +10,19 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 )
 
 // drawn are the pictures of the documents: name, whose page, path.
 var drawn = [][3]string{
 	{"account", "user", "/account/"},
+	{"home", "operator", "/admin/"},
+	{"domain", "operator", "/admin/domain?name=garden.example"},
+	{"domains", "operator", "/admin/domains"},
 }
 
 // TestPages gives chromium to pages.mjs; each step of it is a test.
@@ -38,18 +41,19 @@ func TestPages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), program(t, "node"), "pages.mjs")
-	cmd.Stdin, cmd.Stderr = strings.NewReader(string(text)), os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err := errors.Join(err, cmd.Start()); err != nil {
+	cmd := exec.CommandContext(t.Context(), program(t, "node"), "pages.mjs", string(text))
+	cmd.Stderr = os.Stderr
+	in, errIn := cmd.StdinPipe()
+	out, errOut := cmd.StdoutPipe()
+	if err := errors.Join(errIn, errOut, cmd.Start()); err != nil {
 		t.Fatal(err)
 	}
 	steps := 0
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		var step struct {
-			Name, Note string
-			Faults     []string
-			Took       int
+			Name, Note, Ask, About string
+			Faults                 []string
+			Took                   int
 		}
 		if err := json.Unmarshal(lines.Bytes(), &step); err != nil {
 			t.Errorf("pages.mjs said %q", lines.Text())
@@ -57,6 +61,13 @@ func TestPages(t *testing.T) {
 		}
 		if step.Note != "" {
 			t.Log(step.Note)
+			continue
+		}
+		if step.Ask == "send" {
+			w.ours.submit(t, anna, carl, letter(anna, carl, step.About, "It can wait."))
+			if _, err := io.WriteString(in, "done\n"); err != nil {
+				t.Error(err)
+			}
 			continue
 		}
 		steps++
@@ -80,12 +91,6 @@ func TestPages(t *testing.T) {
 			keep(t, "docs/pictures/"+d[0]+".png", file)
 		}
 	}
-}
-
-// live lets some days of a house happen.
-func live(t *testing.T, w *town) {
-	t.Helper()
-	w.ours.posthouse(t, "", "account", "set", operator, "--operator")
 }
 
 // program is where a program is.
