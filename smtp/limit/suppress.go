@@ -211,6 +211,33 @@ func (l *List) All(ctx context.Context, watched bool) (all []Entry, err error) {
 	return all, err
 }
 
+// Part is some of All: those that hold, stand behind a key and have a text in theirs, at most so many; next is the key to go on behind,
+// empty: there are no more.
+func (l *List) Part(ctx context.Context, text, after string, most int) (all []Entry, next string, err error) {
+	if l == nil {
+		return nil, "", nil
+	}
+	now := l.o.Now()
+	err = l.o.DB.View(ctx, func(tx *kv.Tx) error {
+		all, next = nil, ""
+		last := ""
+		for key, v := range tx.Scan(tableList, []byte(after+"\x00"), nil) {
+			if text != "" && !strings.Contains(string(key), text) {
+				continue
+			}
+			if e, err := decodeEntry(v); err == nil && e.Suppressed(now) {
+				if len(all) == most {
+					next = last
+					return nil
+				}
+				all, last = append(all, e), string(key)
+			}
+		}
+		return nil
+	})
+	return all, next, err
+}
+
 // Check names rows that cannot be read.
 func (l *List) Check(ctx context.Context) (problems []string, err error) {
 	err = l.o.DB.View(ctx, func(tx *kv.Tx) error {

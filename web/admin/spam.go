@@ -308,6 +308,18 @@ func (h *House) spamKnowledge(ctx context.Context, id mail.AccountID) (SpamKnowl
 	return SpamKnowledge{Good: t.Good, Junk: t.Junk, Tokens: t.Tokens, Known: t.Known}, err
 }
 
+// SpamLists tells how the lists of the DNS do, and whether mail is judged at all.
+func (h *House) SpamLists(context.Context) (lists []SpamList, judged bool, err error) {
+	j, err := h.judge()
+	if err != nil {
+		return nil, false, err
+	}
+	for _, l := range j.ListStates() {
+		lists = append(lists, SpamList{Name: l.Name, Zone: l.Zone, On: l.On, Reason: l.Reason})
+	}
+	return lists, h.o.Junk.Enabled, nil
+}
+
 // SpamStats tells how the judge does for each account, and how the lists do.
 func (h *House) SpamStats(ctx context.Context) (SpamStats, error) {
 	j, err := h.judge()

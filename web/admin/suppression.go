@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/posthouse-mail/posthouse/internal/mail"
@@ -30,6 +31,34 @@ func (h *House) Suppressions(ctx context.Context, watched bool) ([]Suppression, 
 		all[i] = all[i].Shown()
 	}
 	return append([]Suppression{}, all...), nil
+}
+
+// SuppressionFilter says which part of the list is wanted.
+type SuppressionFilter struct {
+	Text  string `json:"text,omitempty"`  // a part of the address
+	After string `json:"after,omitempty"` // SuppressionPage.Next of the page before
+	Size  int    `json:"size,omitempty"`  // of a page; 50
+}
+
+// SuppressionPage is a part of it, by address.
+type SuppressionPage struct {
+	All  []Suppression `json:"all"`
+	Next string        `json:"next,omitempty"` // empty: this is the last
+}
+
+// FindSuppressions shows one page of the addresses that are not tried now.
+func (h *House) FindSuppressions(ctx context.Context, f SuppressionFilter) (SuppressionPage, error) {
+	if f.Size == 0 {
+		f.Size = 50
+	}
+	if f.Size < 0 || f.Size > 500 {
+		return SuppressionPage{}, invalid("pages have 1 to 500 entries")
+	}
+	all, next, err := h.o.Limits.Suppressed.Part(ctx, strings.ToLower(strings.TrimSpace(f.Text)), f.After, f.Size)
+	for i := range all {
+		all[i] = all[i].Shown()
+	}
+	return SuppressionPage{append([]Suppression{}, all...), next}, translate("suppression list", err)
 }
 
 // AddSuppression puts an address on it by hand: nobody here can write to it.

@@ -34,7 +34,7 @@ type homePage struct {
 
 // pagesOfChecks are where more of what the machine's checks found can be seen.
 func pagesOfChecks() map[string]string {
-	return map[string]string{"queue": "/admin/queue", "backup": "/admin/backups", "certificate": "/admin/certificates", "disk": "/admin/machine"}
+	return map[string]string{"queue": "/admin/queue", "backup": "/admin/backups", "certificate": "/admin/certificates", "disk": "/admin/system"}
 }
 
 // mostDomains bounds how many domains the first page tells of one by one.

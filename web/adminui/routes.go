@@ -109,13 +109,3 @@ func peopleDone() map[string]string {
 		"mask-removed":       "The address is removed for ever.",
 	}
 }
-
-// machine is the pages about how the house does.
-func (m *room) machine() map[string]page.Handler {
-	return map[string]page.Handler{}
-}
-
-// machineDone is the same of pages about the machine; words begin with that of the page ("queue-retried").
-func machineDone() map[string]string {
-	return map[string]string{}
-}
