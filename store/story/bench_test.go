@@ -62,6 +62,21 @@ func BenchmarkFind(b *testing.B) {
 	}
 }
 
+// BenchmarkOwned is a page of what one account of 1,000 has among 100,000 stories: the newest, and a search that finds nothing.
+func BenchmarkOwned(b *testing.B) {
+	book := bench(b, 100_000)
+	for name, fits := range map[string]bool{"newest": true, "nothing": false} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				_, err := book.Owned(b.Context(), Own{Addresses: []string{"user77@one.test"}, Limit: 40, Fits: func(m *Message) bool { return fits && m.concerns("user77@one.test") }})
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 // BenchmarkTell is what telling a message costs in all, the writing of the tables included.
 func BenchmarkTell(b *testing.B) {
 	book := bench(b, 50_000)
