@@ -2,6 +2,7 @@ package housetest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -44,7 +45,8 @@ type street struct {
 	port  string // of SMTP, the same for all: each house has a loopback address of its own
 	next  int    // last octet of the next house's address
 
-	reports time.Duration // how often houses look at reports; 0: as always
+	reports time.Duration     // how often houses look at reports; 0: as always
+	fixed   map[string]string // addresses of doors that programs are told of; others have any port
 }
 
 func newStreet(t *testing.T) *street {
@@ -186,7 +188,7 @@ imap = [%q]
 imaps = [%q]
 %s
 %s
-`, h.name, h.street.port, h.street.names.Addr(), h.ip+":"+h.street.port, any, any, any, any, any, any, h.extra, more)
+`, h.name, h.street.port, h.street.names.Addr(), h.ip+":"+h.street.port, any, cmp.Or(h.street.fixed["submissions"], any), any, any, any, cmp.Or(h.street.fixed["imaps"], any), h.extra, more)
 	if err := os.WriteFile(h.settingsFile(), []byte(text), 0o600); err != nil {
 		h.t.Fatal(err)
 	}
