@@ -125,6 +125,17 @@ func (d *Directory) Members(ctx context.Context, id ListID) (all []Member, err e
 	return all, err
 }
 
+// CountMembers counts those of a list without reading them.
+func (d *Directory) CountMembers(ctx context.Context, id ListID) (n int, err error) {
+	err = d.db.View(ctx, func(tx *kv.Tx) error {
+		for range scanList(tx, listMember, id) {
+			n++
+		}
+		return nil
+	})
+	return n, err
+}
+
 // membersIn passes over what cannot be read: Broken tells of it.
 func membersIn(tx *kv.Tx, id ListID) (all []Member) {
 	for _, value := range scanList(tx, listMember, id) {

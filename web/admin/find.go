@@ -155,7 +155,7 @@ func (h *House) FindAlias(ctx context.Context, addr string) (Alias, error) {
 	return Alias{}, missing(addr + " is no alias")
 }
 
-// FindLists is a page of the mailing lists.
+// FindLists is a page of the mailing lists, without versions and the number of those that get no mail: for these all members are read.
 func (h *House) FindLists(ctx context.Context, f Find) (out Found[List], err error) {
 	s, err := f.sieve()
 	if err != nil {
@@ -167,8 +167,11 @@ func (h *House) FindLists(ctx context.Context, f Find) (out Found[List], err err
 	}
 	all = slices.DeleteFunc(all, func(l auth.List) bool { return !s.fits([]mail.Address{l.Address}, l.Name) })
 	return shownAs(cut(all, f), func(l auth.List) (List, error) {
-		d, err := h.detail(ctx, l)
-		return d.List, err
+		n, err := h.o.Directory.CountMembers(ctx, l.ID)
+		return List{
+			Address: l.Address.String(), Name: l.Name, Owners: texts(l.Owners), Post: postWord(l.Posting), Posters: texts(l.Posters), Replies: replyWord(l.Replies),
+			Tag: l.Tag, MaxSize: l.MaxSize, Created: l.Created, Members: n,
+		}, translate(l.Address.String(), err)
 	})
 }
 

@@ -32,7 +32,8 @@ func auditLines(entries []admin.AuditEntry) (all []auditLine) {
 	for _, e := range entries {
 		line := auditLine{AuditEntry: e, What: cmp.Or(words[e.Verb], e.Verb), How: doorWord(e.Actor.Door), Changes: e.Changes()}
 		for i := range line.Changes {
-			line.Changes[i].Name = fieldWords(line.Changes[i].Name)
+			x := &line.Changes[i]
+			x.Name, x.Was, x.Is = fieldWords(x.Name), clipped(x.Was), clipped(x.Is)
 		}
 		if e.Stays != "" {
 			line.Reason = sentence(e.Stays)
@@ -40,6 +41,15 @@ func auditLines(entries []admin.AuditEntry) (all []auditLine) {
 		all = append(all, line)
 	}
 	return all
+}
+
+// clipped bounds what a line shows of a value: a list may have thousands of members.
+func clipped(text string) string {
+	const most = 300
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + " …"
 }
 
 func (m *room) audit(w http.ResponseWriter, r *http.Request) error {

@@ -53,6 +53,9 @@ func TestLists(t *testing.T) {
 	if n := strings.Count(body, "Take out</button>"); n != 50 {
 		t.Errorf("%d members on a page", n)
 	}
+	if body, _ := h.want("/admin/audit", nil, 200, "Members added", " …"); len(body) > 20_000 {
+		t.Errorf("the members of a list make a page of %d octets", len(body))
+	}
 	h.want(path+"&page=3", nil, 200, "member119@elsewhere.test", "Page 3 of 3")
 	h.want(path+"&page=99", nil, 200, "Page 3 of 3")
 	h.want(path+"&q=MEMBER007", nil, 200, "member007@elsewhere.test")
