@@ -184,11 +184,15 @@ func (m *room) endSignIns(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	id := mail.AccountID(a.ID)
+	id, which := mail.AccountID(a.ID), "one sign-in at the pages"
 	if name := f.Value("name"); name != "" {
 		err = m.o.Sessions.End(r.Context(), id, name)
 	} else {
+		which = "all sign-ins at the pages"
 		err = m.o.Sessions.EndOthers(r.Context(), id, page.VisitOf(r.Context()).SignIn.Session)
+	}
+	if err == nil {
+		err = m.o.House.SignedOut(r.Context(), a.Addresses[0], which)
 	}
 	if err != nil {
 		return err

@@ -175,6 +175,7 @@ func TestAccountAccess(t *testing.T) {
 
 	h.goes("/admin/account/sign-ins", form("who", "bob@mail.test", "name", "one"), path+"&done=sign-ins-ended")
 	h.goes("/admin/account/sign-ins", form("who", "bob@mail.test"), path+"&done=sign-ins-ended")
+	h.want("/admin/audit", nil, 200, "Signed out", "all sign-ins at the pages")
 	if got := strings.Join(h.ended, " "); got != "one all" {
 		t.Errorf("ended: %s", got)
 	}

@@ -20,7 +20,7 @@ func verbWords() map[string]string {
 		"suppression add": "Address not written to", "suppression remove": "Address written to again",
 		"queue retry": "Queue: tried at once", "queue hold": "Queue: held", "queue release": "Queue: let go", "queue cancel": "Queue: given up",
 		"spam set": "Junk settings changed", "spam allow": "Sender let in", "spam block": "Sender shut out", "spam forget": "Sender forgotten", "spam train": "Junk learned anew",
-		"log level": "Log level changed", "certificate renew": "Certificate renewed", "connection end": "Connection ended", "reload": "Settings read anew", "trace protocol": "Protocol traced",
+		"sign-ins end": "Signed out", "log level": "Log level changed", "certificate renew": "Certificate renewed", "connection end": "Connection ended", "reload": "Settings read anew", "trace protocol": "Protocol traced",
 	}
 }
 
