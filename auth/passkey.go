@@ -219,12 +219,15 @@ func (d *Directory) AskPasskey(at passkey.Where, bound string) ([]byte, error) {
 // ErrDoorClosed and ErrNeedTLS.
 func (d *Directory) LoginPasskey(ctx context.Context, c Client, at passkey.Where, bound, answer string) (Identity, uint32, error) {
 	m := claim{mechanism: "passkey"}
-	id, number, err := d.loginPasskey(ctx, c, at, bound, answer, &m)
+	id, number, err := d.loginPasskey(ctx, c, &m, func(find finder) (passkey.Proof, error) { return d.party.Proved(at, bound, answer, find) })
 	d.report(ctx, c, m, id, err)
 	return id, number, err
 }
 
-func (d *Directory) loginPasskey(ctx context.Context, c Client, at passkey.Where, bound, answer string, m *claim) (Identity, uint32, error) {
+// finder tells whose a passkey is.
+type finder = func(id, handle []byte) (passkey.Owner, error)
+
+func (d *Directory) loginPasskey(ctx context.Context, c Client, m *claim, prove func(finder) (passkey.Proof, error)) (Identity, uint32, error) {
 	if d.clear(c) {
 		return Identity{}, 0, ErrNeedTLS
 	}
@@ -233,7 +236,7 @@ func (d *Directory) loginPasskey(ctx context.Context, c Client, at passkey.Where
 		return Identity{}, 0, err
 	}
 	var who *record
-	proof, err := d.party.Proved(at, bound, answer, func(_, handle []byte) (passkey.Owner, error) {
+	proof, err := prove(func(_, handle []byte) (passkey.Owner, error) {
 		if who = s.accounts[s.handles[string(handle)]]; who == nil {
 			return passkey.Owner{}, passkey.ErrUnknown
 		}

@@ -214,3 +214,16 @@ func FuzzAnswers(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkProved is what a sign-in costs beside its write: reading the answer, and one signature.
+func BenchmarkProved(b *testing.B) {
+	w := newWorld(b)
+	for b.Loop() {
+		b.StopTimer()
+		answer := w.device.Use(w.must(w.party.Ask(at, "cookie")))
+		b.StartTimer()
+		if _, err := w.party.Proved(at, "cookie", answer, w.find); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
