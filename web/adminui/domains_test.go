@@ -128,9 +128,9 @@ func TestLook(t *testing.T) {
 		return admin.World{Options: check.Options{Resolver: r, Only: []string{"mx", "spf", "disk"}, Facts: check.Facts{Disk: &check.Disk{Free: 1, Low: 3, Stop: 2}}}, Close: r.Close}, nil
 	})
 	h.goes("/admin/domain/look", form("name", "mail.test"), "/admin/domain?name=mail.test&done=looked")
-	h.want("/admin/domain?name=mail.test", nil, 200, "Looked <time", "Mail comes here (MX)", "<strong class=\"no\">wrong</strong>", "other.test", "What to do:", "v=spf1 mx -all")
+	h.want("/admin/domain?name=mail.test", nil, 200, "Looked <time", "Where its mail goes (MX)", "<strong class=\"no\">wrong</strong>", "other.test", "What to do:", "v=spf1 mx -all")
 	h.want("/admin/domains", nil, 200, "things are wrong")
-	h.want("/admin/", nil, 200, "<strong class=\"no\">Domain</strong>: mail.test", "Mail comes here (MX); Who may send", "Disk", `href="/admin/domain?name=mail.test"`, "How this host does")
+	h.want("/admin/", nil, 200, "<strong class=\"no\">Domain</strong>: mail.test", "Not as it should be: Where its mail goes (MX); Who may send", "Disk", `href="/admin/domain?name=mail.test"`, "How this host does")
 	h.goes("/admin/look", form(), "/admin/?done=looked")
 	h.want("/admin/domain/look", form("name", "gone.test"), 404)
 }

@@ -2,7 +2,6 @@ package adminui
 
 import (
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/posthouse-mail/posthouse/web/admin"
@@ -55,7 +54,11 @@ func attentionTo(found []check.Result) (all []attention) {
 			domains[x.Domain], order = a, append(order, x.Domain)
 		}
 		a.Bad = a.Bad || x.State == check.Wrong
-		a.Found = strings.TrimPrefix(a.Found+"; "+checkTitle(x.Check), "; ")
+		if a.Found == "" {
+			a.Found = "Not as it should be: " + checkTitle(x.Check)
+		} else {
+			a.Found += "; " + checkTitle(x.Check)
+		}
 	}
 	for _, name := range order[:min(len(order), mostDomains)] {
 		all = append(all, *domains[name])

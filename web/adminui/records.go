@@ -20,13 +20,13 @@ type recordGroup struct {
 // checkTitles is what checks are about, in the order in which they are shown.
 func checkTitles() [][2]string {
 	return [][2]string{
-		{"mx", "Mail comes here (MX)"}, {"spf", "Who may send for the domain (SPF)"}, {"dkim", "Keys that sign its mail (DKIM)"},
-		{"dmarc", "What others do with forged mail (DMARC)"}, {"mta-sts", "Others insist on TLS (MTA-STS)"}, {"tls-rpt", "Others report how TLS went"},
-		{"srv", "Mail programs find the doors (SRV)"}, {"autoconfig", "Thunderbird finds its settings"}, {"autodiscover", "Outlook finds its settings"},
+		{"mx", "Where its mail goes (MX)"}, {"spf", "Who may send for the domain (SPF)"}, {"dkim", "Keys of its mail (DKIM)"},
+		{"dmarc", "Forged mail (DMARC)"}, {"mta-sts", "TLS from other hosts (MTA-STS)"}, {"tls-rpt", "Reports about TLS"},
+		{"srv", "Doors for mail programs (SRV)"}, {"autoconfig", "Settings for Thunderbird"}, {"autodiscover", "Settings for Outlook"},
 		{"caa", "Who may issue certificates (CAA)"},
 		{"hostname", "The name of this host"}, {"ptr4", "Reverse name of the address (PTR)"}, {"ptr6", "Reverse name of the IPv6 address (PTR)"},
 		{"spf-host", "This host in its own name (SPF)"}, {"certificate", "Certificate"}, {"tlsa", "The host's key in DNS (DANE)"},
-		{"starttls", "TLS at port 25"}, {"relay", "Strangers cannot send through here"}, {"port25-out", "The way out"}, {"clock", "Clock"},
+		{"starttls", "TLS at port 25"}, {"relay", "Strangers who send through here"}, {"port25-out", "The way out"}, {"clock", "Clock"},
 		{"disk", "Disk"}, {"backup", "Backup"}, {"queue", "Queue"},
 	}
 }
