@@ -97,7 +97,6 @@ type whyPage struct {
 func (m *room) why(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
 	d := whyPage{Message: short(q.Get("message")), Account: short(q.Get("account"))}
-	status := http.StatusOK
 	if d.Message != "" {
 		found, err := m.o.House.ExplainSpam(r.Context(), admin.SpamQuestion{Message: d.Message, Account: d.Account})
 		var verb *admin.Error
@@ -106,23 +105,15 @@ func (m *room) why(w http.ResponseWriter, r *http.Request) error {
 			d.Found = &found
 			d.Class = map[string]string{"good": "good mail", "doubtful": "doubtful", "junk": "junk", "refuse": "junk that is refused"}[found.Class]
 		case errors.As(err, &verb) && verb.Class != admin.Internal:
-			d.Trouble, status = sentence(verb.Message), statusOfClass(verb.Class)
+			d.Trouble = sentence(verb.Message) // an answer to the question, as a verdict is
+			if verb.Class == admin.Missing {
+				d.Trouble = "No such message is in a mailbox here now. If it is there, name its account, and the message as MAILBOX/UID: Junk/17."
+			}
 		default:
 			return err
 		}
 	}
-	return m.show(w, r, page.View{Page: "why", Title: "Why was this junk?", Status: status, Data: d})
-}
-
-// statusOfClass is what a page answers that shows what a verb said against a question.
-func statusOfClass(c admin.Class) int {
-	switch c {
-	case admin.Missing:
-		return http.StatusNotFound
-	case admin.Unavailable:
-		return http.StatusServiceUnavailable
-	}
-	return http.StatusUnprocessableEntity
+	return m.show(w, r, page.View{Page: "why", Title: "Why was this junk?", Data: d})
 }
 
 // reportsPage is what other hosts tell of our domains.

@@ -2,6 +2,7 @@ package adminui
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -25,6 +26,7 @@ type logPage struct {
 	Set              []admin.LogPartLevel
 	Level            string
 	Choices          []string
+	Away             string // why there is nothing to see
 }
 
 // logFilter is what of the log is wanted.
@@ -40,6 +42,10 @@ func logFilter(r *http.Request) admin.LogFilter {
 func (m *room) liveLog(w http.ResponseWriter, r *http.Request) error {
 	f := logFilter(r)
 	lines, began, err := m.o.House.RecentLog(r.Context(), f)
+	var verb *admin.Error
+	if errors.As(err, &verb) && verb.Class == admin.Unavailable {
+		return m.show(w, r, page.View{Page: "log", Title: "The log", Data: logPage{Away: sentence(verb.Message)}})
+	}
 	if err != nil {
 		return err
 	}

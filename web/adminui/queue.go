@@ -67,6 +67,10 @@ func (m *room) queueEntry(w http.ResponseWriter, r *http.Request) error {
 	}
 	all, err := m.o.House.QueueEntry(r.Context(), id)
 	if isMissing(err) {
+		if told, err := m.o.House.Trace(r.Context(), id, 1); err == nil && len(told) > 0 && told[0].ID == id {
+			http.Redirect(w, r, storyPath(id), http.StatusSeeOther) // it tells what became of it
+			return nil
+		}
 		return &page.Problem{Status: http.StatusNotFound, Title: "It does not wait any more", Text: "The message was delivered, given back or cancelled. Look for " + id + " under “What happened”."}
 	}
 	if err != nil {

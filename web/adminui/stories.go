@@ -41,6 +41,7 @@ func (m *room) stories(w http.ResponseWriter, r *http.Request) error {
 type storyPage struct {
 	admin.Traced
 	Lines  []storyLine
+	Waits  bool // perhaps
 	States map[story.Step]string
 }
 
@@ -57,5 +58,8 @@ func (m *room) story(w http.ResponseWriter, r *http.Request) error {
 		"": "nothing is known yet", story.Refused: "refused", story.Delivered: "in a mailbox here", story.Queued: "waits", story.Attempted: "tried, and waits",
 		story.Relayed: "taken by another server", story.Expanded: "went to the members", story.Failed: "given up",
 	}}
+	for _, o := range d.Outcome {
+		d.Waits = d.Waits || o.State == story.Queued || o.State == story.Attempted
+	}
 	return m.show(w, r, page.View{Page: "story", Title: "One message", Data: d})
 }

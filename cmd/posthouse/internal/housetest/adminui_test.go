@@ -51,10 +51,10 @@ func (v *visitor) page(path string, form url.Values, status int) string {
 	return string(text)
 }
 
-// link leads to a page about people.
-var link = regexp.MustCompile(`<a [^>]*href="(/admin/(?:(?:account|domain|alias|list|mask|audit)[^"]*)?)"`)
+// link leads to a page of the room.
+var link = regexp.MustCompile(`<a [^>]*href="(/admin/(?:(?:account|domain|alias|list|mask|audit|queue|stories|junk|reports|suppression|system|backups|certificates|log|connections|traces|settings)[^"]*)?)"`)
 
-// follow asks for all pages about people that links lead to; each must be there.
+// follow asks for all pages of the room that links lead to; each must be there.
 func (v *visitor) follow(first string) (seen map[string]string) {
 	v.t.Helper()
 	seen = make(map[string]string)
