@@ -92,8 +92,9 @@ func (h *room) token(user string, scopes ...string) string {
 	return must[admin.MadeToken](h.t)(h.house.AddToken(h.t.Context(), admin.NewToken{Account: user, Name: "test", Scopes: scopes})).Secret
 }
 
-// request is one to the room; token empty: none is shown.
-func (h *room) request(ctx context.Context, method, path, token, body string, fields ...string) *httptest.ResponseRecorder {
+// request is one to the room, what is "GET /path"; token empty: none is shown.
+func (h *room) request(ctx context.Context, what, token, body string, fields ...string) *httptest.ResponseRecorder {
+	method, path, _ := strings.Cut(what, " ")
 	r := httptest.NewRequest(method, path, strings.NewReader(body)).WithContext(ctx)
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
@@ -108,15 +109,15 @@ func (h *room) request(ctx context.Context, method, path, token, body string, fi
 }
 
 // want makes a request and looks at the answer.
-func (h *room) want(method, path, token, body string, status int, says ...string) *httptest.ResponseRecorder {
+func (h *room) want(what, token, body string, status int, says ...string) *httptest.ResponseRecorder {
 	h.t.Helper()
-	w := h.request(h.t.Context(), method, path, token, body, "Content-Type", "application/json")
+	w := h.request(h.t.Context(), what, token, body, "Content-Type", "application/json")
 	if w.Code != status {
-		h.t.Fatalf("%s %s answers %d, want %d: %s", method, path, w.Code, status, w.Body)
+		h.t.Fatalf("%s answers %d, want %d: %s", what, w.Code, status, w.Body)
 	}
 	for _, s := range says {
 		if !strings.Contains(w.Body.String(), s) {
-			h.t.Errorf("%s %s does not say %q: %s", method, path, s, w.Body)
+			h.t.Errorf("%s does not say %q: %s", what, s, w.Body)
 		}
 	}
 	return w
@@ -147,7 +148,7 @@ func TestEveryRouteHasItsScope(t *testing.T) {
 	for _, scope := range append([]string{"mail", "send", "account", "masks"}, house...) {
 		tokens[scope] = h.token("olga", scope)
 	}
-	h.want("GET", "/api/v1/me", tokens["masks"], "", 200) // the directory is in memory from here on
+	h.want("GET /api/v1/me", tokens["masks"], "", 200) // the directory is in memory from here on
 	gone, cancel := context.WithCancel(t.Context())
 	cancel() // who may come in is not to wait for the log, or to make a backup
 	ids := map[string]string{}
@@ -162,13 +163,13 @@ func TestEveryRouteHasItsScope(t *testing.T) {
 				t.Errorf("%s names no scope", where)
 			}
 			at := "/api" + strings.NewReplacer("{name}", "alice", "{", "", "}", "").Replace(path)
-			if w := h.request(t.Context(), strings.ToUpper(method), at, "", ""); w.Code != 401 || w.Header().Get("WWW-Authenticate") == "" {
+			if w := h.request(t.Context(), strings.ToUpper(method)+" "+at, "", ""); w.Code != 401 || w.Header().Get("WWW-Authenticate") == "" {
 				t.Errorf("%s without a token: %d", where, w.Code)
 			}
 			for scope, token := range tokens {
 				h.now = h.now.Add(time.Minute) // no limit of requests
 				may := slices.Contains(x.Scopes, scope) || scope == "everything" && slices.ContainsFunc(x.Scopes, func(s string) bool { return slices.Contains(house, s) })
-				code, challenge := h.reached(gone, strings.ToUpper(method), at, token)
+				code, challenge := h.reached(gone, strings.ToUpper(method)+" "+at, token)
 				if in := code != 401 && code != 403; in != may {
 					t.Errorf("%s with the scope %s: %d", where, scope, code)
 				}
@@ -181,13 +182,13 @@ func TestEveryRouteHasItsScope(t *testing.T) {
 }
 
 // reached makes a request that a verb which is reached cannot fulfil; one of a part that this house lacks panics.
-func (h *room) reached(ctx context.Context, method, path, token string) (code int, challenge string) {
+func (h *room) reached(ctx context.Context, what, token string) (code int, challenge string) {
 	defer func() {
 		if recover() != nil {
 			code = 200
 		}
 	}()
-	w := h.request(ctx, method, path, token, "no JSON")
+	w := h.request(ctx, what, token, "no JSON")
 	return w.Code, w.Header().Get("WWW-Authenticate")
 }
 
@@ -204,12 +205,12 @@ func TestOpenAPI(t *testing.T) {
 	if want := must[[]byte](t)(os.ReadFile(path)); !bytes.Equal(got, want) {
 		t.Error("docs/openapi.json is not what the table says: go test ./web/api -update")
 	}
-	w := h.want("GET", "/api/v1/openapi.json", "", "", 200, `"openapi": "3.1.0"`)
+	w := h.want("GET /api/v1/openapi.json", "", "", 200, `"openapi": "3.1.0"`)
 	if strings.Contains(w.Body.String(), "github.com") {
 		t.Error("a name of Go is in the document")
 	}
-	h.want("GET", "/api/v1/", "", "", 200, "<h1>HTTP API</h1>", "/v1/send", "Scopes", `href="#type-Account"`)
-	h.want("POST", "/api/v1/", "", "", 405)
+	h.want("GET /api/v1/", "", "", 200, "<h1>HTTP API</h1>", "/v1/send", "Scopes", `href="#type-Account"`)
+	h.want("POST /api/v1/", "", "", 405)
 }
 
 // TestDoor: who is not let in, and what he hears.
@@ -217,30 +218,30 @@ func TestDoor(t *testing.T) {
 	h := newRoom(t)
 	all := h.token("olga", "everything", "masks")
 	alice := h.token("alice", "masks")
-	h.want("GET", "/api/v1/accounts", "posthouse_wrong", "", 401, `"class":"refused"`, "none of this house")
-	h.want("GET", "/api/v1/accounts", alice, "", 403, `may masks; this needs read or directory`)
-	h.want("GET", "/api/v1/nothing", all, "", 404, "openapi.json")
-	if w := h.want("DELETE", "/api/v1/status", all, "", 405); w.Header().Get("Allow") != "GET" {
+	h.want("GET /api/v1/accounts", "posthouse_wrong", "", 401, `"class":"refused"`, "none of this house")
+	h.want("GET /api/v1/accounts", alice, "", 403, `may masks; this needs read or directory`)
+	h.want("GET /api/v1/nothing", all, "", 404, "openapi.json")
+	if w := h.want("DELETE /api/v1/status", all, "", 405); w.Header().Get("Allow") != "GET" {
 		t.Errorf("Allow: %q", w.Header().Get("Allow"))
 	}
-	h.want("OPTIONS", "/api/v1/accounts", "", "", 401)
-	h.want("POST", "/api/v1/messages?from=a@mail.test", all, "x", 403, "over the socket")
-	h.want("PATCH", "/api/v1/accounts/alice", all, `{"name":"`+strings.Repeat("a", 1<<20)+`"}`, 413)
-	h.want("PATCH", "/api/v1/accounts/alice", all, `{"nom":"a"}`, 400, "nom")
-	h.want("PATCH", "/api/v1/accounts/alice", all, `{} {}`, 400)
-	h.want("GET", "/api/v1/accounts/nobody", all, "", 404, `"class":"missing"`)
-	if w := h.want("GET", "/api/v1/aliases", all, "", 200); w.Body.String() != "[]\n" || w.Header().Get("Cache-Control") != "no-store" || w.Header().Get("Access-Control-Allow-Origin") != "" {
+	h.want("OPTIONS /api/v1/accounts", "", "", 401)
+	h.want("POST /api/v1/messages?from=a@mail.test", all, "x", 403, "over the socket")
+	h.want("PATCH /api/v1/accounts/alice", all, `{"name":"`+strings.Repeat("a", 1<<20)+`"}`, 413)
+	h.want("PATCH /api/v1/accounts/alice", all, `{"nom":"a"}`, 400, "nom")
+	h.want("PATCH /api/v1/accounts/alice", all, `{} {}`, 400)
+	h.want("GET /api/v1/accounts/nobody", all, "", 404, `"class":"missing"`)
+	if w := h.want("GET /api/v1/aliases", all, "", 200); w.Body.String() != "[]\n" || w.Header().Get("Cache-Control") != "no-store" || w.Header().Get("Access-Control-Allow-Origin") != "" {
 		t.Errorf("%s %v", w.Body, w.Header())
 	}
-	h.want("GET", "/api/v1/me", alice, "", 200, "alice@mail.test", `"scopes":["masks"]`)
-	h.want("GET", "/api/v1/me", must[admin.MadeToken](t)(h.house.AddToken(t.Context(), admin.NewToken{Name: "house", Scopes: []string{"everything"}})).Secret, "", 403)
+	h.want("GET /api/v1/me", alice, "", 200, "alice@mail.test", `"scopes":["masks"]`)
+	h.want("GET /api/v1/me", must[admin.MadeToken](t)(h.house.AddToken(t.Context(), admin.NewToken{Name: "house", Scopes: []string{"everything"}})).Secret, "", 403)
 	h.visit.Remote = netip.MustParseAddr("192.0.2.1")
-	h.want("GET", "/api/v1/accounts", all, "", 403, "web.api_from")
-	h.want("GET", "/api/v1/me/masks", all, "", 200)
+	h.want("GET /api/v1/accounts", all, "", 403, "web.api_from")
+	h.want("GET /api/v1/me/masks", all, "", 200)
 	h.visit.Secure = false
-	h.want("GET", "/api/v1/me/masks", alice, "", 403, "not in clear")
+	h.want("GET /api/v1/me/masks", alice, "", 403, "not in clear")
 	h.visit = page.Visit{Remote: netip.MustParseAddr("127.0.0.1"), Behind: true, Secure: true}
-	h.want("GET", "/api/v1/accounts", all, "", 403, "web.api_from")
+	h.want("GET /api/v1/accounts", all, "", 403, "web.api_from")
 }
 
 // TestOperatorsAreSpared: who may change accounts, but not everything, does not become one who may.
@@ -248,23 +249,23 @@ func TestOperatorsAreSpared(t *testing.T) {
 	h := newRoom(t)
 	some, all := h.token("olga", "directory"), h.token("olga", "everything")
 	for _, name := range []string{"olga", "olga@mail.test", "OLGA@mail.test", "olga%40mail.test"} {
-		h.want("PUT", "/api/v1/accounts/"+name+"/password", some, `{"password":"another one"}`, 403, "is an operator")
+		h.want("PUT /api/v1/accounts/"+name+"/password", some, `{"password":"another one"}`, 403, "is an operator")
 	}
-	h.want("PATCH", "/api/v1/accounts/alice", some, `{"operator":true}`, 403, "needs a token for everything")
-	h.want("PATCH", "/api/v1/accounts/alice", some, `{"name":"Alice"}`, 200, `"name":"Alice"`)
-	h.want("PATCH", "/api/v1/accounts/alice", all, `{"operator":true}`, 200)
-	h.want("POST", "/api/v1/tokens", some, `{"name":"x","scopes":["everything"]}`, 403)
-	made := h.want("POST", "/api/v1/tokens", all, `{"name":"x","scopes":["read"]}`, 200, "posthouse_")
+	h.want("PATCH /api/v1/accounts/alice", some, `{"operator":true}`, 403, "needs a token for everything")
+	h.want("PATCH /api/v1/accounts/alice", some, `{"name":"Alice"}`, 200, `"name":"Alice"`)
+	h.want("PATCH /api/v1/accounts/alice", all, `{"operator":true}`, 200)
+	h.want("POST /api/v1/tokens", some, `{"name":"x","scopes":["everything"]}`, 403)
+	made := h.want("POST /api/v1/tokens", all, `{"name":"x","scopes":["read"]}`, 200, "posthouse_")
 	var out admin.MadeToken
 	if err := json.Unmarshal(made.Body.Bytes(), &out); err != nil {
 		t.Fatal(err)
 	}
-	h.want("GET", "/api/v1/accounts", out.Secret, "", 200)
-	if w := h.want("GET", "/api/v1/tokens", all, "", 200); strings.Contains(w.Body.String(), out.Secret) {
+	h.want("GET /api/v1/accounts", out.Secret, "", 200)
+	if w := h.want("GET /api/v1/tokens", all, "", 200); strings.Contains(w.Body.String(), out.Secret) {
 		t.Error("a secret is shown again")
 	}
-	h.want("DELETE", fmt.Sprintf("/api/v1/tokens/%d", out.Number), all, "", 200)
-	h.want("GET", "/api/v1/accounts", out.Secret, "", 401)
+	h.want(fmt.Sprintf("DELETE /api/v1/tokens/%d", out.Number), all, "", 200)
+	h.want("GET /api/v1/accounts", out.Secret, "", 401)
 }
 
 // TestRate: a program that has lost its mind is told to wait, and is served again after that.
@@ -272,14 +273,14 @@ func TestRate(t *testing.T) {
 	h := newRoom(t)
 	token, other := h.token("alice", "masks"), h.token("alice", "masks")
 	for range 200 {
-		h.want("GET", "/api/v1/me", token, "", 200)
+		h.want("GET /api/v1/me", token, "", 200)
 	}
-	if w := h.want("GET", "/api/v1/me", token, "", 429, "wait"); w.Header().Get("Retry-After") != "1" {
+	if w := h.want("GET /api/v1/me", token, "", 429, "wait"); w.Header().Get("Retry-After") != "1" {
 		t.Error("it is not told how long")
 	}
-	h.want("GET", "/api/v1/me", other, "", 200)
+	h.want("GET /api/v1/me", other, "", 200)
 	h.now = h.now.Add(time.Second)
-	h.want("GET", "/api/v1/me", token, "", 200)
+	h.want("GET /api/v1/me", token, "", 200)
 }
 
 // TestMaskedAddressesByAddy: what password managers send, and what they read of the answer.
@@ -291,7 +292,7 @@ func TestMaskedAddressesByAddy(t *testing.T) {
 		"documented": `{"domain":"mail.test","description":"For example.com","format":"uuid","recipient_ids":["46eebc50-f7f8-46d7-beb9-c37f04c29a84"]}`,
 		"newer":      `{"domain":"mail.test","something_new":{"a":1}}`,
 	} {
-		w := h.request(t.Context(), "POST", "/api/v1/aliases", token, body, "Content-Type", "application/json", "Accept", "application/json", "X-Requested-With", "XMLHttpRequest", "Origin", "chrome-extension://nngceckbapebfimnlniiiahkandclblb")
+		w := h.request(t.Context(), "POST /api/v1/aliases", token, body, "Content-Type", "application/json", "Accept", "application/json", "X-Requested-With", "XMLHttpRequest", "Origin", "chrome-extension://nngceckbapebfimnlniiiahkandclblb")
 		var out struct {
 			Data struct {
 				Email, Description string
@@ -306,8 +307,8 @@ func TestMaskedAddressesByAddy(t *testing.T) {
 	if len(all) != 3 || !slices.ContainsFunc(all, func(m admin.Mask) bool { return m.Note == "Website: shop.example. Generated by Bitwarden." }) {
 		t.Errorf("%+v", all)
 	}
-	h.want("POST", "/api/v1/aliases", "", `{"domain":"mail.test"}`, 401)
-	h.want("POST", "/api/v1/aliases", token, `{"domain":"elsewhere.test"}`, 400, `"message":`)
-	h.want("POST", "/api/v1/aliases", token, `{"domain":"mail.test","format":"custom","local_part":"me"}`, 422, "chosen here")
-	h.want("POST", "/api/v1/aliases", token, `{"domain":"mail.test","description":"`+strings.Repeat("ä", 500)+`"}`, 201)
+	h.want("POST /api/v1/aliases", "", `{"domain":"mail.test"}`, 401)
+	h.want("POST /api/v1/aliases", token, `{"domain":"elsewhere.test"}`, 400, `"message":`)
+	h.want("POST /api/v1/aliases", token, `{"domain":"mail.test","format":"custom","local_part":"me"}`, 422, "chosen here")
+	h.want("POST /api/v1/aliases", token, `{"domain":"mail.test","description":"`+strings.Repeat("ä", 500)+`"}`, 201)
 }

@@ -23,7 +23,7 @@ func TestSendJSON(t *testing.T) {
 	h := newRoom(t)
 	token := h.token("alice", "send")
 	content := base64.StdEncoding.EncodeToString([]byte(strings.Repeat("%PDF\x00", 40)))
-	w := h.want("POST", "/api/v1/send", token, `{"from":"Ällice <alice@mail.test>","to":["Bob <bob@example.test>, carol@example.test"],"cc":["dave@example.test"],
+	w := h.want("POST /api/v1/send", token, `{"from":"Ällice <alice@mail.test>","to":["Bob <bob@example.test>, carol@example.test"],"cc":["dave@example.test"],
 		"bcc":["eve@example.test","BOB@example.test"],"subject":"Größe\r\nBcc: x@y.test","text":"Hi,\n.\nFrom me\n","html":"<img src=cid:one>","headers":{"X-Order":"7","In-Reply-To":"<1@x.test>"},
 		"attachments":[{"name":"Rechnung ä.pdf","content":"`+content+`"},{"name":"a.png","content_id":"one","content":"AAAA"}]}`, 202, `"id":"id1"`)
 	if w.Header().Get("Location") != "/api/v1/send/id1" {
@@ -109,18 +109,18 @@ func TestSendMistakes(t *testing.T) {
 		`{"to":["a@b.test"],"at":"tomorrow"}`:                                        {400, ""},
 		`{"to":["a@b.test"],"too":1}`:                                                {400, "too"},
 	} {
-		h.want("POST", "/api/v1/send", token, body, c.status, c.says)
+		h.want("POST /api/v1/send", token, body, c.status, c.says)
 	}
-	w := h.request(t.Context(), "POST", "/api/v1/send", token, "x", "Content-Type", "text/plain")
+	w := h.request(t.Context(), "POST /api/v1/send", token, "x", "Content-Type", "text/plain")
 	if w.Code != 415 {
 		t.Errorf("another type: %d", w.Code)
 	}
-	w = h.request(t.Context(), "POST", "/api/v1/send?to=a@b.test", token, strings.Repeat("x", 1<<20+1), "Content-Type", "message/rfc822")
+	w = h.request(t.Context(), "POST /api/v1/send?to=a@b.test", token, strings.Repeat("x", 1<<20+1), "Content-Type", "message/rfc822")
 	if w.Code != 413 {
 		t.Errorf("too large: %d %s", w.Code, w.Body)
 	}
 	h.fails = &admin.Error{Class: admin.Conflict, Message: "alice may not send as bob"}
-	h.want("POST", "/api/v1/send", token, `{"to":["a@b.test"]}`, 409, "may not send as")
+	h.want("POST /api/v1/send", token, `{"to":["a@b.test"]}`, 409, "may not send as")
 	if len(h.sent) != 0 {
 		t.Errorf("sent: %+v", h.sent)
 	}
@@ -130,7 +130,7 @@ func TestSendMistakes(t *testing.T) {
 func TestSendRaw(t *testing.T) {
 	h := newRoom(t)
 	token := h.token("alice", "send")
-	w := h.request(t.Context(), "POST", "/api/v1/send?to=a@b.test&to=c@d.test&from=alice@mail.test&at=2027-01-01T00:00:00Z", token, "Subject: x\n\nhi\n", "Content-Type", "message/rfc822")
+	w := h.request(t.Context(), "POST /api/v1/send?to=a@b.test&to=c@d.test&from=alice@mail.test&at=2027-01-01T00:00:00Z", token, "Subject: x\n\nhi\n", "Content-Type", "message/rfc822")
 	if w.Code != 202 || h.sent[0].text != "Subject: x\n\nhi\n" || len(h.sent[0].Recipients) != 2 || h.sent[0].At.Year() != 2027 {
 		t.Errorf("%d %s %+v", w.Code, w.Body, h.sent)
 	}
@@ -141,7 +141,7 @@ func TestSendOnce(t *testing.T) {
 	h := newRoom(t)
 	token := h.token("alice", "send")
 	send := func(key, subject string) (int, api.Sent) {
-		w := h.request(t.Context(), "POST", "/api/v1/send", token, `{"to":["a@b.test"],"text":"x","html":"y","subject":"`+subject+`"}`, "Content-Type", "application/json", "Idempotency-Key", key)
+		w := h.request(t.Context(), "POST /api/v1/send", token, `{"to":["a@b.test"],"text":"x","html":"y","subject":"`+subject+`"}`, "Content-Type", "application/json", "Idempotency-Key", key)
 		var out api.Sent
 		if err := json.Unmarshal(w.Body.Bytes(), &out); err != nil {
 			t.Fatal(err)
