@@ -58,7 +58,9 @@ func live(t *testing.T, w *town) {
 	o.submit(t, ben, anna, letter("Ben Example <"+ben+">", anna, "Plans for the garden", "The apple tree wants to be cut."))
 	o.submit(t, anna, carl, letter("Anna Example <"+anna+">", carl, "The early boat", "With pleasure."))
 	o.submit(t, anna, "kim@"+remote, letter("Anna Example <"+anna+">", "kim@"+remote, "Your old address", "Is this still yours?")) // unknown there
-	o.submit(t, anna, "dora@slow.example", letter("Anna Example <"+anna+">", "dora@slow.example", "Greetings from the lake", "Wish you were here."))
+	for _, subject := range []string{"Greetings from the lake", "The address of the hotel", "Postcards"} {
+		o.submit(t, anna, "dora@slow.example", letter("Anna Example <"+anna+">", "dora@slow.example", subject, "Wish you were here."))
+	}
 	o.submit(t, anna, "lake@example.org", letter("Anna Example <"+anna+">", "lake@example.org", "The jetty", "It needs new planks."))
 	w.theirs.submit(t, carl, "postmaster@example.org", dmarcReport(time.Now()))
 	w.theirs.submit(t, carl, "postmaster@example.org", tlsReport(time.Now()))

@@ -47,6 +47,9 @@ func (h *house) device(t *testing.T, account, mailbox string) *device {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
+	if _, err := c.ID(&goimap.IDData{Name: "Thunderbird", Version: "153.7.0"}).Wait(); err != nil {
+		t.Fatal(err)
+	}
 	if err := c.Login(account, password).Wait(); err != nil {
 		t.Fatal(err)
 	}

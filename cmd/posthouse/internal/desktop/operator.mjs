@@ -84,4 +84,110 @@ export const operatorFlows = () => ({
     await other.reload();
     if ((await other.getByLabel("Name", { exact: true }).inputValue()) !== `Ben ${once} the first`) throw new Error("it was overwritten");
   },
+
+  async "an operator holds a message, lets it go, and gives it up"(w) {
+    await w.go("/admin/queue?domain=slow.example");
+    await w.page.getByRole("checkbox").first().check();
+    await w.press("Hold");
+    await w.sees("They are held until somebody lets them go");
+    await w.go("/admin/queue?domain=slow.example");
+    await w.page.locator("main table tbody tr", { hasText: "held" }).getByRole("link").first().click();
+    await w.press("Let go");
+    await w.sees("They go on");
+    await w.go("/admin/queue?domain=slow.example");
+    await w.page.getByRole("checkbox").first().check();
+    await w.press("Try now");
+    await w.sees("They are tried now");
+    await w.go("/admin/queue?domain=slow.example");
+    await w.page.getByRole("checkbox").first().check();
+    await w.press("Give up …");
+    await w.press("Give up");
+    await w.sees("They are given up");
+  },
+
+  async "an operator finds out why a message did not arrive"(w) {
+    await w.go("/admin/stories");
+    await w.page.locator("main input[type=search]").first().fill("kim@example.net");
+    await w.press("Find");
+    await w.page.locator("main table a").first().click();
+    await w.sees("No such address here");
+  },
+
+  async "an operator makes a backup and has it read back"(w) {
+    await w.go("/admin/backups");
+    await w.press("Make one now");
+    await w.sees("A backup is being made");
+    await again(w, "/admin/backups", async () => (await w.page.getByRole("button", { name: "Make one now" }).count()) === 1);
+    await w.page.locator("form[action='/admin/backups/check'] button").first().click();
+    await w.sees("being read back");
+    await again(w, "/admin/backups", async () => (await w.page.getByRole("button", { name: "Make one now" }).count()) === 1);
+  },
+
+  async "an operator has an address not written to, and takes it back"(w, once) {
+    const address = `gone-${once}@example.net`;
+    await w.go("/admin/suppression");
+    await w.fill({ Address: address, Why: "it bounces" });
+    await w.press("Add");
+    await w.sees("Nobody here writes to it any more");
+    await w.page.getByRole("row", { name: new RegExp(address) }).getByRole("button").click();
+    await w.page.locator(".done").waitFor();
+  },
+
+  async "an operator follows the log and sets what is written"(w, once) {
+    await w.go("/admin/log");
+    await w.page.locator("#set-part").selectOption({ index: 1 });
+    await w.page.locator("#set-level").selectOption("debug");
+    await w.press("Set");
+    await w.sees("It is written like that from now on");
+    await w.page.locator("#set-level").selectOption("default");
+    await w.press("Set");
+    await w.sees("It is written like that from now on");
+    if (once === "one") await w.page.locator("#log-lines", { hasText: "operator's command" }).waitFor(); // it comes by itself
+  },
+
+  async "an operator ends a connection"(w, once, browser) {
+    await browser.ask("connect", "");
+    await w.go("/admin/connections?service=imaps");
+    await w.page.getByRole("button", { name: /End.*ben@example\.org/ }).first().click();
+    await w.sees("The connection has ended");
+  },
+
+  async "an operator traces what a program and the house say"(w, once, browser) {
+    await w.go("/admin/traces");
+    await w.fill({ "Connections of the account": "nobody@example.org" });
+    await w.press("Begin");
+    await w.sees("Nothing was changed");
+    await w.fill({ "Connections of the account": "ben@example.org" });
+    await w.press("Begin");
+    await browser.ask("connect", "");
+    await again(w, w.page.url(), async () => /LOGIN|AUTHENTICATE|SELECT/.test(await w.page.locator("main").innerText()));
+    await w.go("/admin/traces");
+    await w.page.getByRole("button", { name: /^End/ }).first().click();
+    await w.sees("It has ended");
+  },
+
+  async "an operator changes the settings file and takes it back"(w) {
+    await w.go("/admin/settings/file");
+    const area = w.page.locator("main textarea").first();
+    const text = await area.inputValue();
+    await area.fill(`${text}\n[nonsense]\nx = 1\n`);
+    await w.page.locator("main form:has(textarea) button").first().click();
+    await w.page.locator(".wrong, .fault").first().waitFor();
+    await area.fill(`${text}\n# a remark of the operator\n`);
+    await w.page.locator("main form:has(textarea) button").first().click();
+    await w.sees("The file is saved");
+    await w.go("/admin/settings");
+    await w.press("Read the file and the certificates again");
+    await w.page.getByRole("heading", { level: 1 }).waitFor();
+    await w.go("/admin/settings?q=retry");
+  },
 });
+
+// again loads a page until something holds.
+async function again(w, path, holds) {
+  for (let i = 0; !(await holds()); i++) {
+    if (i === 60) throw new Error(await w.page.locator("main").innerText());
+    await w.page.waitForTimeout(250);
+    await w.page.goto(path);
+  }
+}

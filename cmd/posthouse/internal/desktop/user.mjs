@@ -151,4 +151,15 @@ export const userFlows = (plan) => ({
     await w.press("Test my settings");
     await w.sees(`It works for ${plan.user}`);
   },
+
+  async "a user makes a token and takes it back"(w, once) {
+    await w.go("/account/tokens");
+    await w.fill({ "For which program?": `Shop ${once}`, "Your own password": plan.password });
+    await w.page.locator("main form input[type=checkbox]").first().check();
+    await w.press("Make a token");
+    await w.page.locator("#made-token").waitFor();
+    await w.follow("I have it: back to all tokens");
+    await w.page.getByRole("row", { name: new RegExp(`Shop ${once}`) }).getByRole("button").click();
+    await w.sees("The token is taken back");
+  },
 });
