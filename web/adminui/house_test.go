@@ -25,7 +25,7 @@ import (
 
 // house is the room with the operator alice@mail.test (1) signed in, and bob (2) who has an account.
 type house struct {
-	t         *testing.T
+	t         testing.TB
 	directory *auth.Directory
 	admin     *admin.House
 	room      page.Room

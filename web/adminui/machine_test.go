@@ -50,7 +50,7 @@ type machine struct {
 	reloads int
 }
 
-func newMachine(t *testing.T) *machine {
+func newMachine(t testing.TB) *machine {
 	m := &machine{house: &house{t: t}}
 	must := func(err error) {
 		t.Helper()
