@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 
@@ -11,7 +12,8 @@ import (
 
 func (p *program) accountCommand(o *options) *cobra.Command {
 	cmd := &cobra.Command{Use: "account", Short: "Accounts: people and machines with a mailbox", RunE: noSubcommand}
-	cmd.AddCommand(p.accountAdd(o), p.accountList(o), p.accountShow(o), p.accountSet(o), p.accountPasswd(o), p.appPassword(o), p.secondFactor(o), p.passkey(o), p.accountForward(o), p.accountRemove(o), p.accountRecount(o), p.accountLimits(o), p.accountSend(o))
+	cmd.AddCommand(p.accountAdd(o), p.accountList(o), p.accountShow(o), p.accountSet(o), p.accountPasswd(o), p.appPassword(o), p.secondFactor(o), p.passkey(o), p.accountForward(o), p.accountRemove(o), p.accountRecount(o), p.accountLimits(o), p.accountSend(o),
+		p.accountDevices(o), p.accountSpace(o), p.accountNames(o), p.accountOutbox(o))
 	return cmd
 }
 
@@ -218,17 +220,23 @@ func (p *program) accountSet(o *options) *cobra.Command {
 
 func (p *program) accountPasswd(o *options) *cobra.Command {
 	var from secret
-	var hash bool
+	var hash, apps bool
 	cmd := &cobra.Command{
 		Use:   "passwd USER",
 		Short: "Change the password of an account",
 		Args:  args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, argv []string) error {
+			if hash && apps {
+				return wrongUsage(cmd, errors.New("app passwords are ended with a new password, not with a hash"))
+			}
 			password, err := from.read(p)
 			if err != nil {
 				return err
 			}
 			return p.with(cmd.Context(), o, func(v verbs) error {
+				if apps {
+					return p.passwdAlone(cmd.Context(), o, v, argv[0], password)
+				}
 				set := v.SetPassword
 				if hash {
 					set = v.SetPasswordHash
@@ -242,6 +250,7 @@ func (p *program) accountPasswd(o *options) *cobra.Command {
 	}
 	from.flags(cmd)
 	hashFlag(cmd, &hash)
+	cmd.Flags().BoolVar(&apps, "end-app-passwords", false, "take all its app passwords back too: they go on to be good otherwise")
 	return cmd
 }
 

@@ -56,6 +56,7 @@ type verbs interface {
 	listVerbs
 	factorVerbs
 	passkeyVerbs
+	ownVerbs
 	tokenVerbs
 	recordVerbs
 	checkupVerbs

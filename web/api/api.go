@@ -86,6 +86,7 @@ func New(o Options) *Server {
 	s.finds()
 	s.appPasswords()
 	s.passkeys()
+	s.accounts()
 	s.queue()
 	s.trace()
 	s.dkim()
