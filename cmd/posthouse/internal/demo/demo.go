@@ -165,7 +165,7 @@ func (h *House) serveNames() (err error) {
 	return err
 }
 
-// publishKeys puts the keys that sign into the demo's DNS.
+// publishKeys puts the keys that sign into the demo's DNS, and what mail programs look for.
 func (h *House) publishKeys(ctx context.Context) error {
 	for _, d := range []string{alpha, beta} {
 		keys, err := h.Daemon.House().DKIMKeys(ctx, d)
@@ -175,6 +175,17 @@ func (h *House) publishKeys(ctx context.Context) error {
 		for _, k := range keys {
 			if err := h.zone.AddText(k.Name, k.Record); err != nil {
 				return err
+			}
+		}
+		records, err := h.Daemon.House().DomainRecords(ctx, d)
+		if err != nil {
+			return err
+		}
+		for _, x := range records.Records {
+			if x.Type == "CNAME" || x.Type == "SRV" {
+				if err := h.zone.Add(x.Line()); err != nil {
+					return err
+				}
 			}
 		}
 	}
@@ -192,7 +203,8 @@ func (h *House) certify() (cert.Pair, error) {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return cert.Pair{}, err
 	}
-	pair, err := ca.WritePair(folder, "demo", "localhost", "127.0.0.1", "::1", "mail."+alpha, "mail."+beta)
+	pair, err := ca.WritePair(folder, "demo", "localhost", "127.0.0.1", "::1", "mail."+alpha, "mail."+beta,
+		"autoconfig."+alpha, "autodiscover."+alpha, "autoconfig."+beta, "autodiscover."+beta)
 	if err != nil {
 		return cert.Pair{}, err
 	}
@@ -228,6 +240,7 @@ func (h *House) settings(pair cert.Pair) *config.Config {
 	c.Metrics.Listen = at(PortMetrics)
 	c.Web.Redirect = false // browsers do not know the demo's authority
 	c.TLS.Certificates = []config.Certificate{{Cert: pair.Certificate, Key: pair.Key}}
+	c.ACME.Roots = filepath.Join(h.o.Data, CAFile) // who looks at the house from here knows it too
 	c.DNS.Servers = []netip.AddrPort{h.names.Addr()}
 	c.Remote.Port = PortSMTP + h.o.Offset
 	c.Remote.AllowLoopback = true

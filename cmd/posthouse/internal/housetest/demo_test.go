@@ -17,6 +17,9 @@ import (
 	"testing"
 
 	"github.com/posthouse-mail/posthouse/cmd/posthouse/internal/demo"
+	"github.com/posthouse-mail/posthouse/internal/logx"
+	"github.com/posthouse-mail/posthouse/web/admin"
+	checkup "github.com/posthouse-mail/posthouse/web/check"
 )
 
 // freeOffset finds an offset where all ports of the demo are free.
@@ -44,7 +47,7 @@ func freeOffset(t *testing.T) int {
 func TestDemo(t *testing.T) {
 	data, offset := filepath.Join(t.TempDir(), "demo"), freeOffset(t)
 	for run := range 2 {
-		h, err := demo.New(t.Context(), demo.Options{Data: data, Offset: offset, Version: "test"})
+		h, err := demo.New(t.Context(), demo.Options{Data: data, Offset: offset, Version: "test", Logger: logx.New(io.Discard, logx.Options{})})
 		if err != nil {
 			t.Fatalf("run %d: %v", run, err)
 		}
@@ -56,6 +59,9 @@ func TestDemo(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- h.Run(ctx) }()
 		tryCtx, cancel := context.WithTimeout(ctx, patience)
+		if r, err := h.Daemon.House().CheckClient(tryCtx, admin.ClientCheck{Address: demo.Alice, Program: checkup.Thunderbird}); err != nil || !r.Works || r.Steps[0].State != checkup.OK {
+			t.Errorf("run %d: a mail program does not work: %+v, %v", run, r, err)
+		}
 		s, err := h.Try(tryCtx)
 		cancel()
 		if err != nil || s.UID != uint32(run+1) {
