@@ -53,6 +53,7 @@ type verbs interface {
 	sendingVerbs
 	auditVerbs
 	directoryVerbs
+	webhookVerbs
 	listVerbs
 	factorVerbs
 	passkeyVerbs

@@ -13,7 +13,7 @@ var floors = [][]string{
 	/* queue */ {"smtp/queue"},
 	/* carriers */ {"smtp/local", "smtp/remote", "smtp/list"},
 	/* desks */ {"smtp/inbound", "smtp/submission"},
-	/* offices */ {"smtp/report", "smtp/learn", "imap/pull", "pop3/pull", "store/backup", "store/importer", "web/check"},
+	/* offices */ {"smtp/report", "smtp/learn", "imap/pull", "pop3/pull", "store/backup", "store/importer", "web/check", "web/hook"},
 	/* verbs */ {"web/admin"},
 	/* pages */ {"web/page"},
 	/* rooms */ {"web/api", "web/accountui", "web/adminui", "web/autoconfig", "web/clients", "web/mtasts"},

@@ -200,3 +200,10 @@ const (
 	CheckFound  = "check found a mistake" // check, domain, found, advice: again each day while it is there
 	CheckFailed = "check failed"          // error: nobody could look
 )
+
+// Webhooks.
+const (
+	HookTried   = "webhook not taken" // hook, event, attempt, error: it is tried again
+	HookGivenUp = "webhook given up"  // hook, event, type, attempts, error
+	HookFailed  = "webhooks stopped"  // error: the tables cannot be read; they go on in a minute
+)

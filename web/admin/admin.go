@@ -26,6 +26,7 @@ import (
 	"github.com/posthouse-mail/posthouse/store"
 	"github.com/posthouse-mail/posthouse/store/kv"
 	"github.com/posthouse-mail/posthouse/store/story"
+	"github.com/posthouse-mail/posthouse/web/hook"
 )
 
 // Options of a House.
@@ -46,6 +47,7 @@ type Options struct {
 	Site      Site
 	Limits    Limits
 	Now       func() time.Time // for the audit log; nil: the clock
+	Hooks     *hook.Book       // who is told of events; nil: nobody
 	Reports   Reports
 	Junk      Junk
 }
@@ -166,7 +168,7 @@ func plain(what string, err error) string {
 
 // words is a text without the names of our packages.
 func words(text string) string {
-	for _, p := range []string{"auth: ", "store: ", "queue: ", "kv: ", "backup: ", "story: "} {
+	for _, p := range []string{"auth: ", "store: ", "queue: ", "kv: ", "backup: ", "story: ", "hook: not allowed: ", "hook: "} {
 		text = strings.ReplaceAll(text, p, "")
 	}
 	return text

@@ -28,7 +28,7 @@ func readers() []string {
 		DeliveryLog Domain DomainDetail DomainLimits DomainQuota DomainRecords Domains ExplainSpam ExportDirectory FindAccounts FindAlias FindAliases FindDomains FindLists
 		FindMasks FollowLog Forwarding ImportPlace Imported List Lists LogLevels Looked MailNames Masks OwnStories OwnStory Passkeys Pulls Queue QueueEntry SecondFactor SendingOff
 		SetAudit SetBackup SetCheckup SetDefaultQuota SetDialogues SetLog SpamRefused SpamSenders SpamSettings SpamStats Suppressions TLSReports Tokens
-		DeletedGroups DeletedOf Devices OwnPulls Outbox Space Trace WatchPull Webhooks
+		DeletedGroups DeletedOf Devices OwnPulls Outbox Space Trace TestWebhook WatchPull Webhooks
 		Backups Certificates CheckSettings Connections EndWatching Watching FindQueue FindStories History KeptTrace KeptTraces SpamLists FindSuppressions RecentLog ReportDays SetMachine Settings SettingsFile Status Vitals`)
 }
 

@@ -295,7 +295,8 @@ func (f *DirectoryFile) check() error {
 		_, err := addresses(list)
 		bad(kind, name, key, err)
 	}
-	for name, s := range f.Domains {
+	for _, name := range sortedKeys(f.Domains) {
+		s := f.Domains[name]
 		d, err := domain(name)
 		if err == nil && string(d) != name {
 			err = invalid("write it as " + string(d))
@@ -308,7 +309,8 @@ func (f *DirectoryFile) check() error {
 		}
 	}
 	owner := map[string]string{}
-	for name, s := range f.Accounts {
+	for _, name := range sortedKeys(f.Accounts) {
+		s := f.Accounts[name]
 		addrs("account", name, "addresses", append([]string{name}, s.Others...)...)
 		addrs("account", name, "forward", s.Forward...)
 		for _, a := range append([]string{name}, s.Others...) {
@@ -326,13 +328,15 @@ func (f *DirectoryFile) check() error {
 		_, err := s.Limits.all()
 		bad("account", name, "limits", err)
 	}
-	for name, s := range f.Aliases {
+	for _, name := range sortedKeys(f.Aliases) {
+		s := f.Aliases[name]
 		addrs("alias", name, "members", append([]string{name}, s.Members...)...)
 		if len(s.Members) == 0 {
 			bad("alias", name, "", invalid("an alias needs at least one member"))
 		}
 	}
-	for name, s := range f.Lists {
+	for _, name := range sortedKeys(f.Lists) {
+		s := f.Lists[name]
 		addrs("list", name, "members", slices.Concat([]string{name}, s.Owners, s.Posters, s.Members)...)
 		_, err := posting(s.Post)
 		bad("list", name, "post", err)

@@ -11,6 +11,7 @@ import (
 	"github.com/posthouse-mail/posthouse/smtp/limit"
 	"github.com/posthouse-mail/posthouse/smtp/queue"
 	"github.com/posthouse-mail/posthouse/store/kv"
+	"github.com/posthouse-mail/posthouse/web/hook"
 )
 
 // Limits is what counts and bounds what is sent.
@@ -215,6 +216,7 @@ func (h *House) Suspend(ctx context.Context, id mail.AccountID, reason string) e
 	if err != nil || reason == "" {
 		return err
 	}
+	h.o.Hooks.Tell(hook.Event{Type: hook.Suspended, Data: hook.Data{Account: a.Addresses[0].String(), Text: reason}})
 	_, err = h.o.Queue.Hold(ctx, queue.Filter{Outbox: id})
 	return err
 }

@@ -177,6 +177,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	running.Go(func() { d.runBackups(inner) })
 	running.Go(func() { d.watchQuotas(inner) })
 	running.Go(func() { d.settleKeys(inner) })
+	running.Go(func() { d.keepers.hooks.Run(inner) })
 	running.Go(func() { d.tlsBook.Run(inner) })
 	running.Go(func() { d.renewPolicies(inner) })
 	running.Go(func() { d.runReports(inner) })

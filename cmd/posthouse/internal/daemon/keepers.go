@@ -28,6 +28,7 @@ import (
 	"github.com/posthouse-mail/posthouse/store/kv"
 	"github.com/posthouse-mail/posthouse/store/story"
 	"github.com/posthouse-mail/posthouse/web/admin"
+	"github.com/posthouse-mail/posthouse/web/hook"
 )
 
 // keepers are those who own what is on the disk.
@@ -45,6 +46,7 @@ type keepers struct {
 	tokens     *auth.AppBook // when tokens were used
 	devices    *auth.DeviceBook
 	junk       junk
+	hooks      *hook.Book // who is told of events
 }
 
 // keeperOptions is what the keepers need of a house.
@@ -89,7 +91,13 @@ func openKeepers(ctx context.Context, o keeperOptions) (_ *keepers, err error) {
 	if err := k.openJunk(o); err != nil {
 		return nil, err
 	}
+	k.hooks = hook.New(hook.Options{
+		DB: k.db, Side: k.side, Story: k.story, Logger: logx.Part(o.logger, logx.PartWeb), Metrics: o.metrics, Now: o.now,
+	})
 	if err := k.db.Start(ctx); err != nil {
+		return nil, fmt.Errorf("data folder %s: %w", c.Data, err)
+	}
+	if err := k.hooks.Load(ctx); err != nil {
 		return nil, fmt.Errorf("data folder %s: %w", c.Data, err)
 	}
 	begun, err := k.store.BeginDueEpoch(ctx)
@@ -185,7 +193,7 @@ func (d *Daemon) tellDamage(ctx context.Context) error {
 func (k *keepers) house(c *config.Config, logger *slog.Logger, r dns.Resolver) *admin.House {
 	h := admin.New(admin.Options{
 		Logger: logx.Part(logger, logx.PartWeb), DB: k.db, Directory: k.directory, Store: k.store, Queue: k.queue, Story: k.story, Apps: k.apps, TokenUses: k.tokens, Devices: k.devices, Masks: auth.NewMaskBook(k.side),
-		Quota: defaultQuota(c), Resolver: r, Site: site(c), Limits: k.limitVerbs(), Reports: k.reportBooks(),
+		Quota: defaultQuota(c), Resolver: r, Site: site(c), Limits: k.limitVerbs(), Hooks: k.hooks, Reports: k.reportBooks(),
 		Imports: imports(c),
 		Junk:    admin.Junk{Judge: k.junk.judge, Book: k.junk.book, Teacher: k.junk.teacher, Enabled: c.Junk.Enabled, Line: c.Junk.Line},
 	})
