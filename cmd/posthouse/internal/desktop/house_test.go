@@ -109,7 +109,11 @@ func newTown(t *testing.T) *town {
 // open makes a house for a domain, with accounts, and publishes its records.
 func (w *town) open(t *testing.T, domain, address string, accounts ...string) *house {
 	t.Helper()
-	folder := t.TempDir()
+	folder := filepath.Join(homes, domain)
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(folder) })
 	h := &house{town: w, host: "post." + domain, address: address, data: filepath.Join(folder, "data"), settings: filepath.Join(folder, "posthouse.toml"), log: &buffer{}}
 	pair, err := w.authority.WritePair(folder, "mail", h.host, "autoconfig."+domain, "autodiscover."+domain, "mta-sts."+domain)
 	if err != nil {

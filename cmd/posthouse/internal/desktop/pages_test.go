@@ -25,18 +25,15 @@ var drawn = []struct {
 }{
 	{Name: "account", Who: "user", Path: "/account/", Height: 620},
 	{Name: "story", Who: "user", Path: "/account/messages", Follow: "Your old address", Height: 760},
-	{Name: "app-passwords", Who: "user", Path: "/account/app-passwords", Height: 640},
 	{Name: "devices", Who: "user", Path: "/account/devices", Height: 480},
 	{Name: "deleted", Who: "user", Path: "/account/deleted", Height: 420},
 	{Name: "masks", Who: "user", Path: "/account/masks", Height: 700},
 	{Name: "program", Who: "user", Path: "/clients/thunderbird?address=" + anna, Height: 760},
 	{Name: "home", Who: "operator", Path: "/admin/", Height: 760},
 	{Name: "domain", Who: "operator", Path: "/admin/domain?name=garden.example", Height: 900},
-	{Name: "accounts", Who: "operator", Path: "/admin/accounts", Height: 560},
 	{Name: "queue", Who: "operator", Path: "/admin/queue", Height: 640},
 	{Name: "backups", Who: "operator", Path: "/admin/backups", Height: 560},
 	{Name: "reports", Who: "operator", Path: "/admin/reports", Height: 900},
-	{Name: "system", Who: "operator", Path: "/admin/system", Height: 760},
 	{Name: "settings", Who: "operator", Path: "/admin/settings", Height: 760},
 	{Name: "changes", Who: "operator", Path: "/admin/audit", Height: 640},
 }

@@ -20,6 +20,9 @@ const (
 	theirsAt = "198.51.100.20"
 )
 
+// homes has the folders of the houses: a place that looks well in pictures, and is ours alone.
+const homes = "/srv"
+
 // inside is set in the environment of the process that runs in the name spaces.
 const inside = "POSTHOUSE_DESKTOP_INSIDE"
 
@@ -76,11 +79,13 @@ func furnish() error {
 		}
 	}
 	const other = "/run/netns" // where ip keeps its names of name spaces: ours go with us
-	if err := os.MkdirAll(other, 0o755); err != nil {
-		return err
-	}
-	if err := unix.Mount("tmpfs", other, "tmpfs", 0, ""); err != nil {
-		return fmt.Errorf("mount %s: %w", other, err)
+	for _, folder := range []string{other, homes} {
+		if err := os.MkdirAll(folder, 0o755); err != nil {
+			return err
+		}
+		if err := unix.Mount("tmpfs", folder, "tmpfs", 0, ""); err != nil {
+			return fmt.Errorf("mount %s: %w", folder, err)
+		}
 	}
 	for _, line := range []string{
 		"link set lo up",
