@@ -42,7 +42,7 @@ func (p *program) root() *cobra.Command {
 		return nil
 	}
 	root.AddCommand(
-		p.setupCommand(c), p.serveCommand(c), p.demoCommand(c), p.domainCommand(c), p.accountCommand(c), p.aliasCommand(c), p.listCommand(c), p.maskCommand(c), p.tokenCommand(c), p.queueCommand(c), p.suppressionCommand(c), p.traceCommand(c), p.logCommand(c), p.topCommand(c), p.reportsCommand(c), p.spamCommand(c),
+		p.setupCommand(c), p.serveCommand(c), p.demoCommand(c), p.domainCommand(c), p.accountCommand(c), p.aliasCommand(c), p.listCommand(c), p.maskCommand(c), p.tokenCommand(c), p.queueCommand(c), p.suppressionCommand(c), p.traceCommand(c), p.logCommand(c), p.topCommand(c), p.connectionsCommand(c), p.certificatesCommand(c), p.settingsCommand(c), p.reportsCommand(c), p.spamCommand(c),
 		p.undeleteCommand(c), p.backupCommand(c), p.restoreCommand(c),
 		p.importCommand(c), p.exportCommand(c),
 		p.auditCommand(c), p.directoryCommand(c), p.webhookCommand(c), p.checkCommand(c), p.configCommand(c), p.reloadCommand(c), p.restartCommand(c), p.statusCommand(c), p.sendmailCommand(c), p.manCommand(), p.rollbackCommand(c), p.repairCommand(c), p.versionCommand(c),
