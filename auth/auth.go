@@ -4,7 +4,8 @@
 // Directory is the keeper. Its verbs write the tables inside a transaction
 // (verbs.go); everything read is answered from an immutable snapshot of them
 // (snapshot.go, resolve.go). Login and SASL are in login.go; passwords, and how
-// guessing is slowed down, in password.go and slow.go.
+// guessing is slowed down, in password.go and slow.go, tokens of programs in
+// token.go.
 package auth
 
 import (

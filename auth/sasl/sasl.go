@@ -1,5 +1,5 @@
 // Package sasl is the server side of the login mechanisms (RFC 4422): PLAIN,
-// LOGIN, SCRAM-SHA-256 and SCRAM-SHA-256-PLUS, each a go-sasl Server.
+// LOGIN, SCRAM-SHA-256 and SCRAM-SHA-256-PLUS, OAUTHBEARER and XOAUTH2, each a go-sasl Server.
 //
 // It knows no accounts: who may log in comes as functions. A nil response to the
 // first Next means that the client sent no initial response; an empty one that it sent "=".

@@ -1,9 +1,11 @@
-// Package api is the operator's verbs over HTTP: JSON on a unix socket in the
-// data folder, which only the owner of the folder and root may open. The
-// command line speaks it to a running house.
+// Package api is the operator's verbs over HTTP, as JSON: on a unix socket in
+// the data folder, which only the owner of the folder and root may open and
+// the command line speaks to a running house, and by token on the web house.
 //
-// Server is the house's side, Listen makes the socket, Client is the caller's
-// side with the verbs of admin.House. Errors are problem documents (RFC 9457) with admin's class.
+// Server is the house's side: a table of routes (route.go) whose lines stand
+// in a file for each family of verbs. Listen makes the socket, Room the door
+// for tokens (door.go), OpenAPI the description (openapi.go). Client is the
+// caller's side with the verbs of admin.House. Errors are problem documents (RFC 9457) with admin's class.
 package api
 
 import (
