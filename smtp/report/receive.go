@@ -47,6 +47,8 @@ type ReaderOptions struct {
 	Open     func(ctx context.Context, at blob.LSN) (io.ReadCloser, error) // of a message's text
 	Logger   *slog.Logger
 	Now      func() time.Time
+	// Complained hears of complaints about mail of ours, of proven senders; nil: nobody does. It must not wait.
+	Complained func(ctx context.Context, c Complaint, sender string)
 }
 
 // Reader reads the reports that came in as mail, one behind the other, after the mail is safe. What it keeps is from proven senders, about our
@@ -86,7 +88,7 @@ func Carried(header []byte) bool {
 		case f.Is("Content-Type"):
 			kind := strings.ToLower(f.Unfolded())
 			media, _, _ := strings.Cut(kind, ";")
-			if mayCarry(strings.TrimSpace(media), "") || strings.Contains(kind, "tlsrpt") {
+			if mayCarry(strings.TrimSpace(media), "") || strings.Contains(kind, "tlsrpt") || strings.Contains(kind, "feedback-report") {
 				return true
 			}
 		}
@@ -211,6 +213,8 @@ var errLater = errors.New("report: it cannot be said now whether it is wanted, o
 const (
 	kindDMARC = "dmarc"
 	kindTLS   = "tls"
+
+	kindComplaint = "complaint"
 )
 
 // one reads one message. An error that is not errLater is the sender's.
@@ -226,6 +230,13 @@ func (r *Reader) one(ctx context.Context, w dmarcbook.Waiting) (kind, result str
 	}
 	again := false
 	var about []string
+	if f.Complaint != nil {
+		if err := r.keepComplaint(ctx, w, f.Complaint); err != nil {
+			return kindComplaint, "", err
+		}
+		r.log.InfoContext(ctx, logx.ReportKept, "id", w.ID, "kind", kindComplaint, "from", w.Sender, "type", f.Complaint.Type, "message", f.Complaint.MessageID)
+		return kindComplaint, "kept", nil
+	}
 	if f.DMARC != nil {
 		about = []string{string(f.DMARC.Domain)}
 		again, err = r.keepDMARC(ctx, w, f.DMARC)

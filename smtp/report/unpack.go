@@ -36,8 +36,9 @@ var (
 
 // Found is the report of a message: one of them is set.
 type Found struct {
-	TLS   *TLS
-	DMARC *DMARC
+	TLS       *TLS
+	DMARC     *DMARC
+	Complaint *Complaint
 }
 
 // Read finds the report in a message and reads it: a DMARC aggregate report (RFC 7489 section 7.2.1.1) as XML, gzip or zip, or a TLS report
@@ -46,6 +47,9 @@ func Read(message io.Reader) (Found, error) {
 	m, err := mail.ReadMessage(io.LimitReader(message, maxMessage))
 	if err != nil {
 		return Found{}, fmt.Errorf("report: %w", err)
+	}
+	if boundary, ok := isFeedback(m.Header.Get("Content-Type")); ok {
+		return complaint(m.Body, boundary)
 	}
 	budget := maxParts
 	return find(m.Body, mediaHeader{m.Header.Get("Content-Type"), m.Header.Get("Content-Transfer-Encoding"), m.Header.Get("Content-Disposition")}, &budget, 0)

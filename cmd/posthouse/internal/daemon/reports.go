@@ -15,7 +15,9 @@ import (
 	"github.com/posthouse-mail/posthouse/smtp/report"
 	"github.com/posthouse-mail/posthouse/smtp/tlsbook"
 	"github.com/posthouse-mail/posthouse/store/blob"
+	"github.com/posthouse-mail/posthouse/store/story"
 	"github.com/posthouse-mail/posthouse/web/admin"
+	"github.com/posthouse-mail/posthouse/web/hook"
 )
 
 // reports is what the house tells others of their mail, and hears of its own.
@@ -30,7 +32,8 @@ func (d *Daemon) openReports(context.Context) error {
 	c := d.o.Config
 	r := &reports{dmarc: dmarcbook.New(dmarcbook.Options{Side: d.keepers.side, Logger: d.part(logx.PartReports), Metrics: d.metrics, Now: d.o.Now, Every: d.o.ReportsEvery})}
 	r.reader = report.NewReader(report.ReaderOptions{
-		DMARC: r.dmarc, TLS: d.tlsBook, Resolver: d.resolver, Ours: d.keepers.directory.IsLocal, Logger: d.part(logx.PartReports), Now: d.o.Now,
+		Complained: d.complained,
+		DMARC:      r.dmarc, TLS: d.tlsBook, Resolver: d.resolver, Ours: d.keepers.directory.IsLocal, Logger: d.part(logx.PartReports), Now: d.o.Now,
 		Open: func(ctx context.Context, at blob.LSN) (io.ReadCloser, error) {
 			b, err := d.keepers.store.OpenAt(ctx, at)
 			if err != nil {
@@ -129,4 +132,19 @@ func (d *Daemon) domains(ctx context.Context) (all []auth.Domain, err error) {
 // reportBooks is where received reports are kept, for the operator's verbs.
 func (k *keepers) reportBooks() admin.Reports {
 	return admin.Reports{DMARC: dmarcbook.New(dmarcbook.Options{Side: k.side}), TLS: tlsbook.New(tlsbook.Options{Side: k.side})}
+}
+
+// complained tells webhooks of a complaint, with what the house knows of the message.
+func (d *Daemon) complained(ctx context.Context, c report.Complaint, sender string) {
+	data := hook.Data{MessageID: c.MessageID, From: c.From, To: c.To, Status: c.Type, Host: sender, Text: c.Agent}
+	if c.MessageID != "" && d.keepers.story != nil {
+		found, err := d.keepers.story.Find(ctx, c.MessageID, 10)
+		for _, s := range found {
+			if err == nil && s.Direction == story.Out && s.MessageID == c.MessageID {
+				data.ID, data.Direction, data.Account, data.Size = s.ID, string(s.Direction), s.Account, s.Size
+				break
+			}
+		}
+	}
+	d.keepers.hooks.Tell(hook.Event{Type: hook.Complaint, At: d.o.Now(), Data: data})
 }
