@@ -240,7 +240,7 @@ func (d *Directory) report(ctx context.Context, c Client, m claim, id Identity, 
 	result := "ok"
 	switch {
 	case err == nil:
-	case errors.Is(err, ErrCredentials):
+	case errors.Is(err, ErrCredentials), passkey.Wrong(err):
 		result = "wrong"
 	case errors.Is(err, ErrSlowDown):
 		result = "slowed"

@@ -31,6 +31,9 @@ const MaxPasskeys = 20
 
 const maxPasskeyName = 100 // octets
 
+// byPasskey is the mechanism of a login with a passkey alone.
+const byPasskey = "passkey"
+
 // handleSize is the octets of what names an account for devices: chance, so that a device tells nobody whose it is.
 const handleSize = 16
 
@@ -218,7 +221,7 @@ func (d *Directory) AskPasskey(at passkey.Where, bound string) ([]byte, error) {
 // LoginPasskey is Login with the browser's answer to AskPasskey; the number is the passkey's. Errors are those of package passkey,
 // ErrDoorClosed and ErrNeedTLS.
 func (d *Directory) LoginPasskey(ctx context.Context, c Client, at passkey.Where, bound, answer string) (Identity, uint32, error) {
-	m := claim{mechanism: "passkey"}
+	m := claim{mechanism: byPasskey}
 	id, number, err := d.loginPasskey(ctx, c, &m, func(find finder) (passkey.Proof, error) { return d.party.Proved(at, bound, answer, find) })
 	d.report(ctx, c, m, id, err)
 	return id, number, err

@@ -21,7 +21,7 @@ import (
 // localhost, which browsers take for safe in clear. A passkey belongs to one host: who asks by another name has none.
 func (s *Server) passkeysAt(r *http.Request, v *page.Visit) passkey.Where {
 	host := strings.ToLower(hostOnly(r.Host))
-	if host == "" || strings.HasSuffix(host, ".") {
+	if host == "" || len(host) > 253 || strings.HasSuffix(host, ".") { // RFC 1035 section 2.3.4
 		return passkey.Where{}
 	}
 	if _, err := netip.ParseAddr(host); err == nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-webauthn/webauthn/protocol"
@@ -14,6 +15,8 @@ import (
 
 // maxAnswer bounds the octets of an answer: attestation is not asked for, so that there is a key and little else.
 const maxAnswer = 32 << 10
+
+const maxReason = 300 // octets of why an answer was refused
 
 // Party is the house as devices see it.
 type Party struct{ challenges *challenges }
@@ -224,11 +227,15 @@ func (p *Party) proved(at Where, why purpose, bound, answer string, find func(id
 	return Proof{o.Handle, now, verified}, nil
 }
 
-// refused adds what the library found; it is for the log.
+// refused adds what the library found; it is for the log, and bounded, because it has words of the browser.
 func refused(err error) error {
+	text := err.Error()
 	var known *protocol.Error
 	if errors.As(err, &known) && known.DevInfo != "" {
-		return fmt.Errorf("%w: %s (%s)", ErrRefused, known.Details, known.DevInfo)
+		text = known.Details + " (" + known.DevInfo + ")"
 	}
-	return fmt.Errorf("%w: %w", ErrRefused, err)
+	if len(text) > maxReason {
+		text = strings.ToValidUTF8(text[:maxReason], "") + " ..."
+	}
+	return fmt.Errorf("%w: %s", ErrRefused, text)
 }

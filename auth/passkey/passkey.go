@@ -17,6 +17,16 @@ var (
 	ErrNowhere    = errors.New("passkey: none can be used at this address")
 )
 
+// Wrong tells that err is about what was answered, and no fault of ours.
+func Wrong(err error) bool {
+	for _, e := range []error{ErrLate, ErrUnknown, ErrRefused, ErrUnverified, ErrCopied, ErrNowhere} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
 // Where is the page that asks. A passkey belongs to the host it was made at, which the browser tells the device by itself.
 type Where struct {
 	Host   string // the relying party id; empty: passkeys cannot be used here
