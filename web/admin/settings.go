@@ -185,6 +185,9 @@ func (h *House) SetSettingsFile(ctx context.Context, in SettingsText) (SettingsF
 
 // RestoreSettingsFile puts the text back that was there before the last change, and keeps the one that is there now in its place.
 func (h *House) RestoreSettingsFile(ctx context.Context, in SettingsText) (SettingsFile, error) {
+	if _, err := h.settingsPath(); err != nil {
+		return SettingsFile{}, err
+	}
 	former := h.formerPath()
 	if former == "" {
 		return SettingsFile{}, errNoHouse()
