@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"net/http"
 	"reflect"
+	"sync"
 	"time"
 
 	"github.com/posthouse-mail/posthouse/internal/logx"
@@ -67,6 +68,8 @@ type Server struct {
 	routes    map[string]*route // by "METHOD /v1/path", as the mux has them
 	pages     *page.Templates
 	once      *once
+	described func() ([]byte, error) // OpenAPI and the page, made when they are asked for first
+	written   func() manual
 	composing chan struct{} // a place for each message that is made of JSON
 	everybody bool          // callers may be anybody: who they say they are is not believed
 }
@@ -83,6 +86,7 @@ func New(o Options) *Server {
 		o.Now = time.Now
 	}
 	s := &Server{o: o, mux: http.NewServeMux(), routes: make(map[string]*route), pages: page.Parse(manuals, nil), composing: make(chan struct{}, 2)}
+	s.described, s.written = sync.OnceValues(s.OpenAPI), sync.OnceValue(s.manualText)
 	s.once = &once{side: o.Side, now: o.Now, running: make(map[string]bool)}
 	s.directory()
 	s.finds()

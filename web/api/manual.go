@@ -50,8 +50,15 @@ type manualField struct {
 type shape struct{ Text, Ref string }
 
 func (s *Server) manual(w http.ResponseWriter, r *http.Request) {
+	m := s.written()
+	m.Base = "https://" + cmp.Or(page.VisitOf(r.Context()).Site, "HOST") + "/api"
+	s.pages.Render(s.o.Logger, w, r, page.View{Page: "manual", Title: "HTTP API", Data: m})
+}
+
+// manualText is what the page says, whoever asks for it.
+func (s *Server) manualText() manual {
 	g := &schemas{names: make(map[reflect.Type]string), made: object{}}
-	m := manual{Base: "https://" + cmp.Or(page.VisitOf(r.Context()).Site, "HOST") + "/api"}
+	var m manual
 	for i, name := range (auth.ScopesOwn | auth.ScopesHouse).Names() {
 		m.Scopes = append(m.Scopes, parameter{Name: name, Does: scopeWords()[i]})
 	}
@@ -69,7 +76,7 @@ func (s *Server) manual(w http.ResponseWriter, r *http.Request) {
 		last.Routes = append(last.Routes, one)
 	}
 	m.Types = manualTypes(g.made)
-	s.pages.Render(s.o.Logger, w, r, page.View{Page: "manual", Title: "HTTP API", Data: m})
+	return m
 }
 
 func manualTypes(made object) (out []manualType) {

@@ -266,7 +266,7 @@ func (s *Server) document(w http.ResponseWriter, r *http.Request) {
 		s.manual(w, r)
 		return
 	}
-	text, err := s.OpenAPI()
+	text, err := s.described()
 	if err != nil {
 		s.answer(w, r, nil, err)
 		return
