@@ -211,3 +211,15 @@ func TestPasskeyBounds(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestPasskeyDevices: a sign-in by passkey waits for no code, though the password would.
+func TestPasskeyDevices(t *testing.T) {
+	d := newDevices(t)
+	phone := device(t)
+	d.make(phone, 1, "phone")
+	d.must(func(tx *kv.Tx) error { _, err := d.RequirePasskey(tx, 1); return err })
+	if _, _, err := d.enter(phone); err != nil {
+		t.Fatal(err)
+	}
+	d.want()
+}
