@@ -57,6 +57,8 @@ func printedCommands() map[string]printed {
 		"systemctl daemon-reload":                                                            {not: needsRoot},
 		"systemctl enable --now posthouse":                                                   {not: needsRoot},
 		"systemctl start posthouse":                                                          {not: needsRoot},
+		"systemctl restart posthouse":                                                        {not: byDeployTest},
+		"posthouse restart":                                                                  {not: "TestRestart runs it on a process of its own"},
 		"systemctl stop posthouse":                                                           {not: needsRoot},
 		`install -o posthouse -m 0400 "$RENEWED_LINEAGE/fullchain.pem" "$RENEWED_LINEAGE/privkey.pem" /etc/posthouse/`: {not: needsRoot},
 
