@@ -173,10 +173,7 @@ func (l *deviceLogin) write(tx *kv.Tx) error {
 		d.Name = l.Name
 	}
 	if l.why == "" {
-		if d.FailedWhy == FailedCode {
-			d.Failed, d.FailedFrom, d.FailedWhy = time.Time{}, netip.Addr{}, ""
-		}
-		all = l.codeGiven(tx, all, d.ID)
+		all = l.absorb(tx, all, d)
 		d.Seen, d.From, d.Failures = l.at, l.remote, 0
 	} else {
 		d.Failed, d.FailedFrom, d.FailedWhy, d.Failures = l.at, l.remote, l.why, d.Failures+l.count
@@ -192,19 +189,26 @@ func (l *deviceLogin) write(tx *kv.Tx) error {
 	return nil
 }
 
-// codeGiven takes back that the code was not given, behind a sign-in that waited for it.
-func (l *deviceLogin) codeGiven(tx *kv.Tx, all []Device, here uint64) []Device {
-	if l.Door != DoorWeb {
-		return all
+// absorb takes the row of a stranger along who was turned away at this door, from this network and under this name: it was this device,
+// before it was let in for the first time. That the code did not come is forgotten when it came.
+func (l *deviceLogin) absorb(tx *kv.Tx, all []Device, d *Device) []Device {
+	if d.FailedWhy == FailedCode {
+		d.Failed, d.FailedFrom, d.FailedWhy = time.Time{}, netip.Addr{}, ""
 	}
-	return slices.DeleteFunc(slices.Clone(all), func(d Device) bool {
-		waited := d.FailedWhy == FailedCode && l.at.Sub(d.Failed) < codeTime && network(d.FailedFrom) == network(l.remote)
-		if !waited || d.ID == here {
+	into := *d
+	left := slices.DeleteFunc(slices.Clone(all), func(o Device) bool {
+		same := o.ID != into.ID && o.Seen.IsZero() && o.Door == l.Door && network(o.FailedFrom) == network(l.remote) && kindOf(o.Name) == kindOf(l.Name)
+		if !same || o.FailedWhy == FailedCode && l.at.Sub(o.Failed) >= codeTime {
 			return false
 		}
-		tx.Delete(tableDevices, deviceRow(l.account, d.ID))
+		if o.FailedWhy != FailedCode && o.Failed.After(into.Failed) {
+			into.Failed, into.FailedFrom, into.FailedWhy = o.Failed, o.FailedFrom, o.FailedWhy
+		}
+		tx.Delete(tableDevices, deviceRow(l.account, o.ID))
 		return true
 	})
+	*d = into
+	return left
 }
 
 // id names a device by what it proves and says. Who says nothing is known by the network, and so is who proved nothing.

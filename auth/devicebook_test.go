@@ -142,23 +142,25 @@ func TestDeviceApps(t *testing.T) {
 func TestSignInDevices(t *testing.T) {
 	d := newDevices(t)
 	web := d.client(auth.DoorWeb, "192.0.2.1", "Firefox on Linux")
+	d.try(0, auth.DoorWeb, "192.0.2.1", "Firefox on Linux", "wrong")
+	d.want(`web 0 "Firefox on Linux" never failed 192.0.2.1 password 1`)
 	id := d.try(0, auth.DoorWeb, "192.0.2.1", "Firefox on Linux", "secret")
-	d.want()
+	d.want(`web 0 "Firefox on Linux" never failed 192.0.2.1 password 1`)
 	d.Entered(id, web)
-	d.want(`web 0 "Firefox on Linux" 192.0.2.1 0s`)
+	d.want(`web 0 "Firefox on Linux" 192.0.2.1 0s failed 192.0.2.1 password 0`)
 	if _, err := d.Confirm(t.Context(), id, netip.MustParseAddr("192.0.2.1"), "wrong"); !errors.Is(err, auth.ErrCredentials) {
 		t.Fatal(err)
 	}
-	d.want(`web 0 "Firefox on Linux" 192.0.2.1 0s`)
+	d.want(`web 0 "Firefox on Linux" 192.0.2.1 0s failed 192.0.2.1 password 0`)
 	secret := auth.NewAuthenticator()
 	d.must(func(tx *kv.Tx) error {
 		_, err := d.SetFactor(tx, 1, secret, authenticator(t, secret, d.now))
 		return err
 	})
 	id = d.try(time.Minute, auth.DoorWeb, "198.51.100.1", "Firefox on Linux", "secret")
-	d.want(`web 0 "Firefox on Linux" never failed 198.51.100.1 code 1`, `web 0 "Firefox on Linux" 192.0.2.1 1m0s`)
+	d.want(`web 0 "Firefox on Linux" never failed 198.51.100.1 code 1`, `web 0 "Firefox on Linux" 192.0.2.1 1m0s failed 192.0.2.1 password 0`)
 	d.Entered(id, d.client(auth.DoorWeb, "198.51.100.1", "Firefox on Linux"))
-	d.want(`web 0 "Firefox on Linux" 198.51.100.1 0s`)
+	d.want(`web 0 "Firefox on Linux" 198.51.100.1 0s failed 192.0.2.1 password 0`)
 }
 
 // TestManyStrangers: guessing from everywhere pushes no device out, and does not grow.
