@@ -65,6 +65,9 @@ func printedCommands() map[string]printed {
 		"posthouse account add you@example.org":                     {also: " --password-stdin", stdin: "secret\n"},
 		"posthouse backup verify /mnt/backup --identity backup.key": {before: "posthouse backup $DIR/encrypted --recipient $KEY"},
 		"posthouse rollback":                                        {page: "rollback.txt"},
+		"posthouse connections end 3f":                              {page: "machine-running.txt"},
+		"posthouse certificates renew mail.example.org":             {page: "machine-running.txt"},
+		"posthouse settings undo":                                   {page: "machine-running.txt"},
 		"posthouse repair":                                          {page: "repair.txt"},
 		"posthouse repair --dry-run":                                {page: "repair.txt"},
 
