@@ -50,14 +50,15 @@ type Chart struct {
 const (
 	chartWide, chartHigh                         = 360.0, 180.0
 	chartLeft, chartRight, chartTop, chartBottom = 44.0, 4.0, 8.0, 20.0
+	letterWide                                   = 6.5
 )
 
 // HTML is the chart as a part of a page.
 func (c Chart) HTML() template.HTML {
 	var b strings.Builder
 	fmt.Fprintf(&b, `<figure class="chart"><figcaption>%s</figcaption>`, esc(c.Title))
-	if len(c.Places) == 0 || len(c.Series) == 0 {
-		b.WriteString(`<p class="faint">There is nothing to show yet.</p></figure>`)
+	if c.highest() == 0 {
+		b.WriteString(`<p class="faint">Nothing in this time.</p></figure>`)
 		return template.HTML(b.String())
 	}
 	fmt.Fprintf(&b, `<svg viewBox="0 0 %g %g" role="img" aria-label="%s">`, chartWide, chartHigh, esc(c.words()))
@@ -232,7 +233,12 @@ func (c Chart) lines(b *strings.Builder, top float64) {
 
 // places writes some of the names below the picture.
 func (c Chart) places(b *strings.Builder) {
-	room, step := c.width(), (len(c.Places)+fewMost-1)/fewMost
+	longest := 1
+	for _, p := range c.Places {
+		longest = max(longest, len([]rune(p)))
+	}
+	most := max(1, min(fewMost, int((chartWide-chartLeft-chartRight)/(float64(longest+2)*letterWide)))) // names must not touch
+	room, step := c.width(), (len(c.Places)+most-1)/most
 	for i := 0; i < len(c.Places); i += step {
 		fmt.Fprintf(b, `<text class="place" x="%.1f" y="%g">%s</text>`, chartLeft+room*(float64(i)+0.5), chartHigh-5, esc(c.Places[i]))
 	}

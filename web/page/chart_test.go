@@ -24,7 +24,8 @@ func TestCharts(t *testing.T) {
 		"lines": {Title: "Memory", Kind: Lines, Of: "Hour", Places: days, Show: func(v float64) string { return Size(int64(v)) }, Series: []Series{
 			{"resident", ToneOne, []float64{1e6, 2e6, math.NaN(), 4e6, math.NaN(), 3e6, math.Inf(1)}},
 		}},
-		"one":   {Title: "<script>alert(1)</script>", Of: `"Day"`, Places: []string{"<b>"}, Series: []Series{{"<i>", ToneOne, []float64{0}}}},
+		"one":   {Title: "<script>alert(1)</script>", Of: `"Day"`, Places: []string{"<b>"}, Series: []Series{{"<i>", ToneOne, []float64{1}}}},
+		"zero":  {Title: "Nothing yet", Of: "Day", Places: days, Series: []Series{{"in", ToneOne, []float64{0, 0, math.NaN()}}}},
 		"empty": {Title: "Nothing", Of: "Day"},
 	} {
 		t.Run(name, func(t *testing.T) {
