@@ -290,12 +290,13 @@ func (h *House) Describe() string {
 	fmt.Fprintf(&b, `A mail server for alpha.test and beta.test runs on this machine, for this machine alone.
 
   accounts     alice@alpha.test, bob@alpha.test, carol@beta.test; password: %s
-  operator     %s, the same password; a code is asked for too: %s
-               (each opens the pages once), or an authenticator with the secret %s
+  operator     %s; password: %s; then one of these codes, each good once:
+               %s
+               or those of an authenticator with the secret %s
   certificate  %s (trust it in the client)
   data         %s
 
-`, Password, Operator, strings.Join(h.codes[:min(3, len(h.codes))], ", "), Secret, filepath.Join(h.o.Data, CAFile), h.o.Data)
+`, Password, Operator, Password, strings.Join(h.codes[:min(2, len(h.codes))], ", "), Secret, filepath.Join(h.o.Data, CAFile), h.o.Data)
 	for _, row := range [][3]string{
 		{"IMAP", h.Port(PortIMAPS) + " TLS", h.Port(PortIMAP) + " STARTTLS"},
 		{"POP3", h.Port(PortPOP3S) + " TLS", h.Port(PortPOP3) + " STARTTLS"},
