@@ -169,7 +169,11 @@ func TestEveryRouteHasItsScope(t *testing.T) {
 			for scope, token := range tokens {
 				h.now = h.now.Add(time.Minute) // no limit of requests
 				may := slices.Contains(x.Scopes, scope) || scope == "everything" && slices.ContainsFunc(x.Scopes, func(s string) bool { return slices.Contains(house, s) })
-				code, challenge := h.reached(gone, strings.ToUpper(method)+" "+at, token)
+				code, challenge := 500, ""
+				for try := 0; code == 500 && try < 5; try++ { // a change that was given up may be made all the same: the directory is read again
+					must[[]admin.Account](t)(h.house.Accounts(t.Context()))
+					code, challenge = h.reached(gone, strings.ToUpper(method)+" "+at, token)
+				}
 				if in := code != 401 && code != 403; in != may {
 					t.Errorf("%s with the scope %s: %d", where, scope, code)
 				}
