@@ -42,30 +42,34 @@ func (f *full) begin(day time.Time) {
 	// An address that was alice's later.
 	tell(story.Message{ID: "in2", At: day.Add(3 * time.Hour), Direction: story.In, From: "zoe@example.org", To: []string{"alice@mail.test"}, Subject: "Was bobs", Owners: []uint32{2}})
 	tell(story.Message{ID: "in3", At: day.Add(26 * time.Hour), Direction: story.In, From: "spam@example.com", To: []string{"alice@mail.test"}, Subject: "Refused one"}, story.Event{Step: story.Refused, Code: 550, Text: "no"})
+	// Who had the name alice before: an account that was removed. It wrote to the world, and was refused at the door.
+	tell(story.Message{ID: "out3", At: day, Direction: story.Out, From: "alice@mail.test", Author: "alice@mail.test", Account: "alice@mail.test", To: []string{"hidden@example.net"}, Subject: "Of the one before", Owners: []uint32{9}})
+	tell(story.Message{ID: "in4", At: day.AddDate(0, 0, -5), Direction: story.In, From: "zoe@example.org", To: []string{"alice@mail.test"}, Subject: "To the one before"}, story.Event{Step: story.Refused, Code: 452, Text: "full"})
 }
 
 // TestMessages: each sees his own side, by correspondent, subject and day.
 func TestMessages(t *testing.T) {
 	f := newFull(t)
 	f.want("/account/messages", nil, 200, "There is nothing yet")
-	day := time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC)
+	day := time.Now().UTC().Truncate(24*time.Hour).AddDate(0, 0, 1).Add(9 * time.Hour) // the accounts are there since today
+	next := day.AddDate(0, 0, 1).Format(time.DateOnly)
 	f.begin(day)
 	f.want("/account/messages", nil, 200, "For &lt;both&gt;", "From alice", "Refused one", "zoe@example.org", "yan@example.net")
-	f.not("/account/messages", "Bobs secret", "Was bobs", "hidden@")
+	f.not("/account/messages", "Bobs secret", "Was bobs", "hidden@", "the one before")
 	f.want("/account/messages?with=ZOE", nil, 200, "For &lt;both&gt;")
 	f.not("/account/messages?with=zoe", "From alice")
 	f.want("/account/messages?with=yan", nil, 200, "From alice")
 	f.want("/account/messages?with=hidden", nil, 200, "Nothing fits")
 	f.want("/account/messages?subject=secret", nil, 200, "Nothing fits")
-	f.want("/account/messages?day=2026-11-21", nil, 200, "Refused one")
-	f.not("/account/messages?day=2026-11-21", "From alice")
+	f.want("/account/messages?day="+next, nil, 200, "Refused one")
+	f.not("/account/messages?day="+next, "From alice")
 	f.want("/account/messages?day=21.11.", nil, 422, "A day is written like")
 	f.want("/account/messages/in1", nil, 200, "Put into your mailbox Shops", "spf=pass", "alices score", "alice&#43;shop@mail.test", "mx.example.org")
 	f.not("/account/messages/in1", "Bobs", "bobs", "bob@")
 	f.want("/account/messages/out1", nil, 200, "Arrived in the mailbox of bob@mail.test", "451 try later", "What to do:</strong> wait", "not taken yet")
 	f.not("/account/messages/out1", "Bobs", "bobs")
 	f.want("/account/messages/in3", nil, 200, "Refused: 550 no")
-	for _, id := range []string{"out2", "in2", "none", "%00", "alice@mail.test"} {
+	for _, id := range []string{"out2", "out3", "in2", "in4", "none", "%00", "alice@mail.test"} {
 		f.want("/account/messages/"+id, nil, 404)
 	}
 	f.as("bob")

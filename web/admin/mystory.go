@@ -43,6 +43,7 @@ type OwnTraced struct {
 // eyes is whose side of a story is shown: his own addresses, and what leads to him.
 type eyes struct {
 	account  uint32
+	since    time.Time // the account is there
 	main     string
 	own      map[string]bool // keys of addresses that are his alone
 	shared   map[string]bool // of aliases that lead to him
@@ -64,7 +65,7 @@ func (h *House) eyesOf(ctx context.Context, user string) (*eyes, error) {
 	if err != nil {
 		return nil, translate(user, err)
 	}
-	e := &eyes{account: uint32(a.ID), main: a.Addresses[0].String(), separator: h.o.Directory.Separator(), own: map[string]bool{}, shared: map[string]bool{}, forwards: map[string]bool{}}
+	e := &eyes{account: uint32(a.ID), since: a.Created, main: a.Addresses[0].String(), separator: h.o.Directory.Separator(), own: map[string]bool{}, shared: map[string]bool{}, forwards: map[string]bool{}}
 	add := func(m map[string]bool, x mail.Address) {
 		m[x.Key()] = true
 		e.names = append(e.names, x.String())
@@ -102,18 +103,25 @@ func (e *eyes) is(m map[string]bool, text string) bool {
 	return ok && base != "" && m[(mail.Address{Local: base, Domain: a.Domain}).Key()]
 }
 
-// sent tells whether the account has sent a message.
+// sent tells whether the account has sent a message. Whoever has, stands first among its owners; the name alone may have been another's
+// then.
 func (e *eyes) sent(m *story.Message) bool {
-	return m.Direction == story.Out && m.Account != "" && (strings.EqualFold(m.Account, e.main) || e.is(e.own, m.Account))
+	if m.Direction != story.Out || m.Account == "" {
+		return false
+	}
+	if len(m.Owners) > 0 {
+		return m.Owners[0] == e.account
+	}
+	return !m.At.Before(e.since) && (strings.EqualFold(m.Account, e.main) || e.is(e.own, m.Account))
 }
 
 // mine tells whether a message is from or for the account. Where it is written whom a message was for, that counts: an address may have
-// been another's then.
+// been another's then. Of who was refused at the door it is not written, and what came before the account was there was not for it.
 func (e *eyes) mine(m *story.Message) bool {
 	if e.sent(m) || slices.Contains(m.Owners, e.account) {
 		return true
 	}
-	return len(m.Owners) == 0 && slices.ContainsFunc(m.To, func(to string) bool { return e.is(e.own, to) })
+	return len(m.Owners) == 0 && !m.At.Before(e.since) && slices.ContainsFunc(m.To, func(to string) bool { return e.is(e.own, to) })
 }
 
 // message is what the account may see of one.
