@@ -3,8 +3,8 @@ import { operatorFlows } from "./operator.mjs";
 import { userFlows } from "./user.mjs";
 import { Walker, code, signIn } from "./browser.mjs";
 
-// flows runs all of them and returns who is signed in at the end: for the crawl.
-export async function flows(browser) {
+// signIns are the ways in; they return who is signed in, for all that comes after.
+export async function signIns(browser) {
   const { plan } = browser;
   const states = { stranger: undefined };
   for (const javaScriptEnabled of [true, false]) {
@@ -31,6 +31,12 @@ export async function flows(browser) {
     await context.close();
   }, true);
   await browser.step("a second factor, and the way in with it", async () => { states.operator = await secondFactor(browser); }, true);
+  return states;
+}
+
+// flows are all the others.
+export async function flows(browser, states) {
+  const { plan } = browser;
   await browser.step("a user makes a passkey and comes in with it", () => passkey(browser));
   for (const [who, table] of [["user", userFlows(plan)], ["operator", operatorFlows(plan)]]) {
     for (const [name, run] of Object.entries(table)) {
@@ -43,7 +49,6 @@ export async function flows(browser) {
       }
     }
   }
-  return states;
 }
 
 // byKeys: the field has the focus already; Tab and Enter do the rest.

@@ -1,12 +1,14 @@
 // The program that pages_test.go runs: its plan is JSON, it prints a line of JSON for each step.
 import { Browser } from "./browser.mjs";
 import { crawl, inspect } from "./crawl.mjs";
-import { flows } from "./flows.mjs";
+import { flows, signIns } from "./flows.mjs";
 import { pictures } from "./pictures.mjs";
 
 const plan = JSON.parse(process.argv[2]);
 const browser = new Browser(plan);
-const states = await flows(browser);
+const states = await signIns(browser);
+if (plan.pictures) await browser.step("pictures", () => pictures(browser, states)); // before anybody changes what they show
+await flows(browser, states);
 
 for (const who of ["stranger", "user", "operator"]) {
   for (const javaScriptEnabled of [true, false]) {
@@ -23,6 +25,5 @@ for (const who of ["stranger", "user", "operator"]) {
     });
   }
 }
-if (plan.pictures) await browser.step("pictures", () => pictures(browser, states));
 await browser.close();
 process.exit(0);
