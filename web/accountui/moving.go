@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/web/admin"
 	"github.com/posthouse-mail/posthouse/web/page"
 )
@@ -178,13 +179,13 @@ func (m *room) export(w http.ResponseWriter, r *http.Request) error {
 // exportZip writes the file while it is made.
 func (m *room) exportZip(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
-	to := &download{w: w, control: http.NewResponseController(w), name: "mail-" + plainName(user(r)) + "-" + time.Now().UTC().Format("2006-01-02") + ".zip"}
-	_ = to.control.SetReadDeadline(time.Time{}) // all of the request is here; the end of its time would end the answer too
+	to := page.NewDownload(w, "application/zip")
+	to.Name = "mail-" + plainName(user(r)) + "-" + time.Now().UTC().Format(time.DateOnly) + ".zip"
+	to.Wait, to.Stands = page.PartWait, func() bool { return m.o.Sessions.Stands(r) }
 	err := m.o.House.ExportZip(r.Context(), user(r), admin.ZipExport{Mailbox: q.Get("mailbox"), Form: q.Get("form")}, to)
-	if err != nil && to.begun {
-		panic(http.ErrAbortHandler) // the one way to say that a file is not whole
-	}
-	return err
+	return to.End(err, func() {
+		m.log.WarnContext(r.Context(), logx.WebPageFailed, "path", r.URL.Path, "method", r.Method, "error", err)
+	})
 }
 
 // plainName is an address as a part of a file's name.
@@ -195,32 +196,4 @@ func plainName(s string) string {
 		}
 		return '-'
 	}, strings.ToLower(strings.Replace(s, "@", "-at-", 1)))
-}
-
-// writeWait is how long a part of a file may take to the visitor.
-const writeWait = 2 * time.Minute
-
-// download is a file on its way: its header goes with the first octet, and who takes none for a while is let go.
-type download struct {
-	w       http.ResponseWriter
-	control *http.ResponseController
-	name    string
-	begun   bool
-	until   time.Time
-}
-
-func (d *download) Write(p []byte) (int, error) {
-	if !d.begun {
-		d.begun = true
-		h := d.w.Header()
-		h.Set("Content-Type", "application/zip")
-		h.Set("Content-Disposition", `attachment; filename="`+d.name+`"`)
-		h.Set("Cache-Control", "no-store")
-		d.w.WriteHeader(http.StatusOK)
-	}
-	if now := time.Now(); d.until.Sub(now) < writeWait/2 {
-		d.until = now.Add(writeWait)
-		_ = d.control.SetWriteDeadline(d.until)
-	}
-	return d.w.Write(p)
 }

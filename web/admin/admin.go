@@ -62,7 +62,7 @@ type House struct {
 	world   atomic.Pointer[func(context.Context) (World, error)] // see SetCheckup
 	backing sync.Mutex                                           // held by the backup that runs
 	pulls   pulls
-	zips    atomic.Int32 // exports that run
+	zips    zips
 	machine Machine
 	writing sync.Mutex // of the settings file
 	watches watches
