@@ -127,7 +127,8 @@ func (z *zipper) folder(f *FolderFrame) error {
 	return err
 }
 
-// zipLevel is a level of a mailbox's name as a name that can stand on every system; people read it.
+// zipLevel is a level of a mailbox's name as a name that can stand on every system; people read it. What this file gives a name itself
+// is no mailbox's: a folder and a file of one name could not both be unpacked.
 func zipLevel(l string) string {
 	l = strings.Map(func(c rune) rune {
 		if c < ' ' || c == 0x7f || strings.ContainsRune(`<>:"/\\|?*`, c) {
@@ -135,14 +136,30 @@ func zipLevel(l string) string {
 		}
 		return c
 	}, l)
-	if l = strings.TrimRight(l, ". "); l == "" || strings.HasPrefix(l, ".") {
-		l = "_" + l
-	}
 	for len(l) > maxOnDisk/2 {
 		l = strings.ToValidUTF8(l[:maxOnDisk/2], "")
 	}
+	if l = strings.TrimRight(l, ". "); l == "" || strings.HasPrefix(l, ".") {
+		l = "_" + l
+	}
+	low := strings.ToLower(l)
+	if strings.HasSuffix(low, ".mbox") || low == "cur" || low == "new" || low == "tmp" || low == zipKeywords || low == strings.ToLower(zipLost) {
+		return l + "_"
+	}
+	device, _, _ := strings.Cut(low, ".")
+	switch device = strings.TrimRight(device, " "); { // of Windows, whatever stands behind a dot
+	case device == "con", device == "prn", device == "aux", device == "nul",
+		len(device) == 4 && (device[:3] == "com" || device[:3] == "lpt") && device[3] >= '0' && device[3] <= '9':
+		return "_" + l
+	}
 	return l
 }
+
+// Names of files that are no mailbox.
+const (
+	zipKeywords = "dovecot-keywords"
+	zipLost     = "NOT EXPORTED.txt"
+)
 
 // message writes one. It is read once before: what cannot be read is left out whole.
 func (z *zipper) message(h *Head, text io.Reader) error {
@@ -192,7 +209,7 @@ func (z *zipper) endFolder() error {
 	if len(z.out.names) == 0 {
 		return nil
 	}
-	w, err := z.create(z.place+"/dovecot-keywords", z.now)
+	w, err := z.create(z.place+"/"+zipKeywords, z.now)
 	for i, n := range z.out.names {
 		if err == nil {
 			_, err = fmt.Fprintf(w, "%d %s\n", i, n)
@@ -207,7 +224,7 @@ func (z *zipper) end() error {
 		return err
 	}
 	if len(z.lost) > 0 {
-		w, err := z.create("NOT EXPORTED.txt", z.now)
+		w, err := z.create(zipLost, z.now)
 		if err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -121,5 +122,45 @@ func TestZip(t *testing.T) {
 	}
 	if err := importer.Zip(t.Context(), h.Store, importer.ZipOptions{Account: 1, Mailbox: "none", Form: importer.ZipMbox}, io.Discard); !errors.Is(err, store.ErrNoMailbox) {
 		t.Error(err)
+	}
+}
+
+// TestZipNames: whatever mailboxes are called, no file of the zip is a folder of it too, none is one that some system does not take,
+// and none leads out.
+func TestZipNames(t *testing.T) {
+	h := newHouse(t)
+	for _, name := range []string{
+		"A", "A.mbox/B", "a", "INBOX/cur", "INBOX/new", "INBOX/dovecot-keywords", "NOT EXPORTED.txt", "NOT EXPORTED.txt/x", "con", "COM1.old/aux", "x/" + strings.Repeat("y ", 100), "dots.../.hidden", "A (2)",
+	} {
+		h.place(t, name, "Subject: one\r\n\r\ntext\r\n", store.AppendMessage{Keywords: []string{"work"}})
+	}
+	devices := regexp.MustCompile(`(?i)(^|/)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.[^/]*)?(/|$)|[. ](/|$)|(^|/)\.|//`)
+	for _, form := range []string{importer.ZipMbox, importer.ZipMaildir} {
+		files, folders := map[string]bool{}, map[string]bool{}
+		for _, f := range zipped(t, h, importer.ZipOptions{Form: form}).File {
+			name, isFolder := strings.CutSuffix(strings.ToLower(f.Name), "/")
+			if devices.MatchString(name) {
+				t.Errorf("%s: %q", form, f.Name)
+			}
+			if files[name] || isFolder && folders[name] {
+				t.Errorf("%s: %q twice", form, f.Name)
+			}
+			if isFolder {
+				folders[name] = true
+			} else {
+				files[name] = true
+			}
+			for dir := filepath.Dir(name); dir != "."; dir = filepath.Dir(dir) {
+				folders[dir] = true
+			}
+		}
+		if len(files) < 13 {
+			t.Errorf("%s: %d files", form, len(files))
+		}
+		for name := range files {
+			if folders[name] {
+				t.Errorf("%s: %q is a folder too", form, name)
+			}
+		}
 	}
 }
