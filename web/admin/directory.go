@@ -91,7 +91,7 @@ func (h *House) ExportDirectory(ctx context.Context, in DirectoryExport) (Direct
 // standing is a thing of the directory as it stands.
 type standing struct {
 	subject
-	key    string // the same for the same thing, whatever it is called
+	key    string
 	state  any
 	fields Fields
 }
@@ -130,10 +130,7 @@ func (h *House) whole(tx *kv.Tx) ([]standing, error) {
 	}
 	out := make([]standing, 0, len(subjects))
 	for _, s := range subjects {
-		x := standing{subject: s, key: s.kind + " " + s.object}
-		if s.account != 0 {
-			x.key = fmt.Sprint(s.kind, " ", s.account)
-		}
+		x := standing{subject: s, key: s.key()}
 		if x.state, err = s.read(tx); err != nil {
 			return nil, err
 		}
@@ -146,6 +143,14 @@ func (h *House) whole(tx *kv.Tx) ([]standing, error) {
 		return strings.Compare(a.kind+" "+domainFirst(a.object), b.kind+" "+domainFirst(b.object))
 	})
 	return out, nil
+}
+
+// key is the same for the same thing, whatever it is called.
+func (s *subject) key() string {
+	if s.account != 0 {
+		return fmt.Sprint(s.kind, " ", s.account)
+	}
+	return s.kind + " " + s.object
 }
 
 // domainFirst orders addresses by their domain.
@@ -161,6 +166,7 @@ type applying struct {
 	file  *DirectoryFile
 	keys  map[string]*auth.DKIMKey // of new domains
 	known map[string]auth.Secret   // by the name of the account
+	left  map[string]Fields        // how things stood when their steps were made, by their key
 	kept  []string
 }
 
@@ -173,7 +179,7 @@ func (h *House) ApplyDirectory(ctx context.Context, in DirectoryApply) (Director
 	if err != nil {
 		return DirectoryApplied{}, err
 	}
-	a := &applying{h: h, in: in, file: file}
+	a := &applying{h: h, in: in, file: file, left: map[string]Fields{}}
 	if err := a.prepare(ctx); err != nil {
 		return DirectoryApplied{}, translate("directory", err)
 	}
@@ -222,7 +228,7 @@ func (a *applying) prepare(ctx context.Context) error {
 		}
 	}
 	if len(wrong) > 0 {
-		return invalid(strings.Join(wrong, "\n"))
+		return invalid(listed(wrong))
 	}
 	return a.h.o.DB.SettleAll(ctx) // whether an account has mail
 }
@@ -230,8 +236,11 @@ func (a *applying) prepare(ctx context.Context) error {
 // step is something that is not as the file has it.
 type step struct {
 	kind, name string // in the file, for its line
-	do         func(tx *kv.Tx) error
+	do         func(tx *kv.Tx) (subject, error)
 }
+
+// adder takes a step; do makes it, and says of what. A thing that is taken away is none.
+type adder func(kind, name string, do func(tx *kv.Tx) (subject, error))
 
 // rounds is how often the steps are tried: one may need what another one makes or takes away.
 const rounds = 50
@@ -257,16 +266,32 @@ func (a *applying) apply(ctx context.Context, tx *kv.Tx) (DirectoryApplied, []Au
 		}
 		var wrong []string
 		for _, s := range steps {
-			if err := s.do(tx); err != nil {
+			if err := a.make(tx, s); err != nil {
 				wrong = append(wrong, a.file.at(s.kind, s.name, "", err))
 			}
 		}
 		if len(wrong) == len(steps) {
 			slices.SortFunc(wrong, byLine)
-			return DirectoryApplied{}, nil, conflict(strings.Join(wrong, "\n"))
+			return DirectoryApplied{}, nil, conflict(listed(wrong))
 		}
 	}
 	return DirectoryApplied{}, nil, conflict("the file contradicts itself: what it says of one thing undoes what it says of another")
+}
+
+// make makes a step, and remembers how the thing stands since.
+func (a *applying) make(tx *kv.Tx, s step) error {
+	on, err := s.do(tx)
+	if err == nil && on.read != nil {
+		a.left[on.key()], _, err = on.fields(tx)
+	}
+	return err
+}
+
+// like tells whether something is as it is to be: as the file says it, or as it was left when that was done. A file says the same in
+// many ways: a domain in capitals, a limit of 0, a line of 7.55, 10000ms.
+func (a *applying) like(want any, x standing) bool {
+	left := a.left[x.key]
+	return sameState(want, x.fields) || left != nil && x.fields != nil && alike(left, x.fields)
 }
 
 // withMail is how many messages accounts have, by their key.
@@ -295,13 +320,17 @@ func (a *applying) steps(tx *kv.Tx) (steps []step, err error) {
 		is[x.kind+" "+nameKey(x.object)] = x
 	}
 	wanted := map[string]bool{}
-	add := func(kind, name string, do func(tx *kv.Tx) error) { steps = append(steps, step{kind, name, do}) }
+	add := func(kind, name string, do func(tx *kv.Tx) (subject, error)) {
+		steps = append(steps, step{kind, name, do})
+	}
 	for _, second := range []bool{false, true} { // an alias needs the domain that it stands for
 		for _, name := range sortedKeys(a.file.Domains) {
 			s, x := a.file.Domains[name], is["domain "+name]
 			wanted[x.key] = true
-			if (s.AliasOf != "") == second && !sameState(s, x.fields) {
-				add(OfDomain, name, func(tx *kv.Tx) error { return a.putDomain(tx, name, s, x.fields == nil) })
+			if (s.AliasOf != "") == second && !a.like(s, x) {
+				add(OfDomain, name, func(tx *kv.Tx) (subject, error) {
+					return a.h.aDomain(mail.Domain(name)), a.putDomain(tx, name, s, x.fields == nil)
+				})
 			}
 		}
 	}
@@ -309,26 +338,26 @@ func (a *applying) steps(tx *kv.Tx) (steps []step, err error) {
 	for _, name := range sortedKeys(a.file.Aliases) {
 		s, x := a.file.Aliases[name], is["alias "+nameKey(name)]
 		wanted[x.key] = true
-		if !sameState(s, x.fields) {
-			add(OfAlias, name, func(tx *kv.Tx) error {
+		if !a.like(s, x) {
+			add(OfAlias, name, func(tx *kv.Tx) (subject, error) {
 				at, err := address(name)
 				if err != nil {
-					return err
+					return subject{}, err
 				}
-				return a.h.putAlias(tx, at, s)
+				return a.h.anAlias(at), a.h.putAlias(tx, at, s)
 			})
 		}
 	}
 	for _, name := range sortedKeys(a.file.Lists) {
 		s, x := a.file.Lists[name].settled(), is["list "+nameKey(name)]
 		wanted[x.key] = true
-		if !sameState(s, x.fields) {
-			add(OfList, name, func(tx *kv.Tx) error {
+		if !a.like(s, x) {
+			add(OfList, name, func(tx *kv.Tx) (subject, error) {
 				at, err := address(name)
 				if err != nil {
-					return err
+					return subject{}, err
 				}
-				return a.h.putListState(tx, at, s)
+				return a.h.aList(at), a.h.putListState(tx, at, s)
 			})
 		}
 	}
@@ -362,14 +391,22 @@ func sameState(want any, is Fields) bool {
 	if err != nil || is == nil {
 		return false
 	}
-	was, now := differ(fields, is)
+	return alike(fields, is)
+}
+
+func alike(a, b Fields) bool {
+	was, now := differ(a, b)
 	return len(was)+len(now) == 0
 }
 
 func (a *applying) putDomain(tx *kv.Tx, name string, s DomainState, isNew bool) error {
 	var key *auth.DKIMKey
 	if isNew {
-		key = a.keys[name]
+		made, ok := a.keys[name]
+		if !ok && !a.in.DryRun { // nothing signs its mail
+			return conflict(name + " was removed by somebody else meanwhile: nothing was done; try again")
+		}
+		key = made
 	}
 	err := a.h.putDomain(tx, mail.Domain(name), s, key)
 	if err == nil || s.CatchAll == "" || !errors.Is(err, auth.ErrNoAddress) {
@@ -380,7 +417,7 @@ func (a *applying) putDomain(tx *kv.Tx, name string, s DomainState, isNew bool) 
 }
 
 // accounts finds those of the file in the house, by the main address, else by another one: who gets a new main address stays the same.
-func (a *applying) accounts(all []standing, wanted map[string]bool, add func(kind, name string, do func(tx *kv.Tx) error)) {
+func (a *applying) accounts(all []standing, wanted map[string]bool, add adder) {
 	byMain, byAny := map[string]standing{}, map[string]standing{}
 	for _, x := range all {
 		if s, ok := x.state.(AccountState); ok {
@@ -407,18 +444,18 @@ func (a *applying) accounts(all []standing, wanted map[string]bool, add func(kin
 		s, x := f.state(name, *a.h.quota.Load()), found[name]
 		switch {
 		case x.key == "":
-			add(OfAccount, name, func(tx *kv.Tx) error {
-				_, err := a.h.makeAccount(tx, s, a.known[name])
-				return err
+			add(OfAccount, name, func(tx *kv.Tx) (subject, error) {
+				id, err := a.h.makeAccount(tx, s, a.known[name])
+				return a.h.anAccount(id, name), err
 			})
-		case !sameState(s, x.fields):
-			add(OfAccount, name, func(tx *kv.Tx) error { return a.h.putAccount(tx, x.account, s) })
+		case !a.like(s, x):
+			add(OfAccount, name, func(tx *kv.Tx) (subject, error) { return x.subject, a.h.putAccount(tx, x.account, s) })
 		}
 	}
 }
 
 // removals takes away what the file does not have.
-func (a *applying) removals(tx *kv.Tx, all []standing, wanted map[string]bool, add func(kind, name string, do func(tx *kv.Tx) error)) error {
+func (a *applying) removals(tx *kv.Tx, all []standing, wanted map[string]bool, add adder) error {
 	mail, err := a.withMail(tx, all)
 	if err != nil {
 		return err
@@ -430,7 +467,7 @@ func (a *applying) removals(tx *kv.Tx, all []standing, wanted map[string]bool, a
 			case mail[x.key] > 0 && !a.in.Prune:
 				a.kept = append(a.kept, fmt.Sprintf("%s (%d messages)", x.object, mail[x.key]))
 			default:
-				add(kind, x.object, func(tx *kv.Tx) error { return a.remove(tx, x) })
+				add(kind, x.object, func(tx *kv.Tx) (subject, error) { return subject{}, a.remove(tx, x) })
 			}
 		}
 	}
@@ -469,6 +506,10 @@ func (a *applying) compare(ctx context.Context, tx *kv.Tx, before []standing, ma
 	for _, x := range before {
 		was[x.key] = x
 	}
+	hashed := map[string]bool{}
+	for name, f := range a.file.Accounts {
+		hashed[nameKey(name)] = f.Hash != ""
+	}
 	var entries []AuditEntry
 	note := func(action string, x standing, from, to Fields) error {
 		e := AuditEntry{Verb: "directory apply", Kind: x.kind, Object: x.object, Account: uint32(x.account), Was: from, Is: to}
@@ -487,7 +528,7 @@ func (a *applying) compare(ctx context.Context, tx *kv.Tx, before []standing, ma
 			if err := note("added", x, nil, x.fields); err != nil {
 				return out, nil, err
 			}
-			if name := x.object; x.kind == OfAccount && a.file.Accounts[name].Hash == "" {
+			if name := x.object; x.kind == OfAccount && !hashed[nameKey(name)] {
 				out.Closed = append(out.Closed, name)
 			}
 			continue

@@ -231,6 +231,56 @@ func TestDirectoryKeeps(t *testing.T) {
 	}
 }
 
+// TestDirectoryInOtherWords: a file says the same in many ways. It is taken, and what the house writes of it is the same house.
+func TestDirectoryInOtherWords(t *testing.T) {
+	const one, anna = "version = 1\n[domain.\"one.test\"]\n", "[account.\"anna@one.test\"]\n"
+	for _, c := range []struct{ text, says string }{
+		{one + "limits = { messages_per_day = 0 }\n", "[domain.\"one.test\"]\n"},
+		{one + "[domain.\"two.test\"]\nalias_of = \"One.TEST\"\n", `alias_of = "one.test"`},
+		{one + "catch_all = \"Anna@One.Test\"\n" + anna, `catch_all = "`},
+		{one + "[account.\"anna@ONE.test\"]\naddresses = [\"A@One.Test\"]\n", `[account."anna@one.test"]`},
+		{one + anna + "hold = \"10000ms\"\nspam_line = 7.55\nsend_off = \" a   b \"\n", `hold = "10s"`},
+		{one + anna + "forward = [\"X@FAR.test\"]\nkeep = true\nlimits = { messages_per_hour = 0 }\n", "keep = true"},
+		{one + anna + "doors = []\n", "doors = []"},
+		{one + anna + "[alias.\"b@one.test\"]\nmembers = [\"ANNA@one.test\", \"x@Far.test\"]\n", "x@far.test"},
+		{one + anna + "[list.\"L@one.test\"]\nowners = [\"Anna@One.test\"]\nmembers = [\"x@Far.test\", \"x@far.test\"]\ntag = \" x \"\nname = \" y  z\"\n", "x@far.test"},
+		{"version = 1\n[domain.\"xn--mnchen-3ya.test\"]\n[account.\"anna@münchen.test\"]\nhash = \"$2y$05$abcdefghijklmnopqrstuuYbqeNFGBLyyKyIQUOTVwFTNrUn9wM6G\"\n", `[account."anna@`},
+	} {
+		h := newHouse(t)
+		h.House = admin.New(admin.Options{DB: h.db, Directory: h.directory, Store: h.store, Queue: h.queue})
+		for _, trial := range []bool{true, false} {
+			got := h.changes(t, admin.DirectoryApply{Text: c.text, DryRun: trial})
+			if strings.Contains(got, "conflict") || strings.Contains(got, "invalid") || strings.Contains(c.text, "hash") && strings.Contains(got, "no password") {
+				t.Fatalf("%s\n%s", c.text, got)
+			}
+		}
+		out := h.export(t, false)
+		if !strings.Contains(out, c.says) {
+			t.Errorf("%s\nis written as\n%s", c.text, out)
+		}
+		for _, again := range []string{c.text, out} {
+			if got := h.changes(t, admin.DirectoryApply{Text: again}); strings.Contains(strings.ReplaceAll(got, "no password", ""), " ") {
+				t.Errorf("%s\nagain: %s", again, got)
+			}
+		}
+	}
+}
+
+// TestDirectoryHostile: files that are made to cost much are refused.
+func TestDirectoryHostile(t *testing.T) {
+	h := newHouse(t)
+	for name, text := range map[string]string{
+		"arrays": "version = 1\nx = " + strings.Repeat("[", 1<<20) + strings.Repeat("]", 1<<20), "tables": "version = 1\nx = " + strings.Repeat("{a=", 1<<20) + "1" + strings.Repeat("}", 1<<20),
+		"dots": "version = 1\n" + strings.Repeat("a.", 1<<20) + "a = 1\n", "heads": "version = 1\n[" + strings.Repeat("a.", 1<<20) + "a]\n",
+		"members": "version = 1\n[alias.\"a@one.test\"]\nmembers = " + strings.Repeat("[", 1<<20) + strings.Repeat("]", 1<<20), "large": strings.Repeat("#", 33<<20),
+		"name": "version = 1\n[domain.\"one.test\\u001b[2J\"]\n",
+	} {
+		if got := h.changes(t, admin.DirectoryApply{Text: text}); !strings.HasPrefix(got, "invalid: ") || strings.Contains(got, "\x1b") || len(got) > 1000 {
+			t.Errorf("%s: %.300q", name, got)
+		}
+	}
+}
+
 // TestDirectoryAnyHouse: whatever a house has, applying what it exports changes nothing, an empty house becomes like it, and like any
 // other house from there.
 func TestDirectoryAnyHouse(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
@@ -222,12 +223,12 @@ func readDirectory(text string) (*DirectoryFile, error) {
 			line, _ := e.Position()
 			all = append(all, fmt.Sprintf("line %d: there is no setting %s here", line, strings.Join(e.Key(), ".")))
 		}
-		return nil, &Error{Invalid, strings.Join(all, "\n"), err}
+		return nil, &Error{Invalid, listed(all), err}
 	case errors.As(err, &wrong):
 		line, _ := wrong.Position()
-		return nil, &Error{Invalid, fmt.Sprintf("line %d: %s", line, strings.TrimPrefix(wrong.Error(), "toml: ")), err}
+		return nil, &Error{Invalid, listed([]string{fmt.Sprintf("line %d: %s", line, strings.TrimPrefix(wrong.Error(), "toml: "))}), err}
 	case err != nil:
-		return nil, &Error{Invalid, err.Error(), err}
+		return nil, &Error{Invalid, listed([]string{err.Error()}), err}
 	case f.Version != directoryVersion:
 		return nil, invalid(fmt.Sprintf("line %d: this is no directory file that we know: it begins with version = %d", max(1, f.lines["version"]), directoryVersion))
 	}
@@ -347,7 +348,32 @@ func (f *DirectoryFile) check() error {
 		return nil
 	}
 	slices.SortFunc(all, byLine)
-	return invalid(strings.Join(all, "\n"))
+	return invalid(listed(all))
+}
+
+// listed is what is wrong with a file, a line each: as many as somebody reads, and without what a hostile file does to his terminal.
+func listed(all []string) string {
+	const most, longest = 100, 300
+	var b strings.Builder
+	for i, one := range all {
+		if i == most {
+			fmt.Fprintf(&b, "\nand %d more", len(all)-most)
+			break
+		}
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		if len(one) > longest {
+			one = strings.ToValidUTF8(one[:longest], "") + " …"
+		}
+		b.WriteString(strings.Map(func(r rune) rune {
+			if unicode.IsPrint(r) {
+				return r
+			}
+			return '?'
+		}, one))
+	}
+	return b.String()
 }
 
 // byLine orders what is wrong by its line.
