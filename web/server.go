@@ -5,6 +5,7 @@
 package web
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -99,6 +100,12 @@ func (s *Server) guard(room page.Room) http.Handler {
 			return s.front(w, r)
 		case !s.mayEnter(room, v):
 			return page.ErrMissing // who may not come in is not told what is there
+		}
+		v.Still = func(ctx context.Context) bool {
+			now := *v
+			in, err := s.sessions.find(r.WithContext(ctx), v.Secure)
+			now.SignIn = in
+			return err == nil && s.mayEnter(room, &now)
 		}
 		room.Handler.ServeHTTP(w, r)
 		return nil

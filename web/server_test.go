@@ -432,3 +432,33 @@ func TestNotOperator(t *testing.T) {
 	v.want("/sign-in", credentials("op@mail.test", authtest.Password), 303, "")
 	v.want("/run/", nil, 404, "")
 }
+
+// TestStill: a page that takes long hears that its reader has signed out, or runs the house no more.
+func TestStill(t *testing.T) {
+	var still func(context.Context) bool
+	room := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { still = page.VisitOf(r.Context()).Stays })
+	h := newHouse(t, func(o *web.Options) { o.Rooms = []page.Room{{Path: "/run/", For: page.Admins, Handler: room}} })
+	_, recovery := h.secondFactor()
+	enter := func() *visitor {
+		v := h.half()
+		v.want("/sign-in/code", entered(recovery[0]), 303, "")
+		recovery = recovery[1:]
+		v.want("/run/", nil, 200, "")
+		if !still(t.Context()) {
+			t.Fatal("it is over at once")
+		}
+		return v
+	}
+	v := enter()
+	v.want("/sign-out", url.Values{}, 303, "")
+	if still(t.Context()) {
+		t.Error("signed out, and still there")
+	}
+	enter()
+	err := h.store.DB.Update(t.Context(), func(tx *kv.Tx) error {
+		return h.directory.Configure(tx, 2, func(s *auth.AccountSettings) error { s.Operator = false; return nil })
+	})
+	if err != nil || still(t.Context()) {
+		t.Errorf("no operator any more, and still there; %v", err)
+	}
+}

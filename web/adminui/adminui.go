@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/posthouse-mail/posthouse/internal/mail"
@@ -54,6 +55,8 @@ type room struct {
 	o     Options
 	log   *slog.Logger
 	pages *page.Templates
+
+	streams atomic.Int32 // pages that follow the log
 }
 
 // New makes the room.

@@ -83,7 +83,7 @@ func logLine(l logx.Line) string {
 	fmt.Fprintf(&b, "%s %-5s %s%s", l.Time.UTC().Format("15:04:05.000"), l.Level, or(l.Part, "", ": "), l.Event)
 	for _, a := range l.Attrs {
 		v := a.Value
-		if strings.ContainsAny(v, " \t\r\n\"") || v == "" {
+		if v == "" || strings.ContainsFunc(v, func(r rune) bool { return r == ' ' || r == '"' || !strconv.IsPrint(r) }) {
 			v = strconv.Quote(v)
 		}
 		b.WriteString(" " + a.Key + "=" + v)
@@ -112,6 +112,11 @@ func (m *room) setLogLevel(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (m *room) logLines(w http.ResponseWriter, r *http.Request) error {
+	if m.streams.Add(1) > streamsMost {
+		m.streams.Add(-1)
+		return &page.Problem{Status: http.StatusServiceUnavailable, Title: "So many pages follow the log already", Text: "Close some of them, and load this one again."}
+	}
+	defer m.streams.Add(-1)
 	f, err := m.o.House.FollowLog(r.Context(), logFilter(r))
 	if err != nil {
 		return err
@@ -119,7 +124,7 @@ func (m *room) logLines(w http.ResponseWriter, r *http.Request) error {
 	defer f.Close()
 	ctx, stop := m.o.House.Watching(r.Context())
 	defer stop()
-	events(ctx, w, func(ctx context.Context) (string, bool) {
+	events(ctx, w, page.VisitOf(r.Context()).Stays, func(ctx context.Context) (string, bool) {
 		l, ok := f.Next(ctx)
 		return logLine(l), ok
 	})
@@ -131,10 +136,12 @@ const (
 	eventSilence = 20 * time.Second
 	eventWait    = 30 * time.Second
 	eventsMost   = time.Hour // then the browser asks again
+	streamsMost  = 40        // at the same time, of all operators
 )
 
-// events writes what next gives as Server-Sent Events, until there is no more or the reader has gone.
-func events(ctx context.Context, w http.ResponseWriter, next func(context.Context) (string, bool)) {
+// events writes what next gives as Server-Sent Events, until there is no more, the reader has gone, or he may not read it any more: that is
+// looked at each eventSilence.
+func events(ctx context.Context, w http.ResponseWriter, stays func(context.Context) bool, next func(context.Context) (string, bool)) {
 	out := http.NewResponseController(w)
 	w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
@@ -149,11 +156,19 @@ func events(ctx context.Context, w http.ResponseWriter, next func(context.Contex
 	if !write(": it begins\n\n") {
 		return
 	}
+	looked := time.Now()
 	for {
 		quiet, cancel := context.WithTimeout(ctx, eventSilence)
 		line, ok := next(quiet)
 		silent := quiet.Err() != nil && ctx.Err() == nil
 		cancel()
+		if time.Since(looked) >= eventSilence {
+			if !stays(ctx) {
+				write("event: end\ndata: \n\n")
+				return
+			}
+			looked = time.Now()
+		}
 		switch {
 		case ok:
 			line = strings.NewReplacer("\n", " ", "\r", " ").Replace(line)

@@ -32,7 +32,12 @@ type Visit struct {
 	SignIn *SignIn       // nil: nobody
 	Rooms  []Link        // that this visitor may enter, for the navigation
 	At     passkey.Where // where his browser is, for passkeys; the zero value: they cannot be used there
+	// Still tells whether he may be in the room now: for answers that take long. nil: nobody can tell.
+	Still func(context.Context) bool
 }
+
+// Stays is Still for who may be nil.
+func (v *Visit) Stays(ctx context.Context) bool { return v.Still == nil || v.Still(ctx) }
 
 // From is the visitor's address for logs; where a proxy hides it, that it does.
 func (v *Visit) From() string {
