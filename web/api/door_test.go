@@ -316,3 +316,30 @@ func TestMaskedAddressesByAddy(t *testing.T) {
 	h.want("POST /api/v1/aliases", token, `{"domain":"mail.test","format":"custom","local_part":"me"}`, 422, "chosen here")
 	h.want("POST /api/v1/aliases", token, `{"domain":"mail.test","description":"`+strings.Repeat("ä", 500)+`"}`, 201)
 }
+
+// TestOperatorsWithSlashes: an operator is spared whatever his name looks like in a path, and what only who changes accounts may see of
+// them is not seen of him.
+func TestOperatorsWithSlashes(t *testing.T) {
+	h := newRoom(t)
+	some := h.token("olga", "directory")
+	must[admin.Account](t)(h.house.AddAccount(t.Context(), admin.NewAccount{Addresses: []string{"ops/root@mail.test"}, Password: "secret secret"}))
+	yes := true
+	must[admin.Account](t)(h.house.SetAccount(t.Context(), "ops/root@mail.test", admin.Change{Operator: &yes}))
+	for _, name := range []string{"ops%2Froot@mail.test", "ops%2froot%40mail.test"} {
+		h.want("PUT /api/v1/accounts/"+name+"/password", some, `{"password":"another one"}`, 403, "is an operator")
+		h.want("DELETE /api/v1/accounts/"+name, some, "", 403, "is an operator")
+		h.want("GET /api/v1/accounts/"+name, some, "", 200)
+	}
+	h.want("GET /api/v1/accounts/olga/outbox", some, "", 403, "is an operator")
+	h.want("GET /api/v1/accounts/olga/spam/refused", some, "", 403, "is an operator")
+}
+
+// TestReadSeesNoMail: subjects are mail.
+func TestReadSeesNoMail(t *testing.T) {
+	h := newRoom(t)
+	for _, scope := range []string{"read", "queue"} {
+		token := h.token("olga", scope)
+		h.want("GET /api/v1/trace/alice@mail.test", token, "", 403, "needs everything")
+		h.want("GET /api/v1/accounts/alice/spam/refused", token, "", 403, "needs directory")
+	}
+}

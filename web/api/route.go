@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"reflect"
 	"strings"
@@ -93,7 +94,13 @@ func bodyOf(what any) body {
 // by puts the route into the table.
 func (x *route) by(h http.HandlerFunc) {
 	x.s.routes[x.Method+" "+x.Path] = x
-	x.s.mux.HandleFunc(x.Method+" "+x.Path, h)
+	x.s.mux.HandleFunc(x.Method+" "+x.Path, func(w http.ResponseWriter, r *http.Request) {
+		if err := x.spares(r); err != nil {
+			x.s.answer(w, r, nil, err)
+			return
+		}
+		h(w, r)
+	})
 }
 
 // list routes a verb without arguments, name one with a word of the path, take one with a body, both one with both.
@@ -178,8 +185,13 @@ func readLoose(w http.ResponseWriter, r *http.Request, in any) error {
 
 func decoded(d *json.Decoder, most int64, in any) error {
 	err := d.Decode(in)
-	if err == nil && d.More() {
-		return &admin.Error{Class: admin.Invalid, Message: "the request has more behind its JSON"}
+	if err == nil {
+		if _, behind := d.Token(); behind != io.EOF {
+			return &admin.Error{Class: admin.Invalid, Message: "the request has more behind its JSON"}
+		}
+	}
+	if err == io.EOF {
+		return &admin.Error{Class: admin.Invalid, Message: "the request is empty: JSON is needed, " + Path + "openapi.json says which"}
 	}
 	if err != nil {
 		var large *http.MaxBytesError

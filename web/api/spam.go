@@ -15,7 +15,7 @@ func (s *Server) spam() {
 	take(s, "POST /v1/spam/explain", everything, "Explains how a message would be judged.", h.ExplainSpam)
 	name(s, "GET /v1/accounts/{name}/spam", seen|directory, "Shows an account's junk settings.", h.SpamSettings)
 	both(s, "PATCH /v1/accounts/{name}/spam", directory, "Changes an account's junk settings.", h.SetSpam)
-	name(s, "GET /v1/accounts/{name}/spam/refused", seen|directory, "Lists mail that was refused as junk, and why.", h.SpamRefused)
+	name(s, "GET /v1/accounts/{name}/spam/refused", directory, "Lists mail that was refused as junk, and why.", h.SpamRefused)
 	name(s, "GET /v1/accounts/{name}/spam/senders", seen|directory, "Lists the senders that an account lets in or keeps out.", h.SpamSenders)
 	both(s, "PUT /v1/accounts/{name}/spam/senders", directory, "Lets a sender in, or keeps him out.", h.SetSpamSender)
 	s.raw("DELETE /v1/accounts/{name}/spam/senders/{sender}", directory, "Forgets what was said of a sender.").by(func(w http.ResponseWriter, r *http.Request) {

@@ -8,9 +8,9 @@ import (
 	"github.com/posthouse-mail/posthouse/web/admin"
 )
 
-// trace is what happened to messages.
+// trace is what happened to messages. Their subjects are mail, and a code to sign in somewhere often stands in one: reading is not enough.
 func (s *Server) trace() {
-	s.raw("GET /v1/trace/{name}", seen|queue, "Tells what happened to messages, by transaction id, Message-ID or address.").asks("limit", "integer", "of stories").gives([]admin.Traced{}).by(func(w http.ResponseWriter, r *http.Request) {
+	s.raw("GET /v1/trace/{name}", everything, "Tells what happened to messages, by transaction id, Message-ID or address.").asks("limit", "integer", "of stories").gives([]admin.Traced{}).by(func(w http.ResponseWriter, r *http.Request) {
 		limit := 20
 		if text := r.URL.Query().Get("limit"); text != "" {
 			limit, _ = strconv.Atoi(text) // 0 is refused by the verb
