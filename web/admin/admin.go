@@ -33,6 +33,7 @@ import (
 type Options struct {
 	Logger    *slog.Logger
 	DB        *kv.DB
+	Side      *kv.Side // where it is kept what the last checkup found; nil: in memory
 	Directory *auth.Directory
 	Store     *store.Store
 	Queue     *queue.Queue
@@ -63,6 +64,7 @@ type House struct {
 	backing sync.Mutex                                           // held by the backup that runs
 	pulls   pulls
 	zips    zips
+	lessons lessons
 	machine Machine
 	writing sync.Mutex // of the settings file
 	watches watches
@@ -82,6 +84,7 @@ func New(o Options) *House {
 	h := &House{o: o}
 	h.SetDefaultQuota(o.Quota)
 	h.SetAudit(DefaultAuditKeep)
+	h.looked.open(o.Side)
 	o.DB.Outline(outlineAudit())
 	return h
 }

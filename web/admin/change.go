@@ -81,7 +81,7 @@ func (s *subject) fields(tx *kv.Tx) (Fields, string, error) {
 	}
 	state, err := s.read(tx)
 	if anyOf(err, auth.ErrNoAccount, auth.ErrNoDomain, auth.ErrNoAddress, store.ErrNoAccount) {
-		return nil, "none", nil
+		return nil, NotThere, nil
 	}
 	if err != nil {
 		return nil, "", err

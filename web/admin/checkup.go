@@ -65,7 +65,7 @@ func (h *House) CheckUp(ctx context.Context, r CheckupRequest) (report check.Rep
 	if err := ctx.Err(); err != nil {
 		return report, err
 	}
-	h.looked.keep(report, namesOf(domains))
+	h.looked.keep(report, namesOf(domains), len(r.Domains) == 0)
 	return report, nil
 }
 

@@ -67,7 +67,7 @@ func (m *room) addAlias(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if f.Ok() {
-		switch _, err := m.o.House.FindAlias(r.Context(), f.Value("address")); { // AddAlias replaces one that is there
+		switch _, err := m.o.House.FindAlias(r.Context(), f.Value("address")); { // says it in fewer words than AddAlias does
 		case err == nil:
 			f.Reject("address", "This alias is there already: change it on its own page.")
 		case !isMissing(err):
@@ -78,7 +78,7 @@ func (m *room) addAlias(w http.ResponseWriter, r *http.Request) error {
 	}
 	var made admin.Alias
 	if f.Ok() {
-		made, err = m.o.House.AddAlias(r.Context(), admin.Alias{Address: f.Value("address"), Members: lines(f.Value("members")), SendAs: f.Is("send_as")})
+		made, err = m.o.House.AddAlias(r.Context(), admin.Alias{Address: f.Value("address"), Members: lines(f.Value("members")), SendAs: f.Is("send_as"), If: admin.NotThere})
 		if err = refused(f, fieldAbout(err, f.Value("address"), "address", "members"), err); err != nil {
 			return err
 		}

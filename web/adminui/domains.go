@@ -60,7 +60,7 @@ func (m *room) addDomain(w http.ResponseWriter, r *http.Request) error {
 	}
 	var made admin.Domain
 	if f.Ok() {
-		switch _, err := m.o.House.DomainDetail(r.Context(), f.Value("name")); { // AddDomain changes one that is there
+		switch _, err := m.o.House.DomainDetail(r.Context(), f.Value("name")); { // says it in fewer words than AddDomain does
 		case err == nil:
 			f.Reject("name", "This domain is here already.")
 		case !isMissing(err):
@@ -70,7 +70,7 @@ func (m *room) addDomain(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	if f.Ok() {
-		made, err = m.o.House.AddDomain(r.Context(), admin.Domain{Name: f.Value("name"), AliasOf: f.Value("alias_of"), CatchAll: f.Value("catch_all")})
+		made, err = m.o.House.AddDomain(r.Context(), admin.Domain{Name: f.Value("name"), AliasOf: f.Value("alias_of"), CatchAll: f.Value("catch_all"), If: admin.NotThere})
 		if err = refused(f, m.domainField(r.Context(), f), err); err != nil {
 			return err
 		}

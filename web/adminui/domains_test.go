@@ -109,7 +109,7 @@ func TestKeys(t *testing.T) {
 // TestLook: what the check finds stands beside the record that should be there.
 func TestLook(t *testing.T) {
 	h := newHouse(t)
-	h.want("/admin/", nil, 200, "Nobody has looked since the house started")
+	h.want("/admin/", nil, 200, "Nobody has looked yet")
 	h.want("/admin/domain/look", form("name", "mail.test"), 503, "nobody can look at DNS here")
 	zone, err := dns.NewZone("mail.test. MX 10 other.test.", "other.test. A 192.0.2.7")
 	if err != nil {

@@ -76,7 +76,11 @@ func (m *room) home(w http.ResponseWriter, r *http.Request) error {
 	for _, x := range machine.Results {
 		d.Titles[x.Check] = checkTitle(x.Check)
 	}
-	d.Attention = attentionTo(m.o.House.Attention())
+	found, err := m.o.House.Attention(ctx)
+	if err != nil {
+		return err
+	}
+	d.Attention = attentionTo(found)
 	silent, err := m.o.House.FindAccounts(ctx, admin.Find{Only: "silent", Size: 20})
 	if err != nil {
 		return err

@@ -192,7 +192,7 @@ func (d *Daemon) tellDamage(ctx context.Context) error {
 // house is the operator's verbs over the keepers.
 func (k *keepers) house(c *config.Config, logger *slog.Logger, r dns.Resolver) *admin.House {
 	h := admin.New(admin.Options{
-		Logger: logx.Part(logger, logx.PartWeb), DB: k.db, Directory: k.directory, Store: k.store, Queue: k.queue, Story: k.story, Apps: k.apps, TokenUses: k.tokens, Devices: k.devices, Masks: auth.NewMaskBook(k.side),
+		Logger: logx.Part(logger, logx.PartWeb), DB: k.db, Side: k.side, Directory: k.directory, Store: k.store, Queue: k.queue, Story: k.story, Apps: k.apps, TokenUses: k.tokens, Devices: k.devices, Masks: auth.NewMaskBook(k.side),
 		Quota: defaultQuota(c), Resolver: r, Site: site(c), Limits: k.limitVerbs(), Hooks: k.hooks, Reports: k.reportBooks(),
 		Imports: imports(c),
 		Junk:    admin.Junk{Judge: k.junk.judge, Book: k.junk.book, Teacher: k.junk.teacher, Enabled: c.Junk.Enabled, Line: c.Junk.Line},
