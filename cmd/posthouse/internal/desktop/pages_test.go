@@ -45,7 +45,7 @@ func TestPages(t *testing.T) {
 	plan := map[string]any{
 		"base": "https://" + w.ours.host, "host": w.ours.host, "key": keyOf(t, w.ours), "chromium": program(t, "chromium"),
 		"user": anna, "second": ben, "operator": operator, "password": password, "only": os.Getenv("STEPS"),
-		"least": map[string]int{"stranger": 1, "user": 5, "operator": 6},
+		"least": map[string]int{"stranger": 9, "user": 35, "operator": 50},
 	}
 	if os.Getenv("PICTURES") != "" {
 		plan["pictures"], plan["drawn"] = t.TempDir(), drawn
