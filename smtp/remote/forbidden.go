@@ -37,10 +37,12 @@ func noHosts() []netip.Prefix {
 }
 
 // privates are the ranges beside those of RFC 1918 and RFC 4193 that mean something else in each network: shared address space
-// (RFC 6598), protocol assignments and benchmarks (RFC 6890), site-local (RFC 3879), local translators (RFC 8215).
+// (RFC 6598), protocol assignments, benchmarks, relays, tunnels and segments (the registries of RFC 6890), site-local (RFC 3879), local
+// translators (RFC 8215).
 func privates() []netip.Prefix {
 	return []netip.Prefix{netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("192.0.0.0/24"), netip.MustParsePrefix("198.18.0.0/15"),
-		netip.MustParsePrefix("fec0::/10"), netip.MustParsePrefix("64:ff9b:1::/48")}
+		netip.MustParsePrefix("fec0::/10"), netip.MustParsePrefix("64:ff9b:1::/48"), netip.MustParsePrefix("2001::/23"),
+		netip.MustParsePrefix("192.88.99.0/24"), netip.MustParsePrefix("5f00::/16")}
 }
 
 // embedded is the IPv4 address that an IPv6 address stands for, behind a translator (RFC 6052 section 2.1) or a tunnel (6to4, RFC 3056),

@@ -12,8 +12,10 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/store/kv"
@@ -25,6 +27,7 @@ const (
 	batch     = 64             // events that are looked at in one go
 	givenUp   = 72 * time.Hour // after which nobody waits any more
 	idleWait  = 10 * time.Minute
+	roundMost = 20 * time.Second // after which an attempt begins only in the next round: a slow program holds up the others no longer
 	pauseMost = 10 * time.Minute // between attempts at a webhook that nobody answers at, while there are new events
 )
 
@@ -78,13 +81,14 @@ func (b *Book) round(ctx context.Context, clients map[bool]*http.Client) (time.D
 	if err != nil {
 		return time.Minute, err
 	}
+	began := b.o.Now()
 	var running sync.WaitGroup
 	slots := make(chan struct{}, atOnce)
 	for id, list := range jobs {
 		for part := range slices.Chunk(list, max(1, (len(list)+perHook-1)/perHook)) {
 			running.Go(func() {
 				for _, j := range part {
-					if ctx.Err() != nil || b.paused(id) {
+					if ctx.Err() != nil || b.paused(id) || b.o.Now().Sub(began) > roundMost {
 						return
 					}
 					slots <- struct{}{}
@@ -132,7 +136,10 @@ func (b *Book) due(ctx context.Context, all []Hook) (map[string][]job, time.Dura
 func (b *Book) until(id string) time.Time {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.state(id).pause
+	if s := b.states[id]; s != nil {
+		return s.pause
+	}
+	return time.Time{}
 }
 
 func (b *Book) paused(id string) bool { return b.until(id).After(b.o.Now()) }
@@ -199,7 +206,11 @@ func (b *Book) post(ctx context.Context, client *http.Client, h Hook, w waiting)
 	}
 	r.Header.Set("webhook-id", w.Name)
 	r.Header.Set("webhook-timestamp", strconv.FormatInt(now.Unix(), 10))
-	r.Header.Set("webhook-signature", Sign(h.Secret, w.Name, now, w.Body))
+	signed := Sign(h.Secret, w.Name, now, w.Body)
+	if h.Former != "" && now.Before(h.Until) {
+		signed += " " + Sign(h.Former, w.Name, now, w.Body) // one that fits is enough (Standard Webhooks, "Multiple signatures")
+	}
+	r.Header.Set("webhook-signature", signed)
 	a, err := client.Do(r)
 	if err != nil {
 		return 0, withoutURL(err)
@@ -219,16 +230,31 @@ func withoutURL(err error) error {
 	return err
 }
 
+// said is an error as people are shown it: what the other side has written in it is bounded, and is no command to their terminal.
+func said(err error) string {
+	const most = 300
+	text := err.Error()
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + " …"
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, text)
+}
+
 // over takes an event out of what waits.
 func (b *Book) over(ctx context.Context, j job, result string, why error) {
 	b.tries.WithLabelValues(result).Inc()
 	b.mu.Lock()
-	s := b.state(j.hook.ID)
-	s.Waiting = max(s.Waiting-1, 0)
-	if why == nil {
-		s.Good, s.Error, s.failed, s.pause = b.o.Now().UTC(), "", 0, time.Time{}
-	} else {
-		s.Lost, s.Bad, s.Error = s.Lost+1, b.o.Now().UTC(), why.Error()
+	switch s := b.states[j.hook.ID]; {
+	case s == nil: // the webhook was removed meanwhile
+	case why == nil:
+		s.Waiting, s.Good, s.Error, s.failed, s.pause = max(s.Waiting-1, 0), b.o.Now().UTC(), "", 0, time.Time{}
+	default:
+		s.Waiting, s.Lost, s.Bad, s.Error = max(s.Waiting-1, 0), s.Lost+1, b.o.Now().UTC(), said(why)
 	}
 	b.mu.Unlock()
 	if why != nil {
@@ -246,11 +272,12 @@ func (b *Book) later(j job, due time.Time, status int, why error) {
 	b.tries.WithLabelValues("failed").Inc()
 	now := b.o.Now()
 	b.mu.Lock()
-	s := b.state(j.hook.ID)
-	s.Bad, s.Error = now.UTC(), why.Error()
-	if status == 0 || status == http.StatusTooManyRequests || status/100 == 5 {
-		s.failed++
-		s.pause = now.Add(min(pauseMost, 5*time.Second<<min(s.failed-1, 10)))
+	if s := b.states[j.hook.ID]; s != nil {
+		s.Bad, s.Error = now.UTC(), said(why)
+		if status == 0 || status == http.StatusTooManyRequests || status/100 == 5 {
+			s.failed++
+			s.pause = now.Add(min(pauseMost, 5*time.Second<<min(s.failed-1, 10)))
+		}
 	}
 	b.mu.Unlock()
 	text, err := json.Marshal(j.w)
@@ -285,5 +312,8 @@ func (b *Book) Test(ctx context.Context, id string) (status int, err error) {
 	}
 	client := b.client(all[i].Private)
 	defer client.CloseIdleConnections()
-	return b.post(ctx, client, all[i], w)
+	if status, err = b.post(ctx, client, all[i], w); err != nil && !errors.Is(err, errPrivate) {
+		err = errors.New("hook: " + said(err))
+	}
+	return status, err
 }

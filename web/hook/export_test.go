@@ -12,7 +12,6 @@ func (b *Book) Round(ctx context.Context) (time.Duration, error) {
 }
 
 var (
-	Public     = public
 	MaxWaiting = maxWaiting
 	ErrPrivate = errPrivate
 )

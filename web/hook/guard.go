@@ -9,9 +9,11 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"slices"
+	"strings"
 	"syscall"
 	"time"
+
+	"github.com/posthouse-mail/posthouse/smtp/remote"
 )
 
 const (
@@ -22,31 +24,6 @@ const (
 // errPrivate: the name leads to an address that is nobody else's business.
 var errPrivate = errors.New("hook: the address is in a private network or on this host; a webhook that is to reach it is added with --private")
 
-// inner are networks that are not of the internet (the registries of RFC 6890), besides those that netip knows.
-func inner() []netip.Prefix {
-	var out []netip.Prefix
-	for _, s := range []string{
-		"0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "240.0.0.0/4",
-		"64:ff9b:1::/48", "100::/64", "2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20", "5f00::/16", "fec0::/10",
-	} {
-		out = append(out, netip.MustParsePrefix(s))
-	}
-	return out
-}
-
-// public tells whether an address is one of the internet.
-func public(a netip.Addr) bool {
-	a = a.Unmap().WithZone("")
-	if !a.IsValid() || !a.IsGlobalUnicast() || a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsMulticast() {
-		return false
-	}
-	if nat64 := netip.MustParsePrefix("64:ff9b::/96"); nat64.Contains(a) { // RFC 6052: an address of IPv4 as a network without it sees it
-		b := a.As16()
-		return public(netip.AddrFrom4([4]byte(b[12:])))
-	}
-	return !slices.ContainsFunc(inner(), func(p netip.Prefix) bool { return p.Contains(a) })
-}
-
 // client is for one kind of webhooks. What is refused is looked at when the connection is made, with the address that it goes to: a name
 // that leads somewhere else a moment later leads to the same refusal.
 func (b *Book) client(private bool) *http.Client {
@@ -55,7 +32,10 @@ func (b *Book) client(private bool) *http.Client {
 		if err != nil {
 			return err
 		}
-		if !private && !public(at.Addr()) {
+		if private {
+			return nil
+		}
+		if why, _ := remote.Forbidden(at.Addr(), false, false); why != "" {
 			return errPrivate
 		}
 		return nil
@@ -85,14 +65,15 @@ func (b *Book) client(private bool) *http.Client {
 	}
 }
 
-// answered is what an answer means: nil, or why it is none.
+// answered is what an answer means: nil, or why it is none. The words beside the status are the other side's, and go nowhere.
 func answered(r *http.Response) error {
 	_, _ = io.CopyN(io.Discard, r.Body, maxAnswer) // so that the connection can be used again; what it says is its own business
+	status := strings.TrimSpace(fmt.Sprintf("%d %s", r.StatusCode, http.StatusText(r.StatusCode)))
 	switch {
 	case r.StatusCode/100 == 2:
 		return nil
 	case r.StatusCode/100 == 3:
-		return fmt.Errorf("the answer is %s: redirects are not followed; add the webhook with the address that it leads to", r.Status)
+		return fmt.Errorf("the answer is %s: redirects are not followed; add the webhook with the address that it leads to", status)
 	}
-	return fmt.Errorf("the answer is %s", r.Status)
+	return fmt.Errorf("the answer is %s", status)
 }

@@ -6,6 +6,7 @@
 package hook
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -58,6 +59,8 @@ const (
 	maxHooks   = 50
 	maxURL     = 2000
 	maxWaiting = 20_000 // events of one webhook that wait; of more, the new ones are lost and counted
+
+	formerFor = 24 * time.Hour // a former secret signs too, so that the other side can change in between
 )
 
 // Hook is a webhook.
@@ -68,6 +71,9 @@ type Hook struct {
 	Secret  string    `json:"secret"`            // whsec_ and base64
 	Private bool      `json:"private,omitempty"` // it may be in a private network, on this host, and without TLS
 	Made    time.Time `json:"made"`
+
+	Former string    `json:"former,omitempty"` // the secret before it, which signs too
+	Until  time.Time `json:"until,omitzero"`   // then
 }
 
 // Event is something that happened.
@@ -170,10 +176,32 @@ func (b *Book) Load(ctx context.Context) error {
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	b.o.Side.Later(func(tx *kv.Tx) error { dropStray(tx, all); return nil })
 	b.set(all)
 	b.poke()
-	return err
+	return nil
 }
+
+// dropStray removes what waits for webhooks that are gone: side.db may have ended before it heard that they are, and an event may have
+// come at that moment.
+func dropStray(tx *kv.Tx, all []Hook) {
+	var keys [][]byte
+	for key := range tx.Scan(tableWaiting, nil, nil) {
+		id, _, _ := bytes.Cut(key, []byte{0})
+		if !slices.ContainsFunc(all, func(h Hook) bool { return h.ID == string(id) }) {
+			keys = append(keys, slices.Clone(key))
+		}
+	}
+	for _, key := range keys {
+		tx.Delete(tableWaiting, key)
+	}
+}
+
+// Deaf tells that no stories are kept: of mail there are no events, whatever a webhook asks for.
+func (b *Book) Deaf() bool { return b.o.Story == nil }
 
 // set makes all the webhooks that events are for.
 func (b *Book) set(all []Hook) {
@@ -221,10 +249,35 @@ func (b *Book) Make(h Hook) (Hook, error) {
 	}
 	slices.Sort(h.Events)
 	h.Events = slices.Compact(h.Events)
+	h.ID, h.Secret, h.Made = strings.ToLower(rand.Text()[:8]), newSecret(), b.o.Now().UTC().Truncate(time.Second)
+	return h, nil
+}
+
+func newSecret() string {
 	var secret [32]byte
 	_, _ = rand.Read(secret[:]) // never fails (crypto/rand)
-	h.ID, h.Secret, h.Made = strings.ToLower(rand.Text()[:8]), secretPrefix+base64.StdEncoding.EncodeToString(secret[:]), b.o.Now().UTC().Truncate(time.Second)
-	return h, nil
+	return secretPrefix + base64.StdEncoding.EncodeToString(secret[:])
+}
+
+// Rotate gives a webhook a new secret. The former one signs too for a day.
+func (b *Book) Rotate(tx *kv.Tx, id string) (Hook, error) {
+	all, err := hooksIn(tx)
+	if err != nil {
+		return Hook{}, err
+	}
+	i := slices.IndexFunc(all, func(h Hook) bool { return h.ID == id })
+	if i < 0 {
+		return Hook{}, ErrUnknown
+	}
+	h := &all[i]
+	h.Former, h.Until, h.Secret = h.Secret, b.o.Now().UTC().Add(formerFor).Truncate(time.Second), newSecret()
+	text, err := json.Marshal(h)
+	if err != nil {
+		return Hook{}, err
+	}
+	tx.Put(tableHooks, []byte(id), text)
+	tx.OnCommit(func() { b.set(all) })
+	return *h, nil
 }
 
 func (h *Hook) check() error {
