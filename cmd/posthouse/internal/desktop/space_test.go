@@ -27,7 +27,7 @@ const homes = "/srv"
 const inside = "POSTHOUSE_DESKTOP_INSIDE"
 
 // TestMain runs the tests in name spaces of their own: mounts (our resolv.conf), network (loopback only, every port free) and
-// processes (whatever a test started ends with it). Who is not root is root of a name space of users there.
+// processes (whatever a test started ends with it).
 func TestMain(m *testing.M) {
 	if os.Getenv(inside) == "" {
 		os.Exit(enter())
@@ -45,17 +45,12 @@ func enter() int {
 	cmd.Env = append(os.Environ(), inside+"=yes")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
-	if uid := os.Getuid(); uid != 0 {
-		cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWUSER
-		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: uid, Size: 1}}
-		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
-	}
 	err := cmd.Run()
 	if ended, ok := errors.AsType[*exec.ExitError](err); ok {
 		return ended.ExitCode()
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "desktop: name spaces are needed (Linux, as root or with name spaces of users):", err)
+		fmt.Fprintln(os.Stderr, "desktop: name spaces are needed (root on Linux):", err)
 		return 1
 	}
 	return 0
