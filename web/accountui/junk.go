@@ -20,6 +20,7 @@ func (m *room) junkPages() map[string]page.Handler {
 		"GET /account/junk/senders":  m.senders,
 		"POST /account/junk/senders": m.setSender,
 		"POST /account/junk/forget":  m.forgetSender,
+		"GET /account/junk/train":    m.training,
 		"POST /account/junk/train":   m.train,
 	}
 }
@@ -30,6 +31,7 @@ type junk struct {
 	Levels   []choice
 	Refused  []admin.Refusal
 	Pager    pager
+	Lesson   admin.Training
 }
 
 const refusedShown = 25
@@ -43,7 +45,11 @@ func (m *room) junk(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	p := junk{Settings: set, Levels: levels(set), Pager: pagesOf(r, "/account/junk", nil, len(all), refusedShown)}
+	lesson, err := m.o.House.Training(r.Context(), user(r))
+	if err != nil {
+		return err
+	}
+	p := junk{Settings: set, Lesson: lesson, Levels: levels(set), Pager: pagesOf(r, "/account/junk", nil, len(all), refusedShown)}
 	p.Refused = all[p.Pager.from:p.Pager.to]
 	return m.show(w, r, page.View{Page: "junk", Title: "Junk", Data: p})
 }
@@ -164,11 +170,27 @@ func (m *room) forgetSender(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// train has the judge learn from what stands in the user's mailboxes.
+// train has the judge learn from what stands in the user's mailboxes. Who asks twice is led to what runs.
 func (m *room) train(w http.ResponseWriter, r *http.Request) error {
-	t, err := m.o.House.TrainSpam(r.Context(), user(r), false)
+	_, err := m.o.House.StartTraining(r.Context(), user(r))
+	if e, ok := errors.AsType[*admin.Error](err); ok && e.Class == admin.Conflict {
+		err = nil
+	}
 	if err != nil {
 		return err
 	}
-	return m.show(w, r, page.View{Page: "trained", Title: "Learned", Data: t})
+	http.Redirect(w, r, "/account/junk/train", http.StatusSeeOther)
+	return nil
+}
+
+// training shows how far it is; the browser asks again while it goes on, without a script.
+func (m *room) training(w http.ResponseWriter, r *http.Request) error {
+	t, err := m.o.House.Training(r.Context(), user(r))
+	if err != nil {
+		return err
+	}
+	if t.State == admin.PullRunning {
+		w.Header().Set("Refresh", "3")
+	}
+	return m.show(w, r, page.View{Page: "training", Title: "Learning from your mail", Data: t})
 }

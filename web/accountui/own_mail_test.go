@@ -121,10 +121,66 @@ func TestJunk(t *testing.T) {
 		f.want("/account/junk", nil, 200, want)
 	}
 	storetest.Message(t, f.s.Store, alice, "Junk", "Subject: junk\r\n\r\nbuy\r\n")
-	f.want("/account/junk/train", url.Values{}, 200, "Learned from")
+	f.want("/account/junk/train", url.Values{}, 303)
+	f.learned("Learned from 0 good messages and 1 junk message")
 	if all, err := f.admin.SpamSenders(t.Context(), "bob"); err != nil || len(all) != 0 {
 		t.Error("bob's:", all, err)
 	}
+}
+
+// learned asks for the page about learning until it says how it ended.
+func (f *full) learned(says string) {
+	f.t.Helper()
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); {
+		if body, _ := f.want("/account/junk/train", nil, 200); !strings.Contains(body, "It looks through") {
+			if !strings.Contains(body, says) {
+				f.t.Errorf("it does not say %q:\n%s", says, body)
+			}
+			return
+		}
+	}
+	f.t.Fatal("it does not end")
+}
+
+// TestTraining: to learn from all mail goes on behind the page, once for each account, and ends with the account and the house.
+func TestTraining(t *testing.T) {
+	f := newFull(t)
+	f.slow = make(chan struct{})
+	f.want("/account/junk/train", nil, 200, "Nothing was begun")
+	for _, who := range []mail.AccountID{alice, bob} {
+		storetest.Message(t, f.s.Store, who, "Junk", "Subject: junk\r\n\r\nbuy\r\n")
+	}
+	_, header := f.want("/account/junk/train", url.Values{}, 303)
+	if header.Get("Location") != "/account/junk/train" {
+		t.Error(header)
+	}
+	f.want("/account/junk/train", url.Values{}, 303) // twice is once
+	_, header = f.want("/account/junk/train", nil, 200, "It looks through", "the learning goes on")
+	if header.Get("Refresh") == "" {
+		t.Error("the page does not look again")
+	}
+	f.want("/account/junk", nil, 200, "How far it is")
+	if _, err := f.admin.TrainSpam(t.Context(), "alice", false); err == nil {
+		t.Error("the operator's lesson runs beside that of the account")
+	}
+	f.as("bob")
+	f.want("/account/junk/train", nil, 200, "Nothing was begun") // alice's is not bob's
+	f.want("/account/junk/train", url.Values{}, 303)
+	if err := f.admin.RemoveAccount(t.Context(), "bob"); err != nil {
+		t.Fatal(err)
+	}
+	f.as("alice")
+	f.slow <- struct{}{}
+	f.learned("Learned from 0 good messages and 1 junk message")
+	f.want("/account/junk", nil, 200, "What came of the last time")
+	f.slow = make(chan struct{}) // somebody who never has time
+	storetest.Message(t, f.s.Store, alice, "Junk", "Subject: junk too\r\n\r\nbuy\r\n")
+	f.want("/account/junk/train", url.Values{}, 303)
+	if err := f.admin.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f.learned("This server was restarted")
+	f.want("/account/junk/train", url.Values{}, 503)
 }
 
 // wait hands a message in that waits in somebody's Outbox.

@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -53,6 +54,7 @@ type full struct {
 	judge *spam.Judge
 	now   time.Time // of stories
 	roots *x509.CertPool
+	slow  chan struct{} // when there, lessons wait for one of it
 }
 
 func newFull(t *testing.T) *full {
@@ -78,7 +80,16 @@ func newFull(t *testing.T) *full {
 	f.house = &house{t: t, directory: auth.New(f.s.DB, auth.Options{Devices: devices})}
 	authtest.Make(t, f.s, f.directory, authtest.Account{Name: "alice", Quota: store.Quota{Bytes: 100_000}}, authtest.Account{Name: "bob"})
 	f.judge = spam.New(spam.Options{Side: side, Hostname: "mail.test"})
-	teacher := learn.New(learn.Options{Store: f.s.Store, Side: side, Learn: f.judge.Learn})
+	teacher := learn.New(learn.Options{Store: f.s.Store, Side: side, Learn: func(ctx context.Context, a mail.AccountID, m io.Reader, c spam.Class) (bool, error) {
+		if f.slow != nil {
+			select {
+			case <-f.slow:
+			case <-ctx.Done():
+				return false, ctx.Err()
+			}
+		}
+		return f.judge.Learn(ctx, a, m, c)
+	}})
 	f.admin = admin.New(admin.Options{
 		DB: f.s.DB, Directory: f.directory, Store: f.s.Store, Queue: f.queue, Story: f.story, Devices: devices,
 		Masks: auth.NewMaskBook(side), Limits: admin.Limits{Book: limit.New(limit.Options{Side: side, Settings: limit.Settings{Account: limit.Limits{MessagesHour: 200}}})},

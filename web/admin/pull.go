@@ -282,6 +282,7 @@ func (h *House) Close() error {
 	h.pulls.mu.Unlock()
 	h.watches.close()
 	h.copies.close()
+	h.lessons.close()
 	h.pulls.running.Wait()
 	return nil
 }

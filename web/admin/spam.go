@@ -280,29 +280,6 @@ func (h *House) SetSpam(ctx context.Context, user string, c SpamChange) (SpamSet
 	return h.spamSettings(ctx, a.ID)
 }
 
-// TrainSpam teaches the judge from what stands in the account's mailboxes; anew: after all that he knew of it is forgotten.
-func (h *House) TrainSpam(ctx context.Context, user string, anew bool) (SpamTrained, error) {
-	j, a, err := h.spamAccount(ctx, user)
-	if err != nil {
-		return SpamTrained{}, err
-	}
-	if anew {
-		if err := j.Forget(ctx, a.ID); err != nil {
-			return SpamTrained{}, translate(user, err)
-		}
-	}
-	t, err := h.o.Junk.Teacher.Train(ctx, a.ID)
-	if err != nil {
-		return SpamTrained{}, translate(user, err)
-	}
-	h.done(ctx, "spam train", user)
-	if err := h.notedOf(ctx, "spam train", a, fmt.Sprintf("from %d good messages and %d of junk", t.Good, t.Junk)); err != nil {
-		return SpamTrained{}, translate(user, err)
-	}
-	k, err := h.spamKnowledge(ctx, a.ID)
-	return SpamTrained{Good: t.Good, Junk: t.Junk, State: k}, translate(user, err)
-}
-
 func (h *House) spamKnowledge(ctx context.Context, id mail.AccountID) (SpamKnowledge, error) {
 	t, err := h.o.Junk.Judge.Training(ctx, id)
 	return SpamKnowledge{Good: t.Good, Junk: t.Junk, Tokens: t.Tokens, Known: t.Known}, err
@@ -370,6 +347,7 @@ func (h *House) forgetJunk(ctx context.Context, id mail.AccountID) {
 	if h.o.Junk.Judge == nil {
 		return
 	}
+	h.lessons.forget(id)
 	err := h.o.Junk.Judge.Forget(ctx, id)
 	if h.o.Junk.Teacher != nil {
 		err = errors.Join(err, h.o.Junk.Teacher.Forget(ctx, id))
