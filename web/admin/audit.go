@@ -156,9 +156,56 @@ func (h *House) pruneAudit(tx *kv.Tx, last uint64, before time.Time) {
 // noted writes an entry for a verb that is no single transaction, once it is done.
 func (h *House) noted(ctx context.Context, verb, object, what string) error {
 	return h.o.DB.Update(ctx, func(tx *kv.Tx) error {
-		_, err := h.note(ctx, tx, AuditEntry{Verb: verb, Kind: OfOther, Object: object, Note: what})
+		_, err := h.note(ctx, tx, aboutHouse(verb, object, what))
 		return err
 	})
+}
+
+// noting does what is no single transaction. The entry comes first and says that it was begun, so that a kill or a full disk leaves no
+// change without one, at worst one that did not happen; then it gets what came of it, in do's words.
+func (h *House) noting(ctx context.Context, e AuditEntry, do func() (string, error)) error {
+	said, number := e.Note, uint64(0)
+	write := func(tx *kv.Tx, words string) (err error) {
+		e.Note = strings.TrimPrefix(said+": "+words, ": ")
+		number, err = h.note(ctx, tx, e)
+		return err
+	}
+	if err := h.o.DB.Update(ctx, func(tx *kv.Tx) error { return write(tx, "begun") }); err != nil {
+		return err
+	}
+	words, err := do()
+	if err != nil {
+		words = strings.TrimPrefix(words+", then it failed", ", ")
+	}
+	also := h.o.DB.Update(context.WithoutCancel(ctx), func(tx *kv.Tx) error {
+		value := tx.Get(tableAudit, auditKey(number))
+		if value == nil {
+			return nil // none are kept
+		}
+		var e AuditEntry
+		if err := json.Unmarshal(value, &e); err != nil {
+			return err
+		}
+		e.Note = strings.TrimPrefix(said+": "+words, ": ")
+		text, err := json.Marshal(e)
+		if err == nil {
+			tx.Put(tableAudit, auditKey(number), text)
+		}
+		return err
+	})
+	if err == nil {
+		err = also
+	}
+	return err
+}
+
+// aboutHouse is what an entry about no account in particular begins with, aboutAccount one of an account.
+func aboutHouse(verb, object, note string) AuditEntry {
+	return AuditEntry{Verb: verb, Kind: OfOther, Object: object, Note: note}
+}
+
+func aboutAccount(verb string, a auth.Account) AuditEntry {
+	return AuditEntry{Verb: verb, Kind: OfAccount, Object: a.Addresses[0].String(), Account: uint32(a.ID)}
 }
 
 // notedOf is noted of an account.

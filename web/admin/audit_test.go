@@ -6,6 +6,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io"
 	"reflect"
 	"slices"
 	"strings"
@@ -543,5 +544,45 @@ func TestAuditIsWhole(t *testing.T) {
 	found, err := h.CheckStore(ctx, admin.CheckRequest{})
 	if err != nil || !slices.ContainsFunc(found, func(f admin.Finding) bool { return strings.HasPrefix(f.Problem, "audit log:") }) {
 		t.Error(found, err)
+	}
+}
+
+// looker looks into the audit log while a verb works.
+type looker struct {
+	h    *house
+	t    *testing.T
+	seen string
+	err  error
+}
+
+func (l *looker) Read([]byte) (int, error) {
+	e := l.h.last(l.t)
+	l.seen = e.Verb + " " + e.Object + ": " + e.Note
+	return 0, l.err
+}
+
+// TestNotedAhead: what is no single transaction stands in the log before it is done, so that a kill leaves no change without an entry;
+// then the entry says what came of it.
+func TestNotedAhead(t *testing.T) {
+	h, ctx := furnished(t), t.Context()
+	for _, c := range []struct {
+		err        error
+		ahead, was string
+	}{
+		{io.EOF, "import anna@one.test: begun", "0 messages"},
+		{io.ErrUnexpectedEOF, "import anna@one.test: begun", "0 messages, then it failed"},
+	} {
+		l := &looker{h: h, t: t, err: c.err}
+		_, err := h.Import(ctx, "anna@one.test", l)
+		if e := h.last(t); l.seen != c.ahead || e.Note != c.was || e.Verb != "import" || (err == nil) != (c.err == io.EOF) {
+			t.Errorf("%v: ahead %q, then %q, %v", c.err, l.seen, e.Note, err)
+		}
+	}
+	before := h.last(t).Number
+	if _, err := h.QueueAction(ctx, "burn", nil); err == nil || h.last(t).Number != before {
+		t.Error("what is no action was noted", err)
+	}
+	if n, err := h.QueueAction(ctx, admin.Hold, nil); n != 0 || err != nil || h.last(t).Note != "0 entries" || h.last(t).Object != "all" {
+		t.Error(n, err, h.last(t))
 	}
 }

@@ -85,10 +85,13 @@ func (h *House) Import(ctx context.Context, account string, r io.Reader) (import
 	if err != nil {
 		return importer.Taken{}, err
 	}
-	t, err := importer.Take(ctx, h.o.Store, a.ID, r)
+	var t importer.Taken
+	err = h.noting(ctx, aboutHouse("import", account, ""), func() (words string, err error) {
+		t, err = importer.Take(ctx, h.o.Store, a.ID, r)
+		return fmt.Sprintf("%d messages", t.Messages), err
+	})
 	if t.Messages > 0 {
 		h.done(ctx, "import", fmt.Sprintf("%s: %d messages", account, t.Messages))
-		err = errors.Join(err, h.noted(context.WithoutCancel(ctx), "import", account, fmt.Sprintf("%d messages", t.Messages)))
 	}
 	return t, importError(account, err)
 }

@@ -85,38 +85,30 @@ func (h *House) entry(it queue.Item) QueueEntry {
 // QueueAction does one of the actions to the entries of the named transactions, of all when none is named, and says how
 // many entries it changed.
 func (h *House) QueueAction(ctx context.Context, action string, ids []string) (int, error) {
-	q, f := h.o.Queue, queue.Filter{IDs: ids}
-	var n int
-	var err error
-	switch action {
-	case Retry:
-		n, err = q.Retry(ctx, f)
-	case Hold:
-		n, err = q.Hold(ctx, f)
-	case Release:
-		n, err = q.Release(ctx, f)
-	case Cancel:
-		n, err = q.Cancel(ctx, f, true)
-	case Drop:
-		n, err = q.Cancel(ctx, f, false)
-	case SendNow:
-		if len(ids) == 0 {
-			return 0, invalid("name what is to be sent before its time")
-		}
-		n, err = q.SendNow(ctx, f)
-	default:
+	q := h.o.Queue
+	do := map[string]func(context.Context, queue.Filter) (int, error){
+		Retry: q.Retry, Hold: q.Hold, Release: q.Release, SendNow: q.SendNow,
+		Cancel: func(ctx context.Context, f queue.Filter) (int, error) { return q.Cancel(ctx, f, true) },
+		Drop:   func(ctx context.Context, f queue.Filter) (int, error) { return q.Cancel(ctx, f, false) },
+	}[action]
+	switch {
+	case do == nil:
 		return 0, invalid(action + ": write retry, hold, release, cancel, drop or send")
+	case action == SendNow && len(ids) == 0:
+		return 0, invalid("name what is to be sent before its time")
 	}
 	what := strings.Join(ids, " ")
 	if len(ids) == 0 {
 		what = "all"
 	}
+	n := 0
+	err := h.noting(ctx, aboutHouse("queue "+action, what, ""), func() (words string, err error) {
+		n, err = do(ctx, queue.Filter{IDs: ids})
+		return fmt.Sprintf("%d entries", n), err
+	})
 	if err != nil {
 		return n, translate(what, err)
 	}
 	h.done(ctx, "queue "+action, what)
-	if n > 0 {
-		err = h.noted(ctx, "queue "+action, what, fmt.Sprintf("%d entries", n))
-	}
-	return n, translate(what, err)
+	return n, nil
 }

@@ -141,14 +141,15 @@ func (h *House) Recount(ctx context.Context, user string) (Recounted, error) {
 	if err != nil {
 		return Recounted{}, translate(user, err)
 	}
-	r, err := h.o.Store.Recount(ctx, a.ID)
+	var r store.Recounted
+	err = h.noting(ctx, aboutAccount("account recount", a), func() (words string, err error) {
+		r, err = h.o.Store.Recount(ctx, a.ID)
+		return fmt.Sprintf("%d mailboxes mended", r.Mailboxes), err
+	})
 	if err != nil {
 		return Recounted{}, translate(user, err)
 	}
 	h.done(ctx, "account recount", user)
-	if err := h.notedOf(ctx, "account recount", a, fmt.Sprintf("%d mailboxes mended", r.Mailboxes)); err != nil {
-		return Recounted{}, translate(user, err)
-	}
 	return Recounted{
 		Account: a.Addresses[0].String(), Was: Amount{r.Was.Bytes, r.Was.Messages}, Is: Amount{r.Is.Bytes, r.Is.Messages}, Mailboxes: r.Mailboxes,
 	}, nil

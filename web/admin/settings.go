@@ -231,13 +231,17 @@ func (h *House) writeSettings(ctx context.Context, in SettingsText, verb string)
 	if err != nil {
 		return SettingsFile{}, translate("settings", err)
 	}
-	if err := putFile(is.Path, in.Text, info.Mode().Perm()); err != nil {
-		return SettingsFile{}, &Error{Unavailable, "nothing was changed: " + err.Error(), err}
-	}
-	h.done(ctx, verb, is.Path)
-	if err := h.noted(ctx, verb, is.Path, linesChanged(is.Text, in.Text)); err != nil {
+	lines := linesChanged(is.Text, in.Text)
+	err = h.noting(ctx, aboutHouse(verb, is.Path, ""), func() (string, error) {
+		if err := putFile(is.Path, in.Text, info.Mode().Perm()); err != nil {
+			return "", &Error{Unavailable, "nothing was changed: " + err.Error(), err}
+		}
+		return lines, nil
+	})
+	if err != nil {
 		return SettingsFile{}, translate("settings", err)
 	}
+	h.done(ctx, verb, is.Path)
 	return h.SettingsFile(ctx)
 }
 

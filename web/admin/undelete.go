@@ -105,18 +105,23 @@ func (h *House) Undelete(ctx context.Context, user string, in Undelete) (Undelet
 		return Undeleted{}, translate(user, err)
 	}
 	out := Undeleted{Mailboxes: []UndeletedMailbox{}}
-	for step := range slices.Chunk(refs, undeleteStep) {
-		back, err := h.o.Store.Undelete(ctx, a.ID, step, in.To)
-		if err != nil {
-			return out, undeleteError(user, out.Messages, err)
-		}
-		for _, b := range back {
-			out.add(b.Mailbox, len(b.To))
-		}
+	if len(refs) == 0 {
+		return out, nil
 	}
+	err = h.noting(ctx, aboutAccount("undelete", a), func() (string, error) {
+		for step := range slices.Chunk(refs, undeleteStep) {
+			back, err := h.o.Store.Undelete(ctx, a.ID, step, in.To)
+			if err != nil {
+				return fmt.Sprintf("%d messages", out.Messages), undeleteError(user, out.Messages, err)
+			}
+			for _, b := range back {
+				out.add(b.Mailbox, len(b.To))
+			}
+		}
+		return fmt.Sprintf("%d messages", out.Messages), nil
+	})
 	if out.Messages > 0 {
 		h.done(ctx, "undelete", user)
-		err = h.notedOf(ctx, "undelete", a, fmt.Sprintf("%d messages", out.Messages))
 	}
 	return out, translate(user, err)
 }
