@@ -57,6 +57,7 @@ type Options struct {
 	// Send takes a message of an account, whose token was shown.
 	Send       func(ctx context.Context, m Outgoing, text io.Reader) (Sent, error)
 	MaxMessage int64    // octets of one; 50 MB
+	Temp       string   // folder for what comes in slowly; the system's
 	Side       *kv.Side // where idempotency keys are kept; nil: none are taken
 	Now        func() time.Time
 }

@@ -42,7 +42,15 @@ type Attachment struct {
 	ID      string `json:"content_id,omitempty"` // the HTML shows it as cid:ID
 }
 
-const maxAttachments = 100
+// Bounds of a message, besides its octets. A file's name becomes three times as long where it is not ASCII, and stands in one line.
+const (
+	maxAttachments = 100
+	maxAddresses   = 1000 // of all fields
+	maxAddressText = 16 << 10
+	maxHeaders     = 100
+	maxFileName    = 255
+	maxLine        = 998 // RFC 5322 section 2.1.1
+)
 
 func wrongMail(format string, args ...any) error {
 	return &admin.Error{Class: admin.Invalid, Message: fmt.Sprintf(format, args...)}
@@ -50,7 +58,13 @@ func wrongMail(format string, args ...any) error {
 
 // list reads addresses of one field.
 func listed(field string, all []string) (out []message.Address, plain []mail.Address, err error) {
+	if len(all) > maxAddresses {
+		return nil, nil, tooMany()
+	}
 	for _, text := range all {
+		if len(text) > maxAddressText {
+			return nil, nil, wrongMail("%s: write one address in each place of the list, of up to %d octets", field, maxAddressText)
+		}
 		some := message.ParseAddresses(text)
 		if len(some) == 0 {
 			return nil, nil, wrongMail("%s: %q is no address", field, text)
@@ -71,6 +85,10 @@ func listed(field string, all []string) (out []message.Address, plain []mail.Add
 	return out, plain, nil
 }
 
+func tooMany() error {
+	return wrongMail("to, cc, bcc: a message has up to %d recipients", maxAddresses)
+}
+
 // envelope says who gets the message, and from whom.
 func (m *NewMail) envelope(out *Outgoing) error {
 	if m.From != "" {
@@ -83,6 +101,7 @@ func (m *NewMail) envelope(out *Outgoing) error {
 		}
 		out.From = from[0]
 	}
+	known := map[string]bool{}
 	for _, f := range []struct {
 		name string
 		all  []string
@@ -92,9 +111,13 @@ func (m *NewMail) envelope(out *Outgoing) error {
 			return err
 		}
 		for _, a := range plain {
-			if !slices.ContainsFunc(out.Recipients, func(b mail.Address) bool { return a.Key() == b.Key() }) {
+			if !known[a.Key()] {
+				known[a.Key()] = true
 				out.Recipients = append(out.Recipients, a)
 			}
+		}
+		if len(out.Recipients) > maxAddresses {
+			return tooMany()
 		}
 	}
 	if len(out.Recipients) == 0 {
@@ -122,18 +145,48 @@ func (m *NewMail) text() (io.Reader, error) {
 		}
 	}
 	h.Text("Subject", m.Subject)
-	for _, name := range slices.Sorted(maps.Keys(m.Headers)) {
-		if !mayHead(name) {
-			return nil, wrongMail("headers: %s is not one that can be given here", name)
-		}
-		h.Text(name, m.Headers[name])
+	if err := m.heads(&h); err != nil {
+		return nil, err
 	}
 	h.Field("MIME-Version", "1.0")
+	if err := folded(&h); err != nil {
+		return nil, err
+	}
 	body, err := m.body()
 	if err != nil {
 		return nil, err
 	}
 	return io.MultiReader(bytes.NewReader(h.Bytes()), &body.b), nil
+}
+
+// heads adds the fields that the program gives.
+func (m *NewMail) heads(h *message.HeaderWriter) error {
+	if len(m.Headers) > maxHeaders {
+		return wrongMail("headers: %d at most", maxHeaders)
+	}
+	given := map[string]bool{}
+	for _, name := range slices.Sorted(maps.Keys(m.Headers)) {
+		if !mayHead(name) {
+			return wrongMail("headers: %s is not one that can be given here", name)
+		}
+		if given[strings.ToLower(name)] {
+			return wrongMail("headers: %s is there twice", name)
+		}
+		given[strings.ToLower(name)] = true
+		h.Text(name, m.Headers[name])
+	}
+	return nil
+}
+
+// folded refuses a header with a word that no line can hold: hosts on the way break it, or refuse it.
+func folded(h *message.HeaderWriter) error {
+	for line := range bytes.Lines(h.Bytes()) {
+		if len(line) > maxLine+2 {
+			name, _, _ := bytes.Cut(line[:60], []byte(":"))
+			return wrongMail("%s: it has a word of more than %d octets without a space", name, maxLine)
+		}
+	}
+	return nil
 }
 
 // mayHead tells whether a program may give a field of the header: what programs mark their mail with, and nothing that says who sends
@@ -225,7 +278,14 @@ func (a *Attachment) part() (*part, error) {
 	if strings.HasPrefix(media, "multipart/") || strings.HasPrefix(media, "message/") {
 		media, params = "application/octet-stream", nil
 	}
-	if strings.ContainsAny(a.ID, "<> \r\n\t") {
+	kind := mime.FormatMediaType(media, params)
+	if kind == "" || len(kind) > maxFileName {
+		return nil, wrongMail("attachments: %q is no media type", a.Type)
+	}
+	if len(a.Name) > maxFileName {
+		return nil, wrongMail("attachments: a name has up to %d octets", maxFileName)
+	}
+	if len(a.ID) > maxFileName || strings.ContainsFunc(a.ID, func(c rune) bool { return c <= ' ' || c >= 0x7f || c == '<' || c == '>' }) {
 		return nil, wrongMail("attachments: %q is no content_id", a.ID)
 	}
 	name := strings.Map(func(c rune) rune {
@@ -236,7 +296,7 @@ func (a *Attachment) part() (*part, error) {
 	}, a.Name)
 	p := &part{}
 	var h message.HeaderWriter
-	h.Field("Content-Type", mime.FormatMediaType(media, params))
+	h.Field("Content-Type", kind)
 	disposition := "attachment"
 	if a.ID != "" {
 		disposition = "inline"

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -18,7 +19,7 @@ type rates struct {
 	now func() time.Time
 
 	mu  sync.Mutex
-	all map[uint32]*rate // guarded by mu; as many as there are tokens
+	all map[uint32]*rate // guarded by mu
 }
 
 type rate struct {
@@ -35,6 +36,7 @@ func (x *rates) begin(token uint32) (done func(), err error) {
 	defer x.mu.Unlock()
 	r, now := x.all[token], x.now()
 	if r == nil {
+		x.forget(now)
 		r = &rate{left: burst, last: now}
 		x.all[token] = r
 	}
@@ -50,4 +52,14 @@ func (x *rates) begin(token uint32) (done func(), err error) {
 		defer x.mu.Unlock()
 		r.running--
 	}, nil
+}
+
+// maxRates is how many tokens are remembered before those are forgotten that have asked for nothing lately. Tokens come and go.
+const maxRates = 1024
+
+// forget is called with mu held.
+func (x *rates) forget(now time.Time) {
+	if len(x.all) >= maxRates {
+		maps.DeleteFunc(x.all, func(_ uint32, r *rate) bool { return r.running == 0 && now.Sub(r.last).Seconds() > burst/perSecond })
+	}
 }

@@ -174,7 +174,11 @@ func own[In, Out any](s *Server, pattern string, scope auth.Scope, does string, 
 
 // readJSON reads the one value that a body is, up to a size. readLoose passes over what we do not know: other APIs grow.
 func readJSON(w http.ResponseWriter, r *http.Request, most int64, in any) error {
-	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, most))
+	return strictJSON(http.MaxBytesReader(w, r.Body, most), most, in)
+}
+
+func strictJSON(r io.Reader, most int64, in any) error {
+	d := json.NewDecoder(r)
 	d.DisallowUnknownFields()
 	return decoded(d, most, in)
 }

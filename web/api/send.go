@@ -14,6 +14,7 @@ import (
 
 	"github.com/posthouse-mail/posthouse/auth"
 	"github.com/posthouse-mail/posthouse/internal/mail"
+	"github.com/posthouse-mail/posthouse/smtp"
 	"github.com/posthouse-mail/posthouse/web/admin"
 	"github.com/posthouse-mail/posthouse/web/page"
 )
@@ -86,24 +87,7 @@ func (s *Server) compose(w http.ResponseWriter, r *http.Request, out *Outgoing) 
 	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	switch {
 	case err == nil && media == "application/json":
-		select { // two of them are what a small machine bears
-		case s.composing <- struct{}{}:
-			done = func() { <-s.composing }
-		case <-r.Context().Done():
-			return nil, nil, r.Context().Err()
-		}
-		var in NewMail
-		if err = readJSON(w, r, maxParts*4/3, &in); err == nil {
-			err = in.envelope(out)
-		}
-		if err == nil {
-			text, err = in.text()
-		}
-		if err != nil {
-			done()
-			return nil, nil, tooLarge(err, maxParts)
-		}
-		return text, done, nil
+		return s.composeJSON(w, r, out)
 	case err == nil && media == "message/rfc822":
 		if err := queried(r, out); err != nil {
 			return nil, nil, err
@@ -111,6 +95,34 @@ func (s *Server) compose(w http.ResponseWriter, r *http.Request, out *Outgoing) 
 		return http.MaxBytesReader(w, r.Body, s.o.MaxMessage), func() {}, nil
 	}
 	return nil, nil, &denied{status: http.StatusUnsupportedMediaType, text: "a message comes as application/json or as message/rfc822; say which in Content-Type"}
+}
+
+// composeJSON makes a message of its parts. Its turn comes when all of it is here: who sends an octet a minute keeps nobody waiting.
+func (s *Server) composeJSON(w http.ResponseWriter, r *http.Request, out *Outgoing) (text io.Reader, done func(), err error) {
+	var spool smtp.Spool
+	spool.Reset(s.o.Temp)
+	defer spool.Close()
+	if _, err := io.Copy(&spool, http.MaxBytesReader(w, r.Body, maxParts*4/3)); err != nil {
+		return nil, nil, tooLarge(err, maxParts)
+	}
+	select { // two of them are what a small machine bears
+	case s.composing <- struct{}{}:
+		done = func() { <-s.composing }
+	case <-r.Context().Done():
+		return nil, nil, r.Context().Err()
+	}
+	var in NewMail
+	if err = strictJSON(io.NewSectionReader(&spool, 0, spool.Size()), maxParts, &in); err == nil {
+		err = in.envelope(out)
+	}
+	if err == nil {
+		text, err = in.text()
+	}
+	if err != nil {
+		done()
+		return nil, nil, err
+	}
+	return text, done, nil
 }
 
 // tooLarge says so where that is what is wrong.

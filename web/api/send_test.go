@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"mime"
 	"mime/multipart"
+	"net/http/httptest"
 	netmail "net/mail"
 	"strings"
 	"sync"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/posthouse-mail/posthouse/web/admin"
 	"github.com/posthouse-mail/posthouse/web/api"
+	"github.com/posthouse-mail/posthouse/web/page"
 )
 
 // TestSendJSON: parts become a message that others read as it was meant.
@@ -182,5 +185,91 @@ func TestSendOnce(t *testing.T) {
 	wg.Wait()
 	if len(h.sent) != before+1 {
 		t.Errorf("%d were sent", len(h.sent)-before)
+	}
+}
+
+// TestSendTooMuch: what would cost more than it is worth is refused before it does.
+func TestSendTooMuch(t *testing.T) {
+	h := newRoom(t)
+	token := h.token("alice", "send")
+	many := make([]string, 100_000)
+	for i := range many {
+		many[i] = fmt.Sprintf("%d@b.test", i)
+	}
+	all, err := json.Marshal(many)
+	if err != nil {
+		t.Fatal(err)
+	}
+	heads, long := map[string]string{}, strings.Repeat("a", 2000)
+	for i := range 101 {
+		heads[fmt.Sprintf("X-%d", i)] = "x"
+	}
+	fields, err := json.Marshal(heads)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	for body, says := range map[string]string{
+		`{"to":` + string(all) + `}`:                                                                 "up to 1000 recipients",
+		`{"to":["a@b.test"],"reply_to":` + string(all) + `}`:                                         "up to 1000",
+		`{"to":["` + strings.Join(many, ", ") + `"]}`:                                                "one address in each place",
+		`{"to":["a@b.test"],"headers":` + string(fields) + `}`:                                       "100 at most",
+		`{"to":["a@b.test"],"headers":{"X-A":"1","x-a":"2"}}`:                                        "twice",
+		`{"to":["a@b.test"],"headers":{"X-A":"` + long + `"}}`:                                       "X-A: it has a word",
+		`{"to":["a@b.test"],"headers":{"X-` + long + `":"x"}}`:                                       "it has a word",
+		`{"to":["a@b.test"],"subject":"` + long + `"}`:                                               "Subject: it has a word",
+		`{"to":["a@b.test"],"attachments":[{"name":"` + long + `","content":""}]}`:                   "up to 255",
+		`{"to":["a@b.test"],"attachments":[{"name":"x","type":"a/b; c=` + long + `","content":""}]}`: "no media type",
+		`{"to":["a@b.test"],"attachments":[{"name":"x","content_id":"ä","content":""}]}`:             "content_id",
+		`{"to":["a@b.test"]}}`:                                                                       "more behind",
+		``:                                                                                           "is empty",
+		strings.Repeat(`{"to":`, 20_000) + strings.Repeat("}", 20_000):                               "no JSON",
+	} {
+		h.now = h.now.Add(time.Minute)
+		h.want("POST /api/v1/send", token, body, 400, says)
+	}
+	if took := time.Since(start); took > 20*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	if len(h.sent) > 0 {
+		t.Error("sent")
+	}
+}
+
+// TestSendSlowly: who sends his message an octet a minute keeps nobody else's from going.
+func TestSendSlowly(t *testing.T) {
+	h := newRoom(t)
+	slow, quick := h.token("alice", "send"), h.token("olga", "send")
+	var wg sync.WaitGroup
+	var ends []*io.PipeWriter
+	for range 4 {
+		r, w := io.Pipe()
+		ends = append(ends, w)
+		wg.Go(func() {
+			q := httptest.NewRequest("POST", "/api/v1/send", r)
+			q.Header.Set("Authorization", "Bearer "+slow)
+			q.Header.Set("Content-Type", "application/json")
+			h.door.Handler.ServeHTTP(httptest.NewRecorder(), q.WithContext(page.WithVisit(t.Context(), &page.Visit{Secure: true})))
+		})
+		if _, err := w.Write([]byte(`{"to":`)); err != nil { // it is being read
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if w := h.request(ctx, "POST /api/v1/send", quick, `{"to":["a@b.test"]}`, "Content-Type", "application/json"); w.Code != 202 {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	for _, w := range ends {
+		_ = w.Close() // a pipe's never fails
+	}
+	wg.Wait()
+}
+
+// TestRatesForget: tokens that come and go leave nothing behind.
+func TestRatesForget(t *testing.T) {
+	h := newRoom(t)
+	if n := h.server.Rated(func() { h.now = h.now.Add(time.Minute) }, 5000); n > 2000 {
+		t.Errorf("%d tokens are remembered", n)
 	}
 }

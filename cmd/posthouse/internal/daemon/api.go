@@ -22,6 +22,7 @@ func (d *Daemon) table() *api.Server {
 	return api.New(api.Options{
 		Logger: d.part(logx.PartWeb), House: d.house, Status: d.Status, Vitals: d.Vitals, Reload: d.Reload, Restart: d.Restart, Submit: d.submit, Letter: d.Letter,
 		Send: d.send, MaxMessage: int64(d.o.Config.Limits.MessageSize), Side: d.keepers.side, Now: d.o.Now,
+		Temp: temporary(d.o.Config.Data),
 	})
 }
 
