@@ -191,12 +191,6 @@ func (s *Server) Sessions(ctx context.Context, account mail.AccountID) ([]Sessio
 	return s.sessions.list(ctx, account)
 }
 
-// Stands tells whether whoever began a request is still signed in: a download takes long.
-func (s *Server) Stands(r *http.Request) bool {
-	in, err := s.sessions.find(r, page.VisitOf(r.Context()).Secure)
-	return err == nil && in != nil
-}
-
 // EndSession signs a session out; EndSessions all but one.
 func (s *Server) EndSession(ctx context.Context, account mail.AccountID, name string) error {
 	key, err := hex.DecodeString(name)

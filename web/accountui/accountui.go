@@ -50,8 +50,6 @@ type Sessions struct {
 	EndOthers func(ctx context.Context, account mail.AccountID, but string) error
 	// Renew keeps the session of a request going although its password has changed.
 	Renew func(w http.ResponseWriter, r *http.Request, id auth.Identity) error
-	// Stands tells whether the session of a request that takes long still is one.
-	Stands func(r *http.Request) bool
 }
 
 // room is the pages with what they need.

@@ -181,7 +181,7 @@ func (m *room) exportZip(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
 	to := page.NewDownload(w, "application/zip")
 	to.Name = "mail-" + plainName(user(r)) + "-" + time.Now().UTC().Format(time.DateOnly) + ".zip"
-	to.Wait, to.Stands = page.PartWait, func() bool { return m.o.Sessions.Stands(r) }
+	to.Wait, to.Stands = page.PartWait, func() bool { return page.VisitOf(r.Context()).Stays(r.Context()) }
 	err := m.o.House.ExportZip(r.Context(), user(r), admin.ZipExport{Mailbox: q.Get("mailbox"), Form: q.Get("form")}, to)
 	return to.End(err, func() {
 		m.log.WarnContext(r.Context(), logx.WebPageFailed, "path", r.URL.Path, "method", r.Method, "error", err)

@@ -46,7 +46,6 @@ func (d *Daemon) pages(c *config.Config) http.Handler {
 					End:       func(ctx context.Context, a mail.AccountID, name string) error { return server.EndSession(ctx, a, name) },
 					EndOthers: func(ctx context.Context, a mail.AccountID, but string) error { return server.EndSessions(ctx, a, but) },
 					Renew:     func(w http.ResponseWriter, r *http.Request, id auth.Identity) error { return server.Renew(w, r, id) },
-					Stands:    func(r *http.Request) bool { return server.Stands(r) },
 				},
 			}),
 			clients.New(clients.Options{
