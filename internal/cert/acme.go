@@ -79,6 +79,9 @@ type Attempt struct {
 	Error string    // why the last attempt failed; empty: it did not
 }
 
+// awayPort is one that nobody is told of.
+const awayPort = 49180
+
 // NewACME makes one; nothing is asked for before Manage.
 func NewACME(o ACMEOptions) (*ACME, error) {
 	if !o.HTTP && !o.ALPN && o.Webroot == "" && o.DNS == nil {
@@ -106,6 +109,9 @@ func NewACME(o ACMEOptions) (*ACME, error) {
 	template := certmagic.ACMEIssuer{
 		CA: o.Directory, Email: o.Email, Agreed: true, TrustedRoots: o.Roots, Logger: quiet,
 		DisableHTTPChallenge: !o.HTTP && o.Webroot == "", DisableTLSALPNChallenge: !o.ALPN, AltHTTPPort: o.HTTPPort, AltTLSALPNPort: o.TLSPort,
+	}
+	if o.HTTPPort == 0 && !template.DisableHTTPChallenge { // another program answers: certmagic, which wants a port of its own all the same, is not to take it while that one is down
+		template.ListenHost, template.AltHTTPPort = "127.0.0.1", awayPort
 	}
 	if o.DNS != nil {
 		template.DNS01Solver = o.DNS.solver(quiet)

@@ -26,6 +26,7 @@ func (k *checker) fail(key, message, remedy string) {
 
 func (k *checker) check() {
 	k.names()
+	k.doors()
 	k.certificates()
 	k.acme()
 	k.numbers()
@@ -53,6 +54,29 @@ func (k *checker) names() {
 	if s := c.Auth.Separator; s != "" && (len(s) != 1 || strings.ContainsAny(s, "@.\" ") || s[0] < '!' || s[0] > '~') {
 		k.fail("auth.separator", fmt.Sprintf("%q cannot separate", s), remedyFor("auth.separator"))
 	}
+}
+
+// doors: a unix socket is where another web server connects. Who comes through it has no address, and what mail is let do hangs on one.
+func (k *checker) doors() {
+	l := k.c.Listen
+	for _, x := range []struct {
+		key  string
+		list []Address
+	}{
+		{"listen.smtp", l.SMTP}, {"listen.submission", l.Submission}, {"listen.submissions", l.Submissions}, {"listen.pop3", l.POP3}, {"listen.pop3s", l.POP3S},
+		{"listen.imap", l.IMAP}, {"listen.imaps", l.IMAPS}, {"listen.https", l.HTTPS}, {"metrics.listen", k.c.Metrics.Listen},
+	} {
+		for i, a := range x.list {
+			if a.Socket() != "" {
+				k.fail(x.key+"."+strconv.Itoa(i), "it listens on ports, not on unix sockets", remedyFor(x.key))
+			}
+		}
+	}
+}
+
+// BehindWeb reports whether another web server stands in front of the pages.
+func (c *Config) BehindWeb() bool {
+	return len(c.Web.Proxies) > 0 || slices.ContainsFunc(c.Listen.HTTP, func(a Address) bool { return a.Socket() != "" })
 }
 
 func (k *checker) certificates() {
@@ -231,9 +255,20 @@ const maxSocket = 103
 
 // sockets checks names that are complete: relative ones have been joined to the folder of the file.
 func (k *checker) sockets() {
-	for _, s := range []struct{ key, path string }{
-		{"listen.lmtp", k.c.Listen.LMTP}, {"submission.socket", k.c.Submission.Socket},
-	} {
+	type socket struct{ key, path string }
+	all := []socket{{"listen.lmtp", k.c.Listen.LMTP}, {"submission.socket", k.c.Submission.Socket}}
+	for i, a := range k.c.Listen.HTTP {
+		all = append(all, socket{"listen.http." + strconv.Itoa(i), a.Socket()})
+	}
+	taken := map[string]string{}
+	for _, s := range all {
+		if s.path == "" {
+			continue
+		}
+		if other := taken[filepath.Clean(s.path)]; other != "" {
+			k.fail(s.key, other+" is at "+s.path+" too", "Give each socket a path of its own.")
+		}
+		taken[filepath.Clean(s.path)] = s.key
 		if len(s.path) > maxSocket {
 			k.fail(s.key, fmt.Sprintf("%s has %d octets, too long for the name of a socket", s.path, len(s.path)),
 				"Write one of "+strconv.Itoa(maxSocket)+" octets at most, as /run/posthouse/NAME.")

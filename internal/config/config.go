@@ -54,6 +54,7 @@ type Listen struct {
 	IMAP        []Address      `toml:"imap"`
 	IMAPS       []Address      `toml:"imaps"`
 	HTTP        []Address      `toml:"http"`
+	HTTPGroup   string         `toml:"http_group"`
 	HTTPS       []Address      `toml:"https"`
 	LMTP        string         `toml:"lmtp"`
 	ProxyFrom   []netip.Prefix `toml:"proxy_from"`

@@ -150,10 +150,14 @@ func TestPathsStartAtTheFile(t *testing.T) {
 	c, err := Parse("/srv/house/posthouse.toml", []byte(`
 hostname = "mail.example.org"
 data = "data"
+listen.http = ["unix:web.sock", "unix:/run/web.sock", ":80"]
 tls.certificates = [{cert = "c.pem", key = "/k.pem"}]
 `))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if want := []Address{{"unix:/srv/house/web.sock"}, {"unix:/run/web.sock"}, {":80"}}; !slices.Equal(c.Listen.HTTP, want) {
+		t.Errorf("got %q, want %q", c.Listen.HTTP, want)
 	}
 	if c.Data != "/srv/house/data" || c.TLS.Certificates[0] != (Certificate{"/srv/house/c.pem", "/k.pem"}) {
 		t.Errorf("got %q, %+v", c.Data, c.TLS)
@@ -220,6 +224,7 @@ func TestAddress(t *testing.T) {
 	for in, want := range map[string]string{
 		":25": ":25 open", "127.0.0.1:025": "127.0.0.1:025 loopback", "[::1]:25": "[::1]:25 loopback", "localhost:0": "localhost:0 loopback",
 		"192.0.2.1:25": "192.0.2.1:25 open", "[::]:25": "[::]:25 open",
+		"unix:/run/web.sock": "unix:/run/web.sock loopback", "unix:web.sock": "unix:web.sock loopback", "unix:": "", "unix:/a\nb": "", "UNIX:/a": "",
 		"25": "", "mail.example.org:25": "", ":65536": "", ":smtp": "", "": "",
 	} {
 		var a Address

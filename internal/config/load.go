@@ -119,6 +119,12 @@ func (c *Config) absolute(folder string) {
 	}
 	join(&c.Data)
 	join(&c.Listen.LMTP)
+	for i := range c.Listen.HTTP {
+		if path := c.Listen.HTTP[i].Socket(); path != "" {
+			join(&path)
+			c.Listen.HTTP[i].HostPort = unixPrefix + path
+		}
+	}
 	join(&c.Submission.Socket)
 	join(&c.Backup.To)
 	join(&c.Backup.PassphraseFile)

@@ -118,11 +118,30 @@ func (z Size) String() string {
 	return string(b)
 }
 
-// Address is where to listen: "host:port", the host an IP address, localhost or nothing (all addresses).
+// Address is where to listen: "host:port", the host an IP address, localhost or nothing (all addresses); or "unix:" and the path of a socket.
 type Address struct{ HostPort string }
+
+// unixPrefix is what the address of a unix socket begins with.
+const unixPrefix = "unix:"
+
+// Socket is the path of a unix socket; empty: it is a TCP address.
+func (a Address) Socket() string {
+	path, _ := strings.CutPrefix(a.HostPort, unixPrefix)
+	if path == a.HostPort {
+		return ""
+	}
+	return path
+}
 
 // UnmarshalText takes what net.Listen needs no resolver for.
 func (a *Address) UnmarshalText(b []byte) error {
+	if path, ok := strings.CutPrefix(string(b), unixPrefix); ok {
+		if path == "" || strings.ContainsFunc(path, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+			return fmt.Errorf("%q is no address to listen on: behind unix: stands the path of a socket", b)
+		}
+		a.HostPort = string(b)
+		return nil
+	}
 	host, port, err := net.SplitHostPort(string(b))
 	if err != nil {
 		return fmt.Errorf("%q is no address to listen on", b)
@@ -147,6 +166,9 @@ func (a Address) MarshalText() ([]byte, error) { return []byte(a.HostPort), nil 
 
 // IsLoopback reports whether only this machine reaches it.
 func (a Address) IsLoopback() bool {
+	if a.Socket() != "" {
+		return true
+	}
 	host, _, err := net.SplitHostPort(a.HostPort)
 	if err != nil {
 		return false

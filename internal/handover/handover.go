@@ -18,6 +18,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // Socket is what every listener of this package is.
@@ -131,10 +132,8 @@ func (s *Sockets) ListenUnix(path string, mode fs.FileMode) (net.Listener, error
 	if l, ok := s.unix(path).(*net.UnixListener); ok {
 		return unixSocket{l, s, path}, nil
 	}
-	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == os.ModeSocket {
-		if err := os.Remove(path); err != nil {
-			return nil, err
-		}
+	if err := s.clear(path); err != nil {
+		return nil, err
 	}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
@@ -146,6 +145,22 @@ func (s *Sockets) ListenUnix(path string, mode fs.FileMode) (net.Listener, error
 	}
 	s.Keep(l)
 	return unixSocket{l, s, path}, nil
+}
+
+// clear removes the socket that a dead process left at path. One at which somebody listens is another program's.
+func (s *Sockets) clear(path string) error {
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode().Type() != os.ModeSocket {
+		return nil // what else is there, bind says
+	}
+	c, err := net.DialTimeout("unix", path, time.Second)
+	if err == nil {
+		return errors.Join(&os.PathError{Op: "listen", Path: path, Err: syscall.EADDRINUSE}, c.Close())
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return err
+	}
+	return os.Remove(path)
 }
 
 // unixSocket removes its name when it is closed.

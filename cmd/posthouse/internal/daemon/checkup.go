@@ -38,11 +38,11 @@ const (
 
 // site is where the house stands in the world's DNS.
 func site(c *config.Config) admin.Site {
-	s := admin.Site{Hostname: c.Hostname, Addresses: PublicAddresses, Services: Services(c), Web: len(c.Listen.HTTPS) > 0 || len(c.Web.Proxies) > 0}
+	s := admin.Site{Hostname: c.Hostname, Addresses: PublicAddresses, Services: Services(c), Web: len(c.Listen.HTTPS) > 0 || c.BehindWeb()}
 	for _, w := range programs(c).Ways() {
 		s.Doors = append(s.Doors, check.Door{Protocol: w.Protocol, Port: w.Port, TLS: w.TLS})
 	}
-	if len(c.Web.Proxies) == 0 {
+	if !c.BehindWeb() {
 		s.PlainPort = firstPort(c.Listen.HTTP)
 	}
 	for _, p := range c.TLS.Certificates {
@@ -161,7 +161,7 @@ func world(c *config.Config, k *keepers, chain func(string) *tls.Certificate) (w
 	w.Close = r.Close
 	w.Resolver, w.Local, w.Chain = r, localAddresses(), chain
 	w.SMTPPort, w.Probes, w.ClockURL = c.Remote.Port, c.Checkup.Probes, ClockURL(c)
-	if w.WebPort = firstPort(c.Listen.HTTPS); c.ACME.Forwarded || c.ACME.Webroot != "" || len(c.Web.Proxies) > 0 {
+	if w.WebPort = firstPort(c.Listen.HTTPS); c.ACME.Forwarded || c.ACME.Webroot != "" || c.BehindWeb() {
 		w.WebPort = 0 // another web server stands at 443
 	}
 	if c.ACME.Roots != "" {

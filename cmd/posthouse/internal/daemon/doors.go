@@ -147,7 +147,7 @@ func (d *Daemon) openDoors(ctx context.Context) error {
 		{serviceHTTPS, c.Listen.HTTPS, true, max(1, c.Limits.Connections/4)},
 	} {
 		for _, a := range x.list {
-			listeners, err := d.listen(ctx, a.HostPort)
+			listeners, err := d.listenAt(ctx, a)
 			if err != nil {
 				return fmt.Errorf("listen.%s: %w", x.name, err)
 			}
