@@ -120,6 +120,7 @@ type visitors struct {
 	server *http.Server
 	conns  chan net.Conn
 	done   chan struct{}
+	calm   func() // the connections that wait for a request are closed, and the others when they have their answer
 	quiet  func() // lets requests that run be finished, and nothing else
 	ending sync.WaitGroup
 
@@ -141,7 +142,10 @@ func newVisitors(log *slog.Logger, h http.Handler) *visitors {
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if c, ok := r.Context().Value(visitorKey{}).(*serve.Conn); ok {
-				r.RemoteAddr = c.Remote.String()
+				r.RemoteAddr = ""
+				if c.Remote.IsValid() { // a unix socket has nobody's address
+					r.RemoteAddr = c.Remote.String()
+				}
 			}
 			h.ServeHTTP(w, r)
 		}),
@@ -162,6 +166,7 @@ func newVisitors(log *slog.Logger, h http.Handler) *visitors {
 			}
 		},
 	}
+	v.calm = sync.OnceFunc(func() { v.server.SetKeepAlivesEnabled(false) })
 	v.quiet = sync.OnceFunc(func() {
 		v.ending.Go(func() { _ = v.server.Shutdown(context.Background()) }) // the Group closes what takes too long
 	})
@@ -194,19 +199,23 @@ func (v *visitors) handle(ctx context.Context, c *serve.Conn) {
 	v.mu.Lock()
 	v.open[raw] = x
 	v.mu.Unlock()
+	fresh := time.NewTimer(freshWait)
+	defer fresh.Stop()
 	select {
-	case v.conns <- raw:
+	case v.conns <- raw: // also when the house ends: the server accepts until stop
 	case <-v.done:
-		v.gone(raw)
-		return
-	case <-ctx.Done():
 		v.gone(raw)
 		return
 	}
 	select {
 	case <-x.closed:
+		return
 	case <-ctx.Done():
-		v.quiet()
+		v.calm()
+	}
+	select {
+	case <-x.closed:
+	case <-fresh.C:
 		v.mu.Lock()
 		silent := !x.asked
 		v.mu.Unlock()
@@ -216,6 +225,10 @@ func (v *visitors) handle(ctx context.Context, c *serve.Conn) {
 		<-x.closed
 	}
 }
+
+// freshWait is how long a connection has for its first request when the house ends: who has just connected is about to ask, and a
+// request that is on its way would be lost. Browsers also open connections that they do not use; those are older.
+const freshWait = 700 * time.Millisecond
 
 func (v *visitors) asked(c net.Conn) {
 	v.mu.Lock()

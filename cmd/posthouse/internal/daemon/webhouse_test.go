@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -104,6 +106,41 @@ func TestVisitors(t *testing.T) {
 	if err := <-down; err != nil {
 		t.Error(err)
 	}
+	v.stop()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestVisitorsFresh: who has just connected when the house ends is heard, on a connection that was taken before and on those of that moment.
+func TestVisitorsFresh(t *testing.T) {
+	v := newVisitors(slog.New(slog.DiscardHandler), http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "heard") }))
+	taken, change := make(chan struct{}, 100), v.server.ConnState
+	v.server.ConnState = func(c net.Conn, s http.ConnState) {
+		if change(c, s); s == http.StateNew {
+			taken <- struct{}{}
+		}
+	}
+	served := make(chan error, 1)
+	go func() { served <- v.serve() }()
+	ending, end := context.WithCancel(t.Context())
+	var handlers sync.WaitGroup
+	for range 20 {
+		ours, theirs := net.Pipe()
+		handlers.Go(func() { v.handle(ending, &serve.Conn{Conn: theirs}) })
+		if ending.Err() == nil {
+			<-taken
+			end()
+		}
+		if _, err := io.WriteString(ours, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if text, err := io.ReadAll(ours); err != nil || !strings.HasSuffix(string(text), "\r\n\r\nheard") { // the connection ends with its answer
+			t.Errorf("%q %v", text, err)
+		}
+		ours.Close()
+	}
+	handlers.Wait()
 	v.stop()
 	if err := <-served; err != nil {
 		t.Error(err)
