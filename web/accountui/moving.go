@@ -35,7 +35,6 @@ type running struct {
 	admin.PullStatus
 	Percent int
 	Words   string // of its state
-	Why     string // it failed
 	Hints   []string
 }
 
@@ -63,9 +62,6 @@ func inWords(s admin.PullStatus) running {
 	if s.Progress.Messages > 0 {
 		x.Percent = min(100, s.Progress.Done*100/s.Progress.Messages)
 	}
-	if s.State == admin.PullFailed || s.State == admin.PullStopped && s.Error != "stopped by the operator" {
-		x.Why = pullWords(s.Error)
-	}
 	switch {
 	case s.IMAP != nil:
 		x.Hints = s.IMAP.Warnings
@@ -73,24 +69,6 @@ func inWords(s admin.PullStatus) running {
 		x.Hints = s.POP3.Warnings
 	}
 	return x
-}
-
-// pullWords says to a user what an import has said to an operator.
-func pullWords(text string) string {
-	low := strings.ToLower(text)
-	for _, x := range []struct{ has, say string }{
-		{"quota", "Your mailbox is full. Delete something, or ask the postmaster for more space; then begin again: it goes on where it was."},
-		{"does not go for others", "That name leads into an inner network, where this server does not go for you. Ask the postmaster to bring the mail."},
-		{"no such host", "There is no server of that name. Look for a typing mistake."},
-		{"certificate", "The other server could not prove who it is (its certificate is not in order), so your password was not sent. Ask its operator, or look for the right name of the server."},
-		{"connection refused", "The other server does not answer at this port. Try the other protocol or security, or look up what its operator says."},
-		{"the house stops", "This server was restarted. Begin again: it goes on where it was."},
-	} {
-		if strings.Contains(low, x.has) {
-			return x.say
-		}
-	}
-	return text
 }
 
 func (m *room) startImport(w http.ResponseWriter, r *http.Request) error {
@@ -116,9 +94,6 @@ func (m *room) startImport(w http.ResponseWriter, r *http.Request) error {
 		if err == nil {
 			http.Redirect(w, r, "/account/import/progress?id="+s.ID, http.StatusSeeOther)
 			return nil
-		}
-		if running, _ := m.o.House.OwnPulls(r.Context(), user(r)); len(running) > 0 && running[0].State == admin.PullRunning {
-			f.Reject("host", "An import goes on already. Begin the next one when it has ended.")
 		}
 		if err := refused(f, "host", err); err != nil {
 			return err

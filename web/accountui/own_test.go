@@ -327,8 +327,31 @@ func TestExport(t *testing.T) {
 		}
 	}
 	f.want("/account/export/mail.zip?form=doc", nil, 422)
+	stuck, gone := make(chan struct{}), make(chan error)
+	go func() { // somebody who takes one octet and no more
+		gone <- f.admin.ExportZip(t.Context(), "alice", admin.ZipExport{Form: "mbox"}, writer(func(p []byte) (int, error) {
+			stuck <- struct{}{}
+			<-stuck
+			return 0, io.ErrClosedPipe
+		}))
+	}()
+	<-stuck
+	f.want("/account/export/mail.zip?form=mbox", nil, 409, "fetched as a file already")
+	f.as("bob")
+	f.want("/account/export/mail.zip?form=mbox", nil, 200)
+	f.as("alice")
+	stuck <- struct{}{}
+	if err := <-gone; err == nil {
+		t.Error("a file that nobody took is whole")
+	}
+	f.want("/account/export/mail.zip?form=mbox", nil, 200)
 	f.want("/account/export/mail.zip?form=mbox&mailbox=None", nil, 404)
 }
+
+// writer is a function that writes.
+type writer func(p []byte) (int, error)
+
+func (w writer) Write(p []byte) (int, error) { return w(p) }
 
 // popServer is another server with two messages, over TLS, that the house trusts.
 func (f *full) popServer(hold chan struct{}) (port string) {
@@ -473,5 +496,9 @@ func TestImportInside(t *testing.T) {
 	}
 	if !strings.Contains(s.Error+s.Progress.Note, "a loopback address") {
 		t.Errorf("%+v", s)
+	}
+	all, err := h.OwnPulls(t.Context(), "alice") // what lies inside is not told to who asked
+	if err != nil || len(all) != 1 || !strings.Contains(all[0].Error, "inner network") || strings.Contains(all[0].Error+all[0].Progress.Note, "127.") {
+		t.Errorf("%+v, %v", all, err)
 	}
 }

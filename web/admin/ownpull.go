@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -65,8 +66,14 @@ func (h *House) StartOwnPull(ctx context.Context, user string, in OwnPull) (Pull
 		return PullStatus{}, err
 	}
 	s.dial, s.tls.RootCAs = h.outside, h.o.Imports.Roots
-	return h.startPull(ctx, a, s, Pull{Password: in.Password, Delete: in.Delete && s.pop3})
+	began, err := h.startPull(ctx, a, s, Pull{Password: in.Password, Delete: in.Delete && s.pop3})
+	if errors.Is(err, errPulling) {
+		return began, &Error{Conflict, "An import goes on already. Begin the next one when it has ended.", err}
+	}
+	return began, err
 }
+
+const notForOthers = "does not go for others"
 
 // outside connects to addresses of the world only. The name was resolved when Control is asked, so that no second answer of the DNS can
 // lead elsewhere.
@@ -82,14 +89,37 @@ func (h *House) outside(ctx context.Context, network, address string) (net.Conn,
 		}
 		why := may(at.Addr())
 		if why != "" {
-			return fmt.Errorf("%s is %s, where this server does not go for others", at.Addr(), why)
+			return fmt.Errorf("%s is %s, where this server %s", at.Addr(), why, notForOthers)
 		}
 		return nil
 	}}
 	return d.DialContext(ctx, network, address)
 }
 
-// OwnPulls lists the imports of an account, the last first.
+// ownWords says to a user what an import has said to an operator: no address of an inner network that a name leads to, and nothing that
+// he cannot do.
+func ownWords(s PullStatus) string {
+	low := strings.ToLower(s.Error)
+	if s.State == PullStopped && s.Error == errStopped.Error() {
+		return ""
+	}
+	for _, x := range []struct{ has, say string }{
+		{"quota", "Your mailbox is full. Delete something, or ask the postmaster for more space; then begin again: it goes on where it was."},
+		{notForOthers, "That name leads into an inner network, where this server does not go for you. Ask the postmaster to bring the mail."},
+		{"no such host", "There is no server of that name. Look for a typing mistake."},
+		{"certificate", "The other server could not prove who it is (its certificate is not in order), so your password was not sent. Ask its operator, or look for the right name of the server."},
+		{"connection refused", "The other server does not answer at this port. Try the other protocol or security, or look up what its operator says."},
+		{"i/o timeout", "The other server does not answer in time. Try again later; where that does not help, try the other protocol or security."},
+		{errClosing.Error(), "This server was restarted. Begin again: it goes on where it was."},
+	} {
+		if strings.Contains(low, x.has) {
+			return x.say
+		}
+	}
+	return s.Error
+}
+
+// OwnPulls lists the imports of an account, the last first, in words for its user.
 func (h *House) OwnPulls(ctx context.Context, user string) ([]PullStatus, error) {
 	a, err := h.o.Directory.FindAccount(ctx, user)
 	if err != nil {
@@ -100,7 +130,12 @@ func (h *House) OwnPulls(ctx context.Context, user string) ([]PullStatus, error)
 	out := []PullStatus{}
 	for _, j := range slices.Backward(h.pulls.list) {
 		if j.account == a.ID {
-			out = append(out, j.status)
+			s := j.status
+			s.Error = ownWords(s)
+			if strings.Contains(s.Progress.Note, notForOthers) { // the name has led elsewhere before
+				s.Progress.Note = "waiting"
+			}
+			out = append(out, s)
 		}
 	}
 	return out, nil

@@ -100,6 +100,7 @@ type job struct {
 var (
 	errStopped = errors.New("stopped by the operator")
 	errClosing = errors.New("the house stops")
+	errPulling = errors.New("an import of the account runs")
 )
 
 // StartPull begins to bring mail; it goes on when the caller is gone, until it is done, stopped, or the house ends.
@@ -153,7 +154,7 @@ func (p *pulls) add(j *job) error {
 		}
 		running++
 		if o.account == j.account {
-			return conflict(fmt.Sprintf("mail of %s is being brought already (%s); posthouse import stop %s ends it", o.status.Account, o.status.From, o.status.ID))
+			return &Error{Conflict, fmt.Sprintf("mail of %s is being brought already (%s); posthouse import stop %s ends it", o.status.Account, o.status.From, o.status.ID), errPulling}
 		}
 	}
 	switch {
