@@ -98,25 +98,12 @@ func (m *room) addAppPassword(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	in := admin.NewAppPassword{Name: f.Value("name")}
+	in := admin.NewAppPassword{}
+	in.Name, in.Expires = ofProgram(f)
 	for _, s := range services(f.Is) {
 		if s.On {
 			in.Doors = append(in.Doors, s.Name)
 		}
-	}
-	days, err := strconv.Atoi(f.Value("ends"))
-	if err != nil || days < 0 || days > 3650 {
-		f.Reject("ends", "Choose one of these.")
-	}
-	if days > 0 {
-		end := time.Now().AddDate(0, 0, days)
-		in.Expires = &end
-	}
-	switch n := len(in.Name); {
-	case n == 0:
-		f.Reject("name", "Say which program it is for, so that you find it again.")
-	case n > 100:
-		f.Reject("name", "This is too long for a name.")
 	}
 	if len(in.Doors) == 0 {
 		f.Reject("doors", "Choose what the program may do.")
@@ -133,6 +120,38 @@ func (m *room) addAppPassword(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return m.show(w, r, page.View{Page: "app-password", Title: "A new app password", Data: madeAppPassword{made, user, m.o.Programs}})
+}
+
+// ofProgram reads what a secret of a program is called, and when it ends. What is wrong goes into the form.
+func ofProgram(f *page.Form) (name string, expires *time.Time) {
+	days, err := strconv.Atoi(f.Value("ends"))
+	if err != nil || days < 0 || days > 3650 {
+		f.Reject("ends", "Choose one of these.")
+	}
+	if days > 0 {
+		end := time.Now().AddDate(0, 0, days)
+		expires = &end
+	}
+	switch name = f.Value("name"); {
+	case name == "":
+		f.Reject("name", "Say which program it is for, so that you find it again.")
+	case len(name) > 100:
+		f.Reject("name", "This is too long for a name.")
+	}
+	return name, expires
+}
+
+// number reads which one of a list a form is about.
+func number(w http.ResponseWriter, r *http.Request) (uint32, error) {
+	f, err := page.Read(w, r, "number")
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.ParseUint(f.Value("number"), 10, 32)
+	if err != nil {
+		return 0, page.ErrMissing
+	}
+	return uint32(n), nil
 }
 
 // again asks for the password once more, before something that whoever finds an open browser must not do. What is wrong with it goes
@@ -155,15 +174,11 @@ func (m *room) again(r *http.Request, f *page.Form) error {
 }
 
 func (m *room) removeAppPassword(w http.ResponseWriter, r *http.Request) error {
-	f, err := page.Read(w, r, "number")
+	n, err := number(w, r)
 	if err != nil {
 		return err
 	}
-	n, err := strconv.ParseUint(f.Value("number"), 10, 32)
-	if err != nil {
-		return page.ErrMissing
-	}
-	if _, err := m.o.House.RemoveAppPassword(r.Context(), who(r).Identity.Main.String(), uint32(n)); err != nil {
+	if _, err := m.o.House.RemoveAppPassword(r.Context(), who(r).Identity.Main.String(), n); err != nil {
 		return err
 	}
 	page.Done(w, r, "/account/app-passwords", "app-removed")

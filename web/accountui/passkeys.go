@@ -160,15 +160,11 @@ func (m *room) askRemovePasskey(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (m *room) removePasskey(w http.ResponseWriter, r *http.Request) error {
-	f, err := page.Read(w, r, "number")
+	n, err := number(w, r)
 	if err != nil {
 		return err
 	}
-	n, err := strconv.ParseUint(f.Value("number"), 10, 32)
-	if err != nil {
-		return page.ErrMissing
-	}
-	if _, err := m.o.House.RemovePasskey(r.Context(), who(r).Identity.Main.String(), uint32(n)); err != nil {
+	if _, err := m.o.House.RemovePasskey(r.Context(), who(r).Identity.Main.String(), n); err != nil {
 		return err
 	}
 	page.Done(w, r, "/account/passkeys", "passkey-removed")

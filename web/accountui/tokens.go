@@ -3,8 +3,6 @@ package accountui
 import (
 	"net/http"
 	"slices"
-	"strconv"
-	"time"
 
 	"github.com/posthouse-mail/posthouse/auth"
 	"github.com/posthouse-mail/posthouse/web/admin"
@@ -111,25 +109,12 @@ func (m *room) addToken(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	in := admin.NewToken{Account: s.Identity.Main.String(), Name: f.Value("name")}
+	in := admin.NewToken{Account: s.Identity.Main.String()}
+	in.Name, in.Expires = ofProgram(f)
 	for _, x := range tokenScopes(s, f.Is) {
 		if x.On {
 			in.Scopes = append(in.Scopes, x.Name)
 		}
-	}
-	days, err := strconv.Atoi(f.Value("ends"))
-	if err != nil || days < 0 || days > 3650 {
-		f.Reject("ends", "Choose one of these.")
-	}
-	if days > 0 {
-		end := time.Now().AddDate(0, 0, days)
-		in.Expires = &end
-	}
-	switch n := len(in.Name); {
-	case n == 0:
-		f.Reject("name", "Say which program it is for, so that you find it again.")
-	case n > 100:
-		f.Reject("name", "This is too long for a name.")
 	}
 	if len(in.Scopes) == 0 {
 		f.Reject("scopes", "Choose what the program may do.")
@@ -152,13 +137,9 @@ func (m *room) addToken(w http.ResponseWriter, r *http.Request) error {
 
 // removeToken takes a token back: one's own, or one of the house by an operator.
 func (m *room) removeToken(w http.ResponseWriter, r *http.Request) error {
-	f, err := page.Read(w, r, "number")
+	n, err := number(w, r)
 	if err != nil {
 		return err
-	}
-	n, err := strconv.ParseUint(f.Value("number"), 10, 32)
-	if err != nil {
-		return page.ErrMissing
 	}
 	s := who(r)
 	owner := s.Identity.Main.String()
@@ -167,11 +148,11 @@ func (m *room) removeToken(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		if slices.ContainsFunc(house, func(t admin.Token) bool { return t.Number == uint32(n) && t.Account == "" }) {
+		if slices.ContainsFunc(house, func(t admin.Token) bool { return t.Number == n && t.Account == "" }) {
 			owner = ""
 		}
 	}
-	if _, err := m.o.House.RemoveToken(r.Context(), owner, uint32(n)); err != nil {
+	if _, err := m.o.House.RemoveToken(r.Context(), owner, n); err != nil {
 		return err
 	}
 	page.Done(w, r, "/account/tokens", "token-removed")
