@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/posthouse-mail/posthouse/internal/mail"
-	"github.com/posthouse-mail/posthouse/internal/message"
 	"github.com/posthouse-mail/posthouse/store"
 )
 
@@ -67,31 +66,11 @@ func (h *House) DeletedOf(ctx context.Context, user string, q DeletedQuery) (Del
 	if err != nil {
 		return Deleted{}, translate(user, err)
 	}
-	out := Deleted{Messages: []DeletedMessage{}}
-	var fits []store.Gone
-	err = h.group(ctx, a.ID, q, func(g store.Gone) {
-		out.Total++
-		out.Bytes += uint64(g.Size)
-		if q.Below != 0 && g.Ref >= q.Below {
-			return
-		}
-		if fits = append(fits, g); q.Limit > 0 && len(fits) >= 2*q.Limit {
-			fits = slices.Delete(fits, 0, len(fits)-q.Limit)
-		}
-	})
-	if err != nil {
+	found := lastDeleted{limit: q.Limit}
+	if err := h.group(ctx, a.ID, q, func(g store.Gone) { found.add(g, q.Below == 0 || g.Ref < q.Below) }); err != nil {
 		return Deleted{}, translate(user, err)
 	}
-	if q.Limit > 0 && len(fits) > q.Limit {
-		fits = fits[len(fits)-q.Limit:]
-	}
-	for _, g := range slices.Backward(fits) {
-		env := h.envelope(ctx, g.Message)
-		out.Messages = append(out.Messages, DeletedMessage{
-			ID: g.Ref, Mailbox: g.Name, Subject: message.DecodeWords(env.Subject), From: people(env.From), Date: g.Received, Deleted: g.Expunged, Size: g.Size,
-		})
-	}
-	return out, nil
+	return h.showDeleted(ctx, &found), nil
 }
 
 // UndeleteGroup puts a whole group back where it was.

@@ -68,29 +68,47 @@ func (h *House) Deleted(ctx context.Context, user string, f DeletedFilter) (Dele
 	if err != nil {
 		return Deleted{}, translate(user, err)
 	}
-	out := Deleted{Messages: []DeletedMessage{}}
-	var fits []store.Gone
-	err = h.gone(ctx, a.ID, f, func(g store.Gone) {
-		out.Total++
-		out.Bytes += uint64(g.Size)
-		if fits = append(fits, g); f.Limit > 0 && len(fits) >= 2*f.Limit {
-			fits = slices.Delete(fits, 0, len(fits)-f.Limit)
-		}
-	})
-	if err != nil {
+	found := lastDeleted{limit: f.Limit}
+	if err := h.gone(ctx, a.ID, f, func(g store.Gone) { found.add(g, true) }); err != nil {
 		return Deleted{}, translate(user, err)
 	}
-	if f.Limit > 0 && len(fits) > f.Limit {
-		fits = fits[len(fits)-f.Limit:]
+	return h.showDeleted(ctx, &found), nil
+}
+
+// lastDeleted counts what was deleted, and keeps the last of it.
+type lastDeleted struct {
+	limit int // 0: all
+	total int
+	bytes uint64
+	kept  []store.Gone // the last are behind; up to twice the limit
+}
+
+// add counts one, and keeps it where it is to be listed.
+func (l *lastDeleted) add(g store.Gone, listed bool) {
+	l.total++
+	l.bytes += uint64(g.Size)
+	if !listed {
+		return
 	}
-	for _, g := range slices.Backward(fits) {
+	if l.kept = append(l.kept, g); l.limit > 0 && len(l.kept) >= 2*l.limit {
+		l.kept = slices.Delete(l.kept, 0, len(l.kept)-l.limit)
+	}
+}
+
+// showDeleted reads what a reader recognises the messages by; the last deleted comes first.
+func (h *House) showDeleted(ctx context.Context, l *lastDeleted) Deleted {
+	out := Deleted{Messages: []DeletedMessage{}, Total: l.total, Bytes: l.bytes}
+	if l.limit > 0 && len(l.kept) > l.limit {
+		l.kept = l.kept[len(l.kept)-l.limit:]
+	}
+	for _, g := range slices.Backward(l.kept) {
 		env := h.envelope(ctx, g.Message)
 		out.Messages = append(out.Messages, DeletedMessage{
 			ID: g.Ref, Mailbox: g.Name, Subject: message.DecodeWords(env.Subject), From: people(env.From),
 			Date: g.Received, Deleted: g.Expunged, Size: g.Size,
 		})
 	}
-	return out, nil
+	return out
 }
 
 // Undelete puts back what fits. Many messages are several transactions; after an error, those that are back stay.
