@@ -296,13 +296,9 @@ func editDistance(a, b string) int {
 }
 
 // defaults is every setting's default, as it is written in the file, by key.
-func defaults() map[string]string {
-	out := make(map[string]string)
-	walk("", reflect.ValueOf(*Default()), out)
-	return out
-}
+func defaults() map[string]string { return values(Default()) }
 
-// walk notes the leaves of v; the fields of a repeated table are noted without a value.
+// walk notes the leaves of v; a field of a repeated table has the values of all entries, with commas between, and none without entries.
 func walk(key string, v reflect.Value, out map[string]string) {
 	_, isText := v.Interface().(encoding.TextMarshaler)
 	switch {
@@ -316,9 +312,16 @@ func walk(key string, v reflect.Value, out map[string]string) {
 		}
 	case v.Kind() == reflect.Slice && v.Type().Elem().Kind() == reflect.Struct && !v.Type().Elem().Implements(textType()):
 		inner := make(map[string]string)
-		walk(key+"[]", reflect.New(v.Type().Elem()).Elem(), inner)
+		walk(key+"[]", reflect.Zero(v.Type().Elem()), inner)
 		for k := range inner {
 			out[k] = ""
+		}
+		for i := range v.Len() {
+			one := make(map[string]string)
+			walk(key+"[]", v.Index(i), one)
+			for k, text := range one {
+				out[k] = strings.TrimPrefix(out[k]+", "+text, ", ")
+			}
 		}
 	default:
 		out[key] = written(v)

@@ -1,9 +1,7 @@
 package config
 
 import (
-	"encoding"
 	"reflect"
-	"strings"
 )
 
 // Shown is one setting as people read it.
@@ -29,31 +27,6 @@ func Describe(c *Config) []Shown {
 // values is every setting's value by key.
 func values(c *Config) map[string]string {
 	out := make(map[string]string)
-	list("", reflect.ValueOf(*c), out)
+	walk("", reflect.ValueOf(*c), out)
 	return out
-}
-
-// list is walk with the entries of repeated tables.
-func list(key string, v reflect.Value, out map[string]string) {
-	_, isText := v.Interface().(encoding.TextMarshaler)
-	switch {
-	case v.Kind() == reflect.Struct && !isText:
-		for i := range v.NumField() {
-			name := v.Type().Field(i).Tag.Get("toml")
-			if key != "" {
-				name = key + "." + name
-			}
-			list(name, v.Field(i), out)
-		}
-	case v.Kind() == reflect.Slice && v.Type().Elem().Kind() == reflect.Struct && !v.Type().Elem().Implements(textType()):
-		for i := range v.Len() {
-			one := make(map[string]string)
-			list(key+"[]", v.Index(i), one)
-			for k, text := range one {
-				out[k] = strings.TrimPrefix(out[k]+", "+text, ", ")
-			}
-		}
-	default:
-		out[key] = written(v)
-	}
 }
