@@ -8,7 +8,6 @@ import (
 	"mime"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -165,29 +164,20 @@ func oneAddress(where, text string) (mail.Address, error) {
 	return a, nil
 }
 
-// sentStatus is the story of a message, for the account that has sent it: what it was told by other hosts, and nothing of ours.
+// sentStatus is the story of a message, for the account that has sent it: what it was told by other hosts, and nothing of ours, such as
+// where an alias or a forwarding of somebody else's leads.
 func (s *Server) sentStatus(ctx context.Context, id string) (SentStatus, error) {
-	gone := &admin.Error{Class: admin.Missing, Message: "nothing is known of " + id + ": the account has not sent it, or so long ago that it is forgotten"}
 	user, err := ownerOf(ctx)
 	if err != nil {
 		return SentStatus{}, err
 	}
-	a, err := s.o.House.Account(ctx, user)
-	if err != nil {
-		return SentStatus{}, err
-	}
-	found, err := s.o.House.Trace(ctx, id, 1)
+	t, err := s.o.House.OwnStory(ctx, user, id)
 	var known *admin.Error
 	switch {
-	case errors.As(err, &known) && known.Class == admin.Missing:
-		return SentStatus{}, gone
+	case errors.As(err, &known) && known.Class == admin.Missing, err == nil && !t.Sent:
+		return SentStatus{}, &admin.Error{Class: admin.Missing, Message: "nothing is known of " + id + ": the account has not sent it, or so long ago that it is forgotten"}
 	case err != nil:
 		return SentStatus{}, err
 	}
-	for _, t := range found {
-		if t.ID == id && slices.ContainsFunc(a.Addresses, func(own string) bool { return strings.EqualFold(own, t.Account) }) {
-			return SentStatus{ID: t.ID, MessageID: t.MessageID, At: t.At, Subject: t.Subject, Recipients: t.Outcome}, nil
-		}
-	}
-	return SentStatus{}, gone
+	return SentStatus{ID: t.ID, MessageID: t.MessageID, At: t.At, Subject: t.Subject, Recipients: t.Outcome}, nil
 }

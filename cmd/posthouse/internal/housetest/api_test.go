@@ -127,3 +127,37 @@ func TestTokenEndsASession(t *testing.T) {
 	check(t, c.Logout().Wait())
 	_ = c.Close()
 }
+
+// TestSentStatusKeepsSecrets: who sends to somebody does not learn where that one's mail goes on to.
+func TestSentStatusKeepsSecrets(t *testing.T) {
+	s := newStreet(t)
+	h := s.build("https = [\"127.0.0.1:0\"]\n", "alice@one.test", "anna@one.test")
+	s.build("", "ben@other.test")
+	h.publishes("one.test")
+	_, err := h.Daemon.House().SetForwarding(t.Context(), "anna@one.test", admin.Forwarding{To: []string{"ben@other.test"}, Keep: true})
+	check(t, err)
+	p := h.program("alice@one.test", "send")
+	var sent api.Sent
+	if code := p.says("POST", "/send", `{"to":["anna@one.test"],"subject":"to anna"}`, &sent); code != http.StatusAccepted {
+		t.Fatalf("%d %+v", code, sent)
+	}
+	h.reader("anna@one.test").awaits(1, "to anna")
+	deadline := time.Now().Add(patience)
+	for { // the copy for ben has left
+		all, err := h.Daemon.House().Trace(t.Context(), sent.ID, 1)
+		check(t, err)
+		if len(all) == 1 && len(all[0].Outcome) == 2 && all[0].Outcome[1].State == "relayed" {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%+v", all)
+		}
+	}
+	var status api.SentStatus
+	if code := p.says("GET", "/send/"+sent.ID, "", &status); code != http.StatusOK || len(status.Recipients) != 1 || status.Recipients[0].Address != "anna@one.test" || status.Recipients[0].State != "delivered" {
+		t.Errorf("%d %+v", code, status)
+	}
+	if code := h.program("anna@one.test", "send").says("GET", "/send/"+sent.ID, "", &status); code != http.StatusNotFound {
+		t.Errorf("its recipient: %d %+v", code, status)
+	}
+}
