@@ -22,6 +22,8 @@ type ownVerbs interface {
 	SendWaiting(ctx context.Context, user string, uid uint32) error
 	TakeBack(ctx context.Context, user string, uid uint32) error
 	ChangePassword(ctx context.Context, user string, in admin.NewPassword) (admin.ChangedPassword, error)
+	OwnStories(ctx context.Context, user string, q admin.OwnQuery) (admin.OwnStories, error)
+	OwnStory(ctx context.Context, user, id string) (admin.OwnTraced, error)
 }
 
 // passwdAlone changes a password so that nothing else opens the account.

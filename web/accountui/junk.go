@@ -31,7 +31,7 @@ type junk struct {
 	Levels   []choice
 	Refused  []admin.Refusal
 	Pager    pager
-	Lesson   admin.Training
+	Lesson   admin.Lesson
 }
 
 const refusedShown = 25

@@ -12,7 +12,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/smtp/remote"
 )
 
@@ -52,9 +51,9 @@ func (h *House) StartOwnPull(ctx context.Context, user string, in OwnPull) (Pull
 			in.Port = ports[1]
 		}
 	}
-	_, err = mail.ParseDomain(s.host)
+	_, err = domain(s.host)
 	switch {
-	case err != nil || strings.HasPrefix(s.host, "["):
+	case err != nil:
 		return PullStatus{}, &Error{Invalid, "The server is a name such as imap.example.org.", err}
 	case !slices.Contains(ports, in.Port) && !h.o.Imports.AnyPort:
 		return PullStatus{}, invalid(fmt.Sprintf("The port is %d or %d.", ports[0], ports[1]))

@@ -11,8 +11,8 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/mail"
 )
 
-// Training is the last lesson that was made of all the mail of an account, since the house has started.
-type Training struct {
+// Lesson is the last one that was made of all the mail of an account, since the house has started.
+type Lesson struct {
 	State string        `json:"state"` // running, done, stopped or failed, as of an import; empty: there was none
 	Began time.Time     `json:"began,omitzero"`
 	Ended time.Time     `json:"ended,omitzero"`
@@ -35,9 +35,9 @@ type lessons struct {
 
 // lesson is one of them.
 type lesson struct {
-	Training // guarded by lessons.mu
-	stop     context.CancelFunc
-	done     chan struct{}
+	Lesson // guarded by lessons.mu
+	stop   context.CancelFunc
+	done   chan struct{}
 }
 
 // begin lets an account's training run, if none does.
@@ -53,7 +53,7 @@ func (l *lessons) begin(id mail.AccountID, stop context.CancelFunc, now time.Tim
 	if l.all == nil {
 		l.all, l.turn = make(map[mail.AccountID]*lesson), make(chan struct{}, maxLessons)
 	}
-	x := &lesson{Training: Training{State: PullRunning, Began: now.UTC()}, stop: stop, done: make(chan struct{})}
+	x := &lesson{Lesson: Lesson{State: PullRunning, Began: now.UTC()}, stop: stop, done: make(chan struct{})}
 	l.all[id] = x
 	l.running.Add(1)
 	return x, nil
@@ -77,13 +77,13 @@ func (l *lessons) end(ctx context.Context, x *lesson, t SpamTrained, err error, 
 }
 
 // last is the last one of an account.
-func (l *lessons) last(id mail.AccountID) Training {
+func (l *lessons) last(id mail.AccountID) Lesson {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if x := l.all[id]; x != nil {
-		return x.Training
+		return x.Lesson
 	}
-	return Training{}
+	return Lesson{}
 }
 
 // forget ends what runs for an account that goes, and waits for it.
@@ -156,16 +156,16 @@ func (h *House) TrainSpam(ctx context.Context, user string, anew bool) (SpamTrai
 
 // StartTraining begins what TrainSpam does, which takes minutes where there is much mail; it goes on when the caller is gone, until it is
 // done or the house ends.
-func (h *House) StartTraining(ctx context.Context, user string) (Training, error) {
+func (h *House) StartTraining(ctx context.Context, user string) (Lesson, error) {
 	_, a, err := h.spamAccount(ctx, user)
 	if err != nil {
-		return Training{}, err
+		return Lesson{}, err
 	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	x, err := h.lessons.begin(a.ID, stop, h.now())
 	if err != nil {
 		stop()
-		return Training{}, err
+		return Lesson{}, err
 	}
 	began := h.lessons.last(a.ID)
 	go func() {
@@ -177,10 +177,10 @@ func (h *House) StartTraining(ctx context.Context, user string) (Training, error
 }
 
 // Training is how far the last one of an account is, and what the judge knows.
-func (h *House) Training(ctx context.Context, user string) (Training, error) {
+func (h *House) Training(ctx context.Context, user string) (Lesson, error) {
 	_, a, err := h.spamAccount(ctx, user)
 	if err != nil {
-		return Training{}, err
+		return Lesson{}, err
 	}
 	t := h.lessons.last(a.ID)
 	t.Known, err = h.spamKnowledge(ctx, a.ID)

@@ -22,12 +22,8 @@ func (s *Server) accounts() {
 	s.raw("POST /v1/accounts/{name}/outbox/{uid}", directory, "Lets a message go that waits in an Outbox.").gives(none{}).by(s.ofOutbox(h.SendWaiting))
 	s.raw("DELETE /v1/accounts/{name}/outbox/{uid}", directory, "Takes a message back that waits in an Outbox: it is a draft then.").gives(none{}).by(s.ofOutbox(h.TakeBack))
 	both(s, "POST /v1/accounts/{name}/password", directory, "Changes the password of an account, and ends its app passwords where that is asked for.", h.ChangePassword)
-
-	mine(s, "GET /v1/me/names", ownAccount, "Lists every name under which mail reaches the account.", h.MailNames)
-	mine(s, "GET /v1/me/space", ownAccount, "Tells what takes how much, by mailbox.", h.Space)
-	mine(s, "GET /v1/me/outbox", ownMail, "Lists what waits in the account's Outbox.", h.Outbox)
-	own(s, "POST /v1/me/stories", ownMail, "Finds messages that the account sent or that were for it.", h.OwnStories)
-	own(s, "POST /v1/me/story", ownMail, "Tells what happened to one of them, as far as the account may know.", func(ctx context.Context, user string, in named) (admin.OwnTraced, error) {
+	both(s, "POST /v1/accounts/{name}/stories", everything, "Finds messages that an account sent or that were for it, as its user sees them.", h.OwnStories)
+	both(s, "POST /v1/accounts/{name}/story", everything, "Tells what happened to one of them, as far as its user may know.", func(ctx context.Context, user string, in named) (admin.OwnTraced, error) {
 		return h.OwnStory(ctx, user, in.ID)
 	})
 }
@@ -44,8 +40,25 @@ func (s *Server) ofOutbox(do func(ctx context.Context, user string, uid uint32) 
 			s.answer(w, r, nil, &admin.Error{Class: admin.Invalid, Message: "a message that waits is named by its uid"})
 			return
 		}
-		s.answer(w, r, none{}, do(r.Context(), r.PathValue("name"), uint32(uid)))
+		user := r.PathValue("name")
+		if user == "" { // of a token
+			if user, err = ownerOf(r.Context()); err != nil {
+				s.answer(w, r, nil, err)
+				return
+			}
+		}
+		s.answer(w, r, none{}, do(r.Context(), user, uint32(uid)))
 	}
+}
+
+// OwnStories finds messages that an account sent or that were for it.
+func (c *Client) OwnStories(ctx context.Context, user string, q admin.OwnQuery) (admin.OwnStories, error) {
+	return call[admin.OwnStories](ctx, c, http.MethodPost, one("/v1/accounts", user)+"/stories", q)
+}
+
+// OwnStory tells what happened to one of them.
+func (c *Client) OwnStory(ctx context.Context, user, id string) (admin.OwnTraced, error) {
+	return call[admin.OwnTraced](ctx, c, http.MethodPost, one("/v1/accounts", user)+"/story", named{id})
 }
 
 // MailNames lists every name under which mail reaches an account.

@@ -81,6 +81,9 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	v := page.VisitOf(r.Context())
 	ctx := admin.As(r.Context(), admin.Actor{Name: actorName(b), Door: admin.DoorToken, Remote: v.Remote.String()})
+	if b.Identity.Account != 0 {
+		ctx = context.WithValue(ctx, standsKey{}, func() bool { return d.o.Directory.Standing(r.Context(), b.Identity, auth.DoorWeb) == nil })
+	}
 	d.s.mux.ServeHTTP(w, r.WithContext(withRoute(context.WithValue(ctx, bearerKey{}, b), x)))
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/store/importer"
 	"github.com/posthouse-mail/posthouse/web/admin"
+	"github.com/posthouse-mail/posthouse/web/page"
 )
 
 // moving is mail in and out: streams of messages, which the caller reads from and writes to files of his own.
@@ -53,36 +54,16 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request) {
 // stream answers with octets. An error before the first of them is a problem document; one behind it cuts the stream off, and the
 // reader sees that its end is missing.
 func (s *Server) stream(w http.ResponseWriter, r *http.Request, fn func(io.Writer) error) {
-	out := &lateHeader{w: w}
+	out := page.NewDownload(w, octets)
 	err := fn(out)
-	switch {
-	case err == nil:
-		out.begin()
-	case !out.begun:
+	if err := out.End(err, func() { s.cut(r, err) }); err != nil {
 		s.answer(w, r, nil, err)
-	default:
-		s.o.Logger.WarnContext(r.Context(), logx.AdminError, "method", r.Method, "path", r.URL.Path, "error", err)
-		panic(http.ErrAbortHandler) // the one way to end an answer that is not whole
 	}
 }
 
-// lateHeader says 200 with the first octet.
-type lateHeader struct {
-	w     http.ResponseWriter
-	begun bool
-}
-
-func (l *lateHeader) begin() {
-	if !l.begun {
-		l.begun = true
-		l.w.Header().Set("Content-Type", "application/octet-stream")
-		l.w.WriteHeader(http.StatusOK)
-	}
-}
-
-func (l *lateHeader) Write(p []byte) (int, error) {
-	l.begin()
-	return l.w.Write(p)
+// cut tells the log of an answer that is not whole.
+func (s *Server) cut(r *http.Request, err error) {
+	s.o.Logger.WarnContext(r.Context(), logx.AdminError, "method", r.Method, "path", r.URL.Path, "error", err)
 }
 
 // ImportPlace finds or makes a mailbox to import into.

@@ -30,38 +30,6 @@ func (s *Server) tokens() {
 		})
 }
 
-// own is what the account whose token is shown may do with itself.
-func (s *Server) own() {
-	h := s.o.House
-	mine(s, "GET /v1/me", anyOwn, "Shows the account whose token it is, and what the token may do.", s.me)
-	mine(s, "GET /v1/me/masks", ownMasks, "Lists the account's masked addresses.", h.Masks)
-	own(s, "POST /v1/me/masks", ownMasks, "Makes a masked address.", h.AddMask)
-	own(s, "PATCH /v1/me/masks", ownMasks, "Switches a masked address on or off, removes it, or changes its note.", h.SetMask)
-	mine(s, "GET /v1/me/forward", ownAccount, "Shows where the account's mail goes on to.", h.Forwarding)
-	own(s, "PUT /v1/me/forward", ownAccount, "Sets where the account's mail goes on to.", h.SetForwarding)
-	mine(s, "GET /v1/me/spam", ownAccount, "Shows the account's junk settings.", h.SpamSettings)
-	own(s, "PATCH /v1/me/spam", ownAccount, "Changes the account's junk settings.", h.SetSpam)
-	mine(s, "GET /v1/me/spam/refused", ownAccount, "Lists mail that was refused as junk, and why.", h.SpamRefused)
-	mine(s, "GET /v1/me/spam/senders", ownAccount, "Lists the senders that the account lets in or keeps out.", h.SpamSenders)
-	own(s, "PUT /v1/me/spam/senders", ownAccount, "Lets a sender in, or keeps him out.", h.SetSpamSender)
-	mine(s, "GET /v1/me/limits", ownAccount|ownSend, "Shows how much the account may send, and has sent.", h.AccountLimits)
-	own(s, "POST /v1/me/deleted", ownMail, "Lists mail that was deleted and can be brought back.", h.Deleted)
-	own(s, "POST /v1/me/undelete", ownMail, "Brings deleted mail back.", h.Undelete)
-}
-
-// Me is the account whose token is shown.
-type Me struct {
-	admin.Account
-	Token  string   `json:"token"` // its name
-	Scopes []string `json:"scopes"`
-}
-
-func (s *Server) me(ctx context.Context, user string) (Me, error) {
-	a, err := s.o.House.Account(ctx, user)
-	b, _ := bearerOf(ctx)
-	return Me{Account: a, Token: b.Token.Name, Scopes: b.Token.Scopes.Names()}, err
-}
-
 // Tokens is the verb of the same name.
 func (c *Client) Tokens(ctx context.Context, user string) ([]admin.Token, error) {
 	return call[[]admin.Token](ctx, c, http.MethodGet, "/v1/tokens?"+url.Values{"account": {user}}.Encode(), nil)
