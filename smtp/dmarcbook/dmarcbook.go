@@ -12,6 +12,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -60,6 +61,8 @@ type Book struct {
 
 	mu     sync.Mutex
 	counts map[countKey]*pending // since the last flush
+
+	changes atomic.Uint64 // of the reports received
 
 	size int // octets of reports received, about; of the writer of side.db alone
 }

@@ -99,8 +99,12 @@ func (b *Book) KeepReport(ctx context.Context, r Received) (again bool, err erro
 	}); err != nil {
 		return false, err
 	}
+	b.changes.Add(1)
 	return known, nil
 }
+
+// Changes is another number once a report has come since: who keeps what he made of Reports can tell that it is old.
+func (b *Book) Changes() uint64 { return b.changes.Load() }
 
 // Reports gives the kept reports whose time ends after since, about one domain or, with "", about all; oldest first.
 func (b *Book) Reports(ctx context.Context, domain string, since time.Time) (all []Received, err error) {

@@ -46,8 +46,12 @@ func (b *Book) KeepReport(ctx context.Context, r Received) (again bool, err erro
 	}); err != nil {
 		return false, err
 	}
+	b.changes.Add(1)
 	return known, nil
 }
+
+// Changes is another number once a report has come since: who keeps what he made of Reports can tell that it is old.
+func (b *Book) Changes() uint64 { return b.changes.Load() }
 
 // Reports lists the newest received reports.
 func (b *Book) Reports(ctx context.Context, most int) (all []Received, err error) {

@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/posthouse-mail/posthouse/internal/logx"
@@ -42,6 +43,8 @@ type Options struct {
 type Book struct {
 	o   Options
 	log *slog.Logger
+
+	changes atomic.Uint64 // of the reports received
 
 	mu     sync.Mutex
 	counts map[countKey]*Domain // since the last flush

@@ -147,34 +147,77 @@ func Generations(fsys vfs.FS, folder string) ([]*Generation, error) {
 	return out, nil
 }
 
+// Newest lists a part of the backups of one house, the newest first: at most most of them behind the first skip. Only their manifests are
+// read. All is how many there are; those whose manifest cannot be read are counted, and not listed.
+func Newest(fsys vfs.FS, folder, store string, skip, most int) (list []*Generation, all int, err error) {
+	if fsys == nil {
+		fsys = vfs.OS{}
+	}
+	names, err := generationNames(fsys, folder, store)
+	if err != nil {
+		return nil, 0, err
+	}
+	slices.Reverse(names)
+	first := min(max(skip, 0), len(names))
+	for _, name := range names[first : first+min(most, len(names)-first)] {
+		g, err := readGeneration(fsys, folder, store, name)
+		switch {
+		case errors.Is(err, ErrNewer):
+			return nil, 0, err
+		case err == nil && g != nil:
+			list = append(list, g)
+		}
+	}
+	return list, len(names), nil
+}
+
+// generationNames are the names of a house's backups, which begin with the time, the oldest first.
+func generationNames(fsys vfs.FS, folder, store string) ([]string, error) {
+	names, err := fsys.ReadDir(filepath.Join(folder, store))
+	if err != nil {
+		return nil, err
+	}
+	names = slices.DeleteFunc(names, func(name string) bool { return !isGeneration(name) })
+	slices.Sort(names)
+	return names, nil
+}
+
+// readGeneration reads the manifest of one; nil: it is half removed. ErrDamaged: it cannot be read.
+func readGeneration(fsys vfs.FS, folder, store, name string) (*Generation, error) {
+	g := &Generation{Name: name, root: folder, fs: fsys}
+	text, err := readAll(fsys, filepath.Join(folder, store, name, manifestName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &g.Manifest)
+	}
+	if err != nil || g.Manifest.Store != store {
+		return nil, fmt.Errorf("%w: the manifest of %s cannot be read", ErrDamaged, filepath.Join(folder, store, name))
+	}
+	if g.Manifest.Format > formatVersion {
+		return nil, fmt.Errorf("%w: %s has format %d, this program knows %d; use a newer posthouse", ErrNewer, name, g.Manifest.Format, formatVersion)
+	}
+	return g, nil
+}
+
 // generationsOf lists those of one house. Torn are the names of those whose manifest cannot be read: a disk that forgot what was written last,
 // or rots, must cost one backup and not all.
 func generationsOf(fsys vfs.FS, folder, store string) (out []*Generation, torn []string, err error) {
-	names, err := fsys.ReadDir(filepath.Join(folder, store))
+	names, err := generationNames(fsys, folder, store)
 	if err != nil {
 		return nil, nil, err
 	}
-	slices.Sort(names)
 	for _, name := range names {
-		if !isGeneration(name) {
-			continue
-		}
-		g := &Generation{Name: name, root: folder, fs: fsys}
-		text, err := readAll(fsys, filepath.Join(folder, store, name, manifestName))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // half removed
-		}
-		if err == nil {
-			err = json.Unmarshal(text, &g.Manifest)
-		}
-		if err != nil || g.Manifest.Store != store {
+		g, err := readGeneration(fsys, folder, store, name)
+		switch {
+		case errors.Is(err, ErrDamaged):
 			torn = append(torn, name)
-			continue
+		case err != nil:
+			return nil, nil, err
+		case g != nil:
+			out = append(out, g)
 		}
-		if g.Manifest.Format > formatVersion {
-			return nil, nil, fmt.Errorf("%w: %s has format %d, this program knows %d; use a newer posthouse", ErrNewer, name, g.Manifest.Format, formatVersion)
-		}
-		out = append(out, g)
 	}
 	return out, torn, nil
 }

@@ -69,6 +69,7 @@ type House struct {
 	writing sync.Mutex // of the settings file
 	watches watches
 	copies  copies
+	reports seenReports
 	looked  lookouts // what the last checkup found
 
 	clientChecks atomic.Int32  // tests of mail programs that run

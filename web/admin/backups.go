@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -13,9 +14,10 @@ import (
 
 // Backups is what is in the house's folder of backups, and what is done there now.
 type Backups struct {
-	To   string       `json:"to"` // empty: the settings name none
-	All  []BackupCopy `json:"all"`
-	Work *BackupWork  `json:"work,omitempty"` // that runs, or was done last
+	To    string       `json:"to"` // empty: the settings name none
+	All   []BackupCopy `json:"all"`
+	Total int          `json:"total"`          // of this house, also those that are not listed
+	Work  *BackupWork  `json:"work,omitempty"` // that runs, or was done last
 }
 
 // BackupCopy is one backup of this house.
@@ -53,7 +55,12 @@ type copies struct {
 }
 
 // Backups lists them, the newest first.
-func (h *House) Backups(context.Context) (Backups, error) {
+func (h *House) Backups(ctx context.Context) (Backups, error) {
+	return h.BackupPage(ctx, 0, math.MaxInt)
+}
+
+// BackupPage is at most size of them, behind the first skip.
+func (h *House) BackupPage(_ context.Context, skip, size int) (Backups, error) {
 	s := h.backupSettings()
 	out := Backups{To: s.To, All: []BackupCopy{}}
 	h.copies.mu.Lock()
@@ -65,16 +72,13 @@ func (h *House) Backups(context.Context) (Backups, error) {
 	if s.To == "" {
 		return out, nil
 	}
-	list, err := backup.Generations(nil, s.To)
+	list, total, err := backup.Newest(nil, s.To, backup.StoreName(h.o.DB.UUID()), skip, size)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return out, translateBackup(s.To, err)
 	}
-	house := backup.StoreName(h.o.DB.UUID())
-	for _, g := range slices.Backward(list) {
+	out.Total = total
+	for _, g := range list {
 		m := g.Manifest
-		if m.Store != house {
-			continue
-		}
 		c := BackupCopy{Name: g.Name, Taken: m.Taken, Bytes: g.Bytes(), Segments: len(m.Segments), Sealed: m.Sealed, Problems: m.Problems}
 		if m.Verified != nil {
 			c.Proven, c.How = m.Verified.At, m.Verified.How

@@ -120,34 +120,38 @@ func (h *House) AddList(ctx context.Context, in NewList) (List, error) {
 	if l, err = changedList(l, c); err != nil {
 		return List{}, err
 	}
-	if err := h.putList(ctx, "list add", "", l); err != nil {
+	err = h.change(ctx, &alteration{verb: "list add", on: h.aList(a), seen: NotThere, do: func(tx *kv.Tx) error {
+		_, err := h.o.Directory.PutList(tx, l)
+		return err
+	}})
+	if err != nil {
 		return List{}, translate(in.Address, err)
 	}
 	h.done(ctx, "list add", a.String())
 	return h.list(ctx, a)
 }
 
-func (h *House) putList(ctx context.Context, verb, seen string, l auth.List) error {
-	return h.change(ctx, &alteration{verb: verb, on: h.aList(l.Address), seen: seen, do: func(tx *kv.Tx) error {
-		_, err := h.o.Directory.PutList(tx, l)
-		return err
-	}})
-}
-
 // SetList changes the settings of a list.
 func (h *House) SetList(ctx context.Context, name string, c ListChange) (List, error) {
-	l, err := h.findList(ctx, name)
+	a, err := address(name)
 	if err != nil {
 		return List{}, err
 	}
-	if l, err = changedList(l, c); err != nil {
-		return List{}, err
-	}
-	if err := h.putList(ctx, "list settings", c.If, l); err != nil {
+	err = h.change(ctx, &alteration{verb: "list settings", on: h.aList(a), seen: c.If, do: func(tx *kv.Tx) error {
+		l, err := h.o.Directory.ListIn(tx, a) // here: what another has changed since stays
+		if err == nil {
+			l, err = changedList(l, c)
+		}
+		if err == nil {
+			_, err = h.o.Directory.PutList(tx, l)
+		}
+		return err
+	}})
+	if err != nil {
 		return List{}, translate(name, err)
 	}
-	h.done(ctx, "list settings", l.Address.String())
-	return h.list(ctx, l.Address)
+	h.done(ctx, "list settings", a.String())
+	return h.list(ctx, a)
 }
 
 func changedList(l auth.List, c ListChange) (auth.List, error) {

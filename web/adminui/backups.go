@@ -12,15 +12,21 @@ type backupsPage struct {
 	admin.Backups
 	Percent int
 	Running bool
-	Last    *admin.BackupCopy // the newest that is proven
+	Last    *admin.BackupCopy // the newest of these that is proven
+	First   bool              // these are the newest
+	Pages   pager
 }
 
+// backupsShown is how many stand on a page: of each a list of all files of the store is read.
+const backupsShown = 20
+
 func (m *room) backups(w http.ResponseWriter, r *http.Request) error {
-	all, err := m.o.House.Backups(r.Context())
+	n := pageOf(r)
+	all, err := m.o.House.BackupPage(r.Context(), (n-1)*backupsShown, backupsShown)
 	if err != nil {
 		return err
 	}
-	d := backupsPage{Backups: all}
+	d := backupsPage{Backups: all, First: n == 1, Pages: pagerOf(r, n, max(1, (all.Total+backupsShown-1)/backupsShown))}
 	if x := all.Work; x != nil && x.Ended.IsZero() {
 		d.Running = true
 		if x.Total > 0 {

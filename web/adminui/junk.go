@@ -132,8 +132,7 @@ func (m *room) reports(w http.ResponseWriter, r *http.Request) error {
 	days = min(days, 90)
 	d := reportsPage{Domain: short(q.Get("domain"))}
 	d.Span = span{"/admin/reports", d.Domain, choices[:3]}
-	req := admin.ReportsRequest{Domain: d.Domain, Days: days, Quick: true}
-	all, err := m.o.House.ReportDays(r.Context(), req)
+	all, err := m.o.House.ReportsSeen(r.Context(), admin.ReportsRequest{Domain: d.Domain, Days: days})
 	var verb *admin.Error
 	if errors.As(err, &verb) && verb.Class == admin.Unavailable {
 		d.Away = sentence(verb.Message)
@@ -144,7 +143,7 @@ func (m *room) reports(w http.ResponseWriter, r *http.Request) error {
 	}
 	var names []string
 	values := make([][]float64, 5)
-	for _, x := range all {
+	for _, x := range all.Days {
 		at, err := time.Parse(time.DateOnly, x.Day)
 		if err != nil {
 			return err
@@ -160,9 +159,7 @@ func (m *room) reports(w http.ResponseWriter, r *http.Request) error {
 		{Title: "Connections of others to us (TLS)", Of: "Day", Places: names, Series: []page.Series{
 			{Name: "good", Tone: page.ToneGood, Values: values[3]}, {Name: "failed", Tone: page.ToneBad, Values: values[4]}}},
 	}
-	if err := m.digests(r, req, &d); err != nil {
-		return err
-	}
+	d.digests(all)
 	return m.show(w, r, page.View{Page: "reports", Title: "Reports of other hosts", Data: d})
 }
 
@@ -188,12 +185,8 @@ type tlsLine struct {
 }
 
 // digests adds the tables below the charts: of one domain with its senders, of all domains with their sums.
-func (m *room) digests(r *http.Request, req admin.ReportsRequest, d *reportsPage) error {
-	dmarc, err := m.o.House.DMARCReports(r.Context(), req)
-	if err != nil {
-		return err
-	}
-	for _, x := range dmarc {
+func (d *reportsPage) digests(all admin.ReportsSeen) {
+	for _, x := range all.DMARC {
 		l := dmarcLine{Name: x.Domain, Reports: x.Reports, Messages: x.Messages, Passed: x.Passed, Failed: x.Failed, Refuse: x.Refused}
 		if d.Domain != "" {
 			l.Advice = x.Advice
@@ -205,16 +198,11 @@ func (m *room) digests(r *http.Request, req admin.ReportsRequest, d *reportsPage
 			d.DMARC = append(d.DMARC, l)
 		}
 	}
-	tls, err := m.o.House.TLSReports(r.Context(), req)
-	if err != nil {
-		return err
-	}
-	for _, x := range tls {
+	for _, x := range all.TLS {
 		if x.Reports > 0 || d.Domain != "" {
 			d.TLS = append(d.TLS, tlsLine{x.Domain, x.Reports, x.Good, x.Bad, x.Advice})
 		}
 	}
-	return nil
 }
 
 // gaps is row of a level: where nothing is known is a gap, and not nought.

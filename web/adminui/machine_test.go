@@ -2,6 +2,8 @@ package adminui_test
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http/httptest"
@@ -26,6 +28,7 @@ import (
 	"github.com/posthouse-mail/posthouse/smtp/spam"
 	"github.com/posthouse-mail/posthouse/smtp/tlsbook"
 	"github.com/posthouse-mail/posthouse/store"
+	"github.com/posthouse-mail/posthouse/store/backup"
 	"github.com/posthouse-mail/posthouse/store/history"
 	"github.com/posthouse-mail/posthouse/store/kv"
 	"github.com/posthouse-mail/posthouse/store/storetest"
@@ -44,6 +47,8 @@ type machine struct {
 	history *history.Book
 	dmarc   *dmarcbook.Book
 	hub     *dialogue.Hub
+	db      *kv.DB
+	to      string // where backups are
 	file    string // of the settings
 	ended   string // connection
 	renewed string
@@ -84,7 +89,8 @@ func newMachine(t testing.TB) *machine {
 	now := time.Now()
 	m.admin.SetLog(logx.LevelsOf(logx.New(io.Discard, logx.Options{})))
 	m.admin.SetDialogues(m.hub)
-	m.admin.SetBackup(admin.BackupSettings{To: filepath.Join(t.TempDir(), "backups"), Temp: t.TempDir()})
+	m.db, m.to = s.DB, filepath.Join(t.TempDir(), "backups")
+	m.admin.SetBackup(admin.BackupSettings{To: m.to, Temp: t.TempDir()})
 	m.admin.SetMachine(admin.Machine{
 		Vitals: func(context.Context) (admin.Vitals, error) {
 			return admin.Vitals{At: now, Version: "v1", Hostname: "mx.mail.test", Started: now, Values: map[string]float64{"disk_free_bytes": 5e9, "disk_size_bytes": 9e9, "disk_state": 1, "connections{service=imaps}": 7},
@@ -208,6 +214,13 @@ func TestNumbersPages(t *testing.T) {
 	m.want("/admin/junk/why", nil, 200, "Message")
 	m.want("/admin/junk/why?message=nothing", nil, 200, "No such message", `role="alert"`)
 	m.want("/admin/reports", nil, 200, "not proven, let through: 23 in all", "mail.test")
+	if _, err := m.dmarc.KeepReport(t.Context(), dmarcbook.Received{ID: "r2", Sender: "big.test", From: "Big", Domain: "mail.test", Begin: now, End: now.Add(24 * time.Hour), Taken: time.Now(), Sources: []dmarcbook.Source{{Address: "192.0.2.66", Count: 4, Disposition: "none"}}}); err != nil {
+		t.Fatal(err)
+	}
+	m.want("/admin/reports", nil, 200, "not proven, let through: 27 in all")
+	m.want("/admin/reports?domain=mail.test&days=7", nil, 200, "192.0.2.66", `<td class="figure">27</td>`)
+	m.want("/admin/domains/add", form("name", "new.test"), 303)
+	m.want("/admin/reports?domain=new.test", nil, 200, "new.test")
 	m.want("/admin/reports?domain=mail.test&days=90", nil, 200, "192.0.2.66")
 	m.want("/admin/reports?domain=else.test", nil, 404)
 	m.want("/admin/system", nil, 200, "<svg", "slow.test", "421 &lt;later&gt;", "imaps", "little; deleted mail", `data-again="5"`)
@@ -277,7 +290,7 @@ func (m *machine) text(path string) string {
 
 func TestBackupPages(t *testing.T) {
 	m := newMachine(t)
-	m.want("/admin/backups", nil, 200, "None of them is proven.", "There are none yet", "Make one now")
+	m.want("/admin/backups", nil, 200, "There are none yet", "Make one now")
 	m.want("/admin/backups/check", url.Values{"name": {"../x"}}, 404)
 	m.want("/admin/backups", url.Values{}, 303)
 	body := m.text("/admin/backups")
@@ -393,5 +406,37 @@ func TestSettingsPages(t *testing.T) {
 	m.want("/admin/settings/reload", url.Values{}, 200, "quota.warn", "listen.smtp")
 	if m.reloads != 1 {
 		t.Error(m.reloads)
+	}
+}
+
+// TestManyBackups: a page reads the lists of files of those that it shows, and no others.
+func TestManyBackups(t *testing.T) {
+	m := newMachine(t)
+	house := backup.StoreName(m.db.UUID())
+	for i := range 25 {
+		x := backup.Manifest{Format: 1, Store: house, Taken: time.Date(2026, 11, 1+i, 3, 0, 0, 0, time.UTC)}
+		text, err := json.Marshal(x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		folder := filepath.Join(m.to, house, x.Taken.Format("2006-01-02T150405Z"))
+		if i == 3 {
+			text = []byte("{") // the disk forgot it
+		}
+		if err := errors.Join(os.MkdirAll(folder, 0o700), os.WriteFile(filepath.Join(folder, "manifest.json"), text, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first, _ := m.want("/admin/backups", nil, 200, "None of the last 20 is proven", "2026-11-25T030000Z", "2026-11-06T030000Z", `href="/admin/backups?page=2"`)
+	if strings.Contains(first, "2026-11-05T030000Z") {
+		t.Error("more than a page")
+	}
+	second, _ := m.want("/admin/backups?page=2", nil, 200, "2026-11-05T030000Z", "2026-11-01T030000Z", "Page 2 of 2")
+	if strings.Contains(second, "2026-11-04T030000Z") || strings.Contains(second, "2026-11-06T030000Z") {
+		t.Error("one that cannot be read, or one of the page before")
+	}
+	m.want("/admin/backups?page=99999", nil, 200)
+	if all, err := m.admin.Backups(t.Context()); err != nil || len(all.All) != 24 || all.Total != 25 {
+		t.Errorf("%d of %d, %v", len(all.All), all.Total, err)
 	}
 }
