@@ -179,7 +179,7 @@ func (p *Plan) behindLines() string {
 		return fmt.Sprintf("# Caddyfile: these names go to posthouse. Caddy gets certificates of its own for them, posthouse its own too.\n%s, http://%s {\n\treverse_proxy 127.0.0.1:%s\n}\n",
 			all, strings.Join(names, ", http://"), behindPort)
 	}
-	const head = "    location / {\n        proxy_pass http://127.0.0.1:" + behindPort + ";\n        proxy_set_header Host $host;\n        proxy_set_header X-Forwarded-For $remote_addr;\n        proxy_set_header X-Forwarded-Proto $scheme;\n    }\n}\n"
+	const head = "    location / {\n        proxy_pass http://127.0.0.1:" + behindPort + ";\n        proxy_set_header Host $http_host;\n        proxy_set_header X-Forwarded-For $remote_addr;\n        proxy_set_header X-Forwarded-Proto $scheme;\n    }\n}\n"
 	return "# nginx, /etc/nginx/conf.d/posthouse.conf: these names go to posthouse, and with them the proofs for its certificates.\n" +
 		"server {\n    listen 80;\n    listen [::]:80;\n    server_name " + strings.Join(names, " ") + ";\n" + head +
 		"# For https the same with listen 443 ssl, and a certificate of nginx's own for these names.\n"
