@@ -63,7 +63,11 @@ func verdict(r check.Report) error {
 	case wrong > 0:
 		return &codedError{exitError, fmt.Errorf("%d of %d checks found something wrong", wrong, len(r.Results))}
 	case warnings > 0:
-		return &codedError{exitWarnings, fmt.Errorf("nothing is wrong, and there are %s", number(int64(warnings), "warning"))}
+		verb := "are"
+		if warnings == 1 {
+			verb = "is"
+		}
+		return &codedError{exitWarnings, fmt.Errorf("nothing is wrong, and there %s %s", verb, number(int64(warnings), "warning"))}
 	}
 	return nil
 }

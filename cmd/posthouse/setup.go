@@ -31,6 +31,7 @@ import (
 const (
 	defaultData = "/var/lib/posthouse"
 	unitFile    = "/etc/systemd/system/posthouse.service"
+	dropInFile  = "/etc/systemd/system/posthouse.service.d/webroot.conf"
 	packageUnit = "/usr/lib/systemd/system/posthouse.service"
 	packageBin  = "/usr/bin/posthouse"
 	startWait   = time.Minute // for a house that was just started
@@ -38,12 +39,11 @@ const (
 
 // setupOptions is what the command line says.
 type setupOptions struct {
-	wish     setup.Wish
-	dryRun   bool
-	yes      bool
-	noSystem bool
-	secret   secret
-	update   updateOptions
+	wish   setup.Wish
+	dryRun bool
+	yes    bool
+	secret secret
+	update updateOptions
 }
 
 func (p *program) setupCommand(o *options) *cobra.Command {
@@ -73,7 +73,8 @@ is, and what is different is shown. Without a terminal it asks nothing.`,
 	f.StringVar(&s.wish.Directory, "acme-directory", "", "the authority's directory (default: Let's Encrypt's)")
 	f.StringVar(&s.wish.Cert, "cert", "", "PEM file of a certificate chain that is there already")
 	f.StringVar(&s.wish.Key, "key", "", "PEM file of its key")
-	f.BoolVar(&s.noSystem, "no-system", false, "make no system user and no systemd unit")
+	f.StringVar(&s.wish.Webroot, "webroot", "", "folder that another web server shows on port 80 for the house's names: proofs for certificates are written there")
+	f.BoolVar(&s.wish.NoSystem, "no-system", false, "make no system user and no systemd unit")
 	s.update.flags(cmd)
 	s.secret.flags(cmd)
 	return cmd
@@ -89,6 +90,9 @@ func (p *program) setup(ctx context.Context, o *options, s *setupOptions) error 
 	}
 	if _, err := setup.NewPlan(s.wish, setup.Machine{}); err != nil { // a mistake is told before anything is looked at
 		return err
+	}
+	if err := folderThere(s.wish.Webroot); err != nil {
+		return fmt.Errorf("--webroot: %w; name the folder that the other web server shows", err)
 	}
 	m, resolver := p.lookAtMachine(ctx, s)
 	if resolver != nil {
@@ -133,6 +137,18 @@ type buildPlan struct {
 	machine  setup.Machine
 	config   *config.Config
 	resolver *dns.Client
+}
+
+// folderThere: it is a folder, or none is named.
+func folderThere(path string) error {
+	if path == "" {
+		return nil
+	}
+	info, err := os.Stat(path)
+	if err == nil && !info.IsDir() {
+		err = fmt.Errorf("%s is no folder", path)
+	}
+	return err
 }
 
 // lookAtMachine sees it; the resolver is nil where there is none.
@@ -209,6 +225,11 @@ func (p *program) rehearse(plan setup.Plan, c *config.Config) error {
 	if err := p.note("would be made: data folder %s, DKIM key of %s, account %s (it may run the house from the web pages), user and service posthouse", plan.Data, plan.User.Domain, plan.User); err != nil {
 		return err
 	}
+	if plan.DropIn != "" {
+		if err := p.note("would be written, where systemd runs: %s:\n%s", dropInFile, plan.DropIn); err != nil {
+			return err
+		}
+	}
 	if plan.BehindWeb != "" {
 		if err := p.note("\n%s", plan.BehindWeb); err != nil {
 			return err
@@ -231,6 +252,15 @@ func (p *program) build(ctx context.Context, o *options, s *setupOptions, b buil
 	if err != nil {
 		return err
 	}
+	if state == setup.Differs {
+		// Another hand has written it: what it says is true, and what it says wrongly is told before anything is made.
+		if b.config, err = config.Load(b.Config); err != nil {
+			return fmt.Errorf("%w\nnothing was changed: the settings file is there already, and stays as it is", err)
+		}
+		if l := b.config.Listen.HTTP; len(l) > 0 && l[0].IsLoopback() {
+			b.PagesAt(l[0].HostPort)
+		}
+	}
 	password, err := p.passwordFor(ctx, o, s, b, state)
 	if err != nil {
 		return err
@@ -247,7 +277,7 @@ func (p *program) build(ctx context.Context, o *options, s *setupOptions, b buil
 	if err != nil {
 		return err
 	}
-	system := os.Geteuid() == 0 && !s.noSystem
+	system := os.Geteuid() == 0 && !s.wish.NoSystem
 	if system {
 		if err := p.makeSystem(ctx, b); err != nil {
 			return err
@@ -364,6 +394,9 @@ func (p *program) makeSystem(ctx context.Context, b buildPlan) error {
 			return err
 		}
 	}
+	if err := p.openWebroot(b); err != nil {
+		return err
+	}
 	if !b.machine.Systemd {
 		return p.note("systemd does not run here: start the house with posthouse serve --config %s, as the user posthouse", b.Config)
 	}
@@ -373,24 +406,49 @@ func (p *program) makeSystem(ctx context.Context, b buildPlan) error {
 	return waitForHouse(ctx, b.config.Data)
 }
 
+// openWebroot lets the service write proofs into the other web server's folder, and nothing else there.
+func (p *program) openWebroot(b buildPlan) error {
+	if b.DropIn == "" {
+		return nil
+	}
+	uid, gid, err := houseUser()
+	if err != nil {
+		return err
+	}
+	made, err := setup.OpenWebroot(b.Webroot, uid, gid)
+	if err != nil {
+		return fmt.Errorf("--webroot: %w", err)
+	}
+	if made {
+		if err := p.note("made: %s/%s, for the user posthouse to write", b.Webroot, setup.ChallengeFolder); err != nil {
+			return err
+		}
+	}
+	return p.install(setup.File{Path: dropInFile, Mode: 0o644, Text: b.DropIn})
+}
+
 // writeUnit installs the unit for this binary and this settings file.
 func (p *program) writeUnit(settings string) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	unit := setup.File{Path: unitFile, Mode: 0o644, Text: strings.NewReplacer(packageBin, self, defaultConfig, settings).Replace(deploy.Unit())}
-	state, differs, err := unit.Look()
+	return p.install(setup.File{Path: unitFile, Mode: 0o644, Text: strings.NewReplacer(packageBin, self, defaultConfig, settings).Replace(deploy.Unit())})
+}
+
+// install writes a file of systemd's where it is missing, and shows what is different in one that is there.
+func (p *program) install(f setup.File) error {
+	state, differs, err := f.Look()
 	switch {
 	case err != nil:
 		return err
 	case state == setup.Differs:
-		return p.note("%s is there and stays; this is different (- there, + as it would be now):\n%s", unitFile, differs)
+		return p.note("%s is there and stays; this is different (- there, + as it would be now):\n%s", f.Path, differs)
 	case state == setup.Missing:
-		if err := unit.Write(); err != nil {
+		if err := f.Write(); err != nil {
 			return err
 		}
-		return p.note("written: %s", unitFile)
+		return p.note("written: %s", f.Path)
 	}
 	return nil
 }
@@ -414,22 +472,22 @@ func waitForHouse(ctx context.Context, data string) error {
 
 // giveFolder makes the data folder the system user's.
 func giveFolder(folder string) error {
+	uid, gid, err := houseUser()
+	if err != nil {
+		return err
+	}
+	return setup.GiveFolder(folder, uid, gid)
+}
+
+// houseUser is the system user's number, and its group's.
+func houseUser() (uid, gid int, err error) {
 	u, err := user.Lookup("posthouse")
 	if err != nil {
-		return err
+		return 0, 0, err
 	}
-	uid, err := strconv.Atoi(u.Uid)
-	if err != nil {
-		return err
+	if uid, err = strconv.Atoi(u.Uid); err != nil {
+		return 0, 0, err
 	}
-	gid, err := strconv.Atoi(u.Gid)
-	if err != nil {
-		return err
-	}
-	return filepath.WalkDir(folder, func(path string, _ fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		return os.Lchown(path, uid, gid)
-	})
+	gid, err = strconv.Atoi(u.Gid)
+	return uid, gid, err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -41,14 +42,20 @@ func (p *program) publishRecords(ctx context.Context, u updateOptions, domain st
 	if zone == "" {
 		zone = domain
 	}
-	wrote, left := 0, 0
+	wrote, left, there := 0, 0, 0
 	kinds := map[string]bool{} // written in this run: more of them go beside
 	for _, x := range r.Records {
 		line := strings.Replace(x.Line(), " IN ", " 3600 IN ", 1)
 		kind := x.Name + " " + x.Type
+		same, values, unseen := to.Standing(ctx, line)
+		if same { // of a run before that did not come to its end: what is missing beside it is still written
+			kinds[kind] = true
+			there++
+			continue
+		}
 		beside := kinds[kind]
 		if strings.HasPrefix(x.Value, "v=spf1") { // other texts may stand at the same name
-			if beside = !hasSPF(ctx, resolver, x.Name); !beside {
+			if beside = !slices.ContainsFunc(values, isSPF) && (unseen == nil || !hasSPF(ctx, resolver, x.Name)); !beside {
 				left++
 				if err := p.note("left as it is: an SPF record of %s; wanted: %s", x.Name, x.Line()); err != nil {
 					return err
@@ -71,10 +78,15 @@ func (p *program) publishRecords(ctx context.Context, u updateOptions, domain st
 				return err
 			}
 		default:
-			return fmt.Errorf("%d records are written, then: %w", wrote, err)
+			return fmt.Errorf("%d of %d records are written, then: %w; run the same command again: it writes what is missing", wrote+there, len(r.Records), err)
 		}
 	}
-	return p.note("%d records are written to %s, %d were left; posthouse check says whether all is well", wrote, u.server, left)
+	if there > 0 {
+		if err := p.note("there already: %s", number(int64(there), "record")); err != nil {
+			return err
+		}
+	}
+	return p.note("written to %s: %s, and %d left as they are; posthouse check says whether all is well", u.server, number(int64(wrote), "record"), left)
 }
 
 // hasSPF: a name has an SPF record already.
@@ -83,10 +95,7 @@ func hasSPF(ctx context.Context, r *dns.Client, name string) bool {
 		return false
 	}
 	texts, _, err := r.TXT(ctx, strings.TrimSuffix(name, "."))
-	for _, t := range texts {
-		if err == nil && strings.HasPrefix(strings.ToLower(t), "v=spf1") {
-			return true
-		}
-	}
-	return false
+	return err == nil && slices.ContainsFunc(texts, isSPF)
 }
+
+func isSPF(text string) bool { return strings.HasPrefix(strings.ToLower(text), "v=spf1") }

@@ -87,6 +87,16 @@ func TestSetupMistakes(t *testing.T) {
 		"a bad address":     {[]string{"you@example.org", "--address", "192.0.2.300"}, "is no IP address"},
 		"half a pair":       {[]string{"you@example.org", "--cert", "x.pem"}, "--key"},
 		"bad authority":     {[]string{"you@example.org", "--email", "nobody"}, "--email"},
+		"a label of none":   {[]string{"you@example..org"}, "not a"},
+		"a hyphen first":    {[]string{"you@-example.org"}, "not a"},
+		"a long label":      {[]string{"you@" + strings.Repeat("a", 64) + ".org"}, "not a"},
+		"a broken A-label":  {[]string{"you@xn--0.example"}, "not a"},
+		"an open quote":     {[]string{`"you@example.org`}, "not a"},
+		"a line end":        {[]string{"you\n@example.org"}, "not a"},
+		"two addresses":     {[]string{"you@a.example,me@b.example"}, "not a"},
+		"no webroot":        {[]string{"you@example.org", "--webroot", "/nowhere/at/all"}, "name the folder that the other web server shows"},
+		"a file as webroot": {[]string{"you@example.org", "--webroot", "/etc/passwd"}, "is no folder"},
+		"no authority":      {[]string{"you@example.org", "--webroot", "/", "--no-acme"}, "--no-acme"},
 		"no password":       {[]string{"you@example.org"}, "no terminal"},
 		"an empty password": {[]string{"you@example.org", "--password-stdin"}, "password"},
 	} {
@@ -96,6 +106,64 @@ func TestSetupMistakes(t *testing.T) {
 		if r.code == 0 || !strings.Contains(r.errors, c.says) || err != nil || len(left) != 0 {
 			t.Errorf("%s: exit %d, left %v %v, says\n%s\nwant %q", what, r.code, left, err, r.errors, c.says)
 		}
+	}
+}
+
+// Names of other scripts are written as people write them, and published as DNS has them.
+func TestSetupOtherScripts(t *testing.T) {
+	dir := t.TempDir()
+	r := runLine(t, "", "setup", "--dry-run", "--address", "192.0.2.1", "--config", filepath.Join(dir, "p.toml"), "--data", filepath.Join(dir, "data"), "jörg@MÜNCHEN.example")
+	if r.code != 0 || !strings.Contains(r.out, "xn--mnchen-3ya.example. IN MX 10 mail.xn--mnchen-3ya.example.") {
+		t.Fatalf("exit %d: %s\n%s", r.code, r.errors, r.out)
+	}
+	for _, c := range r.out {
+		if c > '~' {
+			t.Fatalf("%q has no place in a zone:\n%s", c, r.out)
+		}
+	}
+	recordsIn(t, r.out)
+}
+
+// Settings of another hand are believed; those that cannot be read are told before anything is made. What keeps setup from its end is said,
+// and the same command goes on from there.
+func TestSetupOverOthers(t *testing.T) {
+	dir := t.TempDir()
+	file, data, own := filepath.Join(dir, "posthouse.toml"), filepath.Join(dir, "data"), filepath.Join(dir, "own")
+	put := func(path, text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(file, "hostname = mx\n")
+	// Nobody listens at port 1: an authority that is down.
+	argv := []string{"setup", "--no-system", "--yes", "--address", "192.0.2.1", "--acme-directory", "https://127.0.0.1:1/dir", "--config", file, "--data", data, "you@example.org", "--password-stdin"}
+	r := runLine(t, "secret of a test\n", argv...)
+	left, err := os.ReadDir(dir)
+	if r.code == 0 || !strings.Contains(r.errors, "nothing was changed") || !strings.Contains(r.errors, "posthouse.toml:1:") || err != nil || len(left) != 1 {
+		t.Errorf("broken settings: exit %d, left %v %v: %s", r.code, left, err, r.errors)
+	}
+	mine := "hostname = \"mx.other.example\"\ndata = \"" + own + "\"\nlisten = {submissions = [], imaps = [], pop3s = []}\n"
+	put(file, mine)
+	put(own, "a file where a folder should be")
+	if r = runLine(t, "secret of a test\n", argv...); r.code == 0 || !strings.Contains(r.errors, own) {
+		t.Errorf("no room for the folder: exit %d: %s", r.code, r.errors)
+	}
+	if err := os.Remove(own); err != nil {
+		t.Fatal(err)
+	}
+	r = runLine(t, "secret of a test\n", argv...)
+	if r.code != 0 || !strings.Contains(r.out, "IN MX 10 mx.other.example.") || !strings.Contains(r.errors, `- hostname = "mx.other.example"`) || !strings.Contains(r.errors, "clock") {
+		t.Errorf("settings of another hand: exit %d: %s\n%s", r.code, r.errors, r.out)
+	}
+	if text, err := os.ReadFile(file); err != nil || string(text) != mine {
+		t.Errorf("%v\n%s", err, text)
+	}
+	if _, err := os.Stat(filepath.Join(own, "meta.db")); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(data); !os.IsNotExist(err) {
+		t.Errorf("a second data folder: %v", err)
 	}
 }
 

@@ -78,6 +78,12 @@ func texts(zone string, records []libdns.Record) ([]dns.RR, error) {
 
 // Send brings an update to the server; the error says what it answered.
 func (u *DNSUpdate) send(ctx context.Context, m *dns.Msg) error {
+	_, err := u.ask(ctx, m)
+	return err
+}
+
+// ask is send that gives the answer.
+func (u *DNSUpdate) ask(ctx context.Context, m *dns.Msg) (*dns.Msg, error) {
 	c := &dns.Client{Net: "tcp", Timeout: updateWait}
 	if u.Key != "" {
 		name := dns.CanonicalName(u.Key)
@@ -94,18 +100,22 @@ func (u *DNSUpdate) send(ctx context.Context, m *dns.Msg) error {
 	}
 	answer, _, err := c.ExchangeContext(ctx, m, server)
 	if errors.Is(err, dns.ErrSig) || errors.Is(err, dns.ErrAuth) {
-		return fmt.Errorf("DNS update at %s: its answer is signed with another key: check name and secret of the key", server)
+		return nil, fmt.Errorf("DNS update at %s: its answer is signed with another key: check name and secret of the key", server)
 	}
 	if err != nil {
-		return fmt.Errorf("DNS update at %s: %w", server, err)
+		return nil, fmt.Errorf("DNS update at %s: %w", server, err)
 	}
 	switch answer.Rcode {
+	case dns.RcodeNameError:
+		if m.Opcode == dns.OpcodeQuery {
+			return answer, nil
+		}
 	case dns.RcodeSuccess:
-		return nil
+		return answer, nil
 	case dns.RcodeYXRrset, dns.RcodeYXDomain:
-		return ErrTaken
+		return nil, ErrTaken
 	case dns.RcodeNotAuth, dns.RcodeRefused, dns.RcodeBadSig, dns.RcodeBadKey:
-		return fmt.Errorf("DNS update at %s: the server refuses (%s): check the zone's update policy, and name and secret of the key", server, dns.RcodeToString[answer.Rcode])
+		return nil, fmt.Errorf("DNS update at %s: the server refuses (%s): check the zone's update policy, and name and secret of the key", server, dns.RcodeToString[answer.Rcode])
 	}
-	return errors.New("DNS update at " + server + ": " + dns.RcodeToString[answer.Rcode])
+	return nil, errors.New("DNS update at " + server + ": " + dns.RcodeToString[answer.Rcode])
 }

@@ -8,15 +8,18 @@ package setup
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"os"
+	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/posthouse-mail/posthouse/internal/dns"
@@ -27,6 +30,7 @@ import (
 type Port struct {
 	Number int
 	Holder string // a program's name, "another program"; empty: it is free
+	Group  string // that one of its processes runs as, if not root; empty: nobody knows
 }
 
 // Machine is what can be seen of it.
@@ -137,6 +141,33 @@ func (m Machine) Holder(port int) string {
 	return ""
 }
 
+// group that the programs of this name run as.
+func (m Machine) group(holder string) string {
+	for _, p := range m.Ports {
+		if p.Holder == holder && p.Group != "" {
+			return p.Group
+		}
+	}
+	return ""
+}
+
+// groupOf a process; empty: root's, or one without a name (proc(5): the owner of /proc/PID).
+func groupOf(process string) string {
+	info, err := os.Stat(process)
+	if err != nil {
+		return ""
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || owner.Gid == 0 {
+		return ""
+	}
+	g, err := user.LookupGroupId(strconv.FormatUint(uint64(owner.Gid), 10))
+	if err != nil {
+		return ""
+	}
+	return g.Name
+}
+
 // holders finds who listens on the ports that the house wants (proc(5): /proc/net/tcp).
 func holders(proc string) []Port {
 	inodes := map[string]int{} // of listening sockets
@@ -161,7 +192,7 @@ func holders(proc string) []Port {
 		}
 		_ = f.Close()
 	}
-	taken := map[int]string{}
+	taken, groups := map[int]string{}, map[int]string{}
 	for _, n := range inodes {
 		taken[n] = "another program"
 	}
@@ -170,15 +201,17 @@ func holders(proc string) []Port {
 		for _, fd := range fds {
 			link, err := os.Readlink(fd)
 			if n, ours := inodes[link]; err == nil && ours {
-				if name, err := os.ReadFile(filepath.Join(filepath.Dir(filepath.Dir(fd)), "comm")); err == nil {
+				process := filepath.Dir(filepath.Dir(fd))
+				if name, err := os.ReadFile(filepath.Join(process, "comm")); err == nil {
 					taken[n] = strings.TrimSpace(string(name))
+					groups[n] = cmp.Or(groups[n], groupOf(process))
 				}
 			}
 		}
 	}
 	var all []Port
 	for _, n := range ports() {
-		all = append(all, Port{n, taken[n]})
+		all = append(all, Port{n, taken[n], groups[n]})
 	}
 	return all
 }

@@ -1,6 +1,7 @@
 package setup
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -30,6 +31,8 @@ type Wish struct {
 	NoACME    bool
 	Cert, Key string // files of a certificate; then no authority is asked for this host's name
 	Directory string // of the authority; empty: Let's Encrypt
+	Webroot   string // folder that another web server shows on port 80; proofs are written there
+	NoSystem  bool   // no user and no unit are made
 }
 
 // Plan is what setup would do.
@@ -41,10 +44,20 @@ type Plan struct {
 	Behind    string // the program that has the ports of the web; empty: the house has them
 	Settings  string // the file's text
 	BehindWeb string // lines for that program
+	Pages     string // where it finds the pages: host:port, or unix:/path
+	Group     string // of that program, which may connect to the socket of the pages; empty: they have a port
+	DropIn    string // what the service's unit needs besides; empty: nothing
 }
 
-// Ports of the pages behind another web server.
-const behindPort = "8080"
+// Where the pages are behind another web server: at a port, or, where its group is known, at a socket that other accounts of the machine
+// cannot open. The unit makes the folder.
+const (
+	behindPort   = "8080"
+	behindSocket = "/run/posthouse/web.sock"
+)
+
+// ChallengeFolder is where proofs lie below a webroot (RFC 8555 section 8.3).
+const ChallengeFolder = ".well-known/acme-challenge"
 
 // NewPlan decides; nothing is touched. Its errors are a person's mistakes.
 func NewPlan(w Wish, m Machine) (p Plan, err error) {
@@ -79,11 +92,14 @@ func NewPlan(w Wish, m Machine) (p Plan, err error) {
 	if (w.Cert == "") != (w.Key == "") {
 		return p, errors.New("--cert and --key go together: the chain, and its key")
 	}
-	for _, path := range []*string{&p.Config, &p.Data, &p.Cert, &p.Key} {
+	if w.Webroot != "" && w.NoACME {
+		return p, errors.New("--webroot is for an authority's proofs, and --no-acme wants none")
+	}
+	for _, path := range []*string{&p.Config, &p.Data, &p.Cert, &p.Key, &p.Webroot} {
 		if *path == "" {
 			continue
 		}
-		if strings.ContainsAny(*path, "\"\n\\") {
+		if strings.ContainsFunc(*path, func(r rune) bool { return r < ' ' || r == 0x7f || r == '"' || r == '\\' }) {
 			return p, fmt.Errorf("%q cannot be the name of a file here", *path)
 		}
 		if *path, err = filepath.Abs(*path); err != nil {
@@ -98,14 +114,29 @@ func NewPlan(w Wish, m Machine) (p Plan, err error) {
 		return p, fmt.Errorf("--email: %w", err)
 	}
 	p.Email = email.String()
-	if p.Behind = m.Holder(443); p.Behind == "" {
-		p.Behind = m.Holder(80)
+	if p.Behind = cmp.Or(m.Holder(443), m.Holder(80)); p.Behind == "" && p.Webroot != "" {
+		p.Behind = "another web server"
+	}
+	if (p.Behind == "nginx" || p.Behind == "caddy") && m.Systemd && !w.NoSystem {
+		p.Group = m.group(p.Behind)
+	}
+	if p.Webroot != "" {
+		p.DropIn = "# Written by posthouse setup: proofs for certificates go into the folder of " + printable(p.Behind) + ".\n[Service]\nReadWritePaths=\"-" +
+			strings.ReplaceAll(filepath.Join(p.Webroot, ChallengeFolder), "%", "%%") + "\"\n"
+	}
+	if p.Pages = "127.0.0.1:" + behindPort; p.Group != "" {
+		p.Pages = "unix:" + behindSocket
 	}
 	p.Settings = p.settings()
-	if p.Behind != "" {
+	p.PagesAt(p.Pages)
+	return p, nil
+}
+
+// PagesAt makes the lines for the other web server: the settings that are there may have the pages elsewhere.
+func (p *Plan) PagesAt(address string) {
+	if p.Pages = address; p.Behind != "" {
 		p.BehindWeb = p.behindLines()
 	}
-	return p, nil
 }
 
 // defaultHost is the reverse name of an address where it is in the domain, else mail.DOMAIN.
@@ -127,8 +158,10 @@ func (p *Plan) settings() string {
 	tls := !p.NoACME || p.Cert != ""
 	say("[listen]")
 	switch {
+	case p.Group != "":
+		say("http = [%q]    # behind %s, which has the ports 80 and 443\nhttp_group = %q", p.Pages, printable(p.Behind), p.Group)
 	case p.Behind != "":
-		say("http = [\"127.0.0.1:%s\"]    # behind %s, which has the ports 80 and 443", behindPort, printable(p.Behind))
+		say("http = [%q]    # behind %s, which has the ports 80 and 443", p.Pages, printable(p.Behind))
 	case tls:
 		say("http = [\":80\"]\nhttps = [\":443\"]")
 	}
@@ -144,12 +177,15 @@ func (p *Plan) settings() string {
 		if p.Directory != "" {
 			say("directory = %q", p.Directory)
 		}
-		if p.Behind != "" {
+		switch {
+		case p.Webroot != "":
+			say("webroot = %q", p.Webroot)
+		case p.Behind != "":
 			say("forwarded = true")
 		}
 	}
 	say("\n[auth]\ndefault_domain = %q\npostmaster = %q", p.User.Domain, p.User.String())
-	if p.Behind != "" {
+	if p.Behind != "" && p.Group == "" {
 		say("\n[web]\nproxies = [\"127.0.0.1/32\", \"::1/128\"]")
 	}
 	return b.String()
@@ -175,14 +211,27 @@ func (p *Plan) names() []string {
 func (p *Plan) behindLines() string {
 	names := p.names()
 	if p.Behind == "caddy" {
-		all := strings.Join(names, ", ")
-		return fmt.Sprintf("# Caddyfile: these names go to posthouse. Caddy gets certificates of its own for them, posthouse its own too.\n%s, http://%s {\n\treverse_proxy 127.0.0.1:%s\n}\n",
-			all, strings.Join(names, ", http://"), behindPort)
+		to, proofs := p.Pages, ""
+		if path, ok := strings.CutPrefix(p.Pages, "unix:"); ok {
+			to = "unix/" + path
+		}
+		if p.Webroot != "" {
+			proofs = fmt.Sprintf("\thandle /%s/* {\n\t\troot * \"%s\"\n\t\tfile_server\n\t}\n", ChallengeFolder, p.Webroot)
+		}
+		return fmt.Sprintf("# Caddyfile: these names go to posthouse. Caddy gets certificates of its own for them, posthouse its own too.\n%s, http://%s {\n%s\thandle {\n\t\treverse_proxy %s\n\t}\n}\n",
+			strings.Join(names, ", "), strings.Join(names, ", http://"), proofs, to)
 	}
-	const head = "    location / {\n        proxy_pass http://127.0.0.1:" + behindPort + ";\n        proxy_set_header Host $http_host;\n        proxy_set_header X-Forwarded-For $remote_addr;\n        proxy_set_header X-Forwarded-Proto $scheme;\n    }\n}\n"
+	to, proofs := "http://"+p.Pages, ""
+	if strings.HasPrefix(p.Pages, "unix:") {
+		to += ":"
+	}
+	if p.Webroot != "" {
+		proofs = fmt.Sprintf("    location /%s/ {\n        root \"%s\";\n    }\n", ChallengeFolder, p.Webroot)
+	}
 	return "# nginx, /etc/nginx/conf.d/posthouse.conf: these names go to posthouse, and with them the proofs for its certificates.\n" +
-		"server {\n    listen 80;\n    listen [::]:80;\n    server_name " + strings.Join(names, " ") + ";\n" + head +
-		"# For https the same with listen 443 ssl, and a certificate of nginx's own for these names.\n"
+		"server {\n    listen 80;\n    listen [::]:80;\n    server_name " + strings.Join(names, " ") + ";\n" + proofs +
+		"    location / {\n        proxy_pass " + to + ";\n        proxy_set_header Host $http_host;\n        proxy_set_header X-Forwarded-For $remote_addr;\n        proxy_set_header X-Forwarded-Proto $scheme;\n    }\n}\n" +
+		"# For https the same with listen 443 ssl, and a certificate of nginx's own for these names (ssl_certificate, ssl_certificate_key).\n"
 }
 
 // Site is the house in the world, as its records name it.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/posthouse-mail/posthouse/cmd/posthouse/internal/setup"
@@ -104,6 +105,101 @@ func TestPlans(t *testing.T) {
 		}
 		if err != nil {
 			t.Errorf("%s: %v\n%s", what, err, p.Settings)
+		}
+	}
+}
+
+// Behind a web server whose group is known, the pages are at a socket that no other account can open; proofs may go into its folder, and
+// what its account put there leads nowhere else.
+func TestBehind(t *testing.T) {
+	for program, want := range map[string]struct{ pages, proofs string }{
+		"nginx": {"proxy_pass http://unix:/run/posthouse/web.sock:;", "    location /.well-known/acme-challenge/ {\n        root \"/srv/a b\";"},
+		"caddy": {"reverse_proxy unix//run/posthouse/web.sock\n", "handle /.well-known/acme-challenge/* {\n\t\troot * \"/srv/a b\"\n"},
+	} {
+		m := setup.Machine{Systemd: true, Ports: []setup.Port{{Number: 80, Holder: program}, {Number: 443, Holder: program, Group: "www-data"}}}
+		w := setup.Wish{Address: "you@example.org", Config: "/c", Data: "/d", Webroot: "/srv/a b"}
+		p, err := setup.NewPlan(w, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := config.Parse("test", []byte(p.Settings))
+		if err != nil || c.Listen.HTTP[0].Socket() != "/run/posthouse/web.sock" || c.Listen.HTTPGroup != "www-data" || len(c.Web.Proxies) != 0 || c.ACME.Webroot != "/srv/a b" || c.ACME.Forwarded || !c.BehindWeb() {
+			t.Errorf("%s: %v\n%s", program, err, p.Settings)
+		}
+		if !strings.Contains(p.BehindWeb, want.pages) || !strings.Contains(p.BehindWeb, want.proofs) || !strings.Contains(p.DropIn, "\nReadWritePaths=\"-/srv/a b/.well-known/acme-challenge\"\n") {
+			t.Errorf("%s: %s\n%s", program, p.BehindWeb, p.DropIn)
+		}
+		if p.PagesAt("127.0.0.1:8080"); !strings.Contains(p.BehindWeb, "127.0.0.1:8080") || strings.Contains(p.BehindWeb, "unix") {
+			t.Errorf("%s: settings of another hand: %s", program, p.BehindWeb)
+		}
+		w.NoSystem = true
+		if p, err = setup.NewPlan(w, m); err != nil || strings.Contains(p.Settings, "unix:") {
+			t.Errorf("%s: without a unit nobody makes /run/posthouse: %v\n%s", program, err, p.Settings)
+		}
+	}
+	for _, path := range []string{"/a\"b", "/a\nb", "/a\x7fb", `/a\b`} {
+		if _, err := setup.NewPlan(setup.Wish{Address: "you@example.org", Webroot: path}, setup.Machine{}); err == nil {
+			t.Errorf("%q is a webroot", path)
+		}
+	}
+}
+
+func TestOpenWebroot(t *testing.T) {
+	root := t.TempDir()
+	me, group := os.Getuid(), os.Getgid()
+	for _, made := range []bool{true, false} {
+		if got, err := setup.OpenWebroot(root, me, group); got != made || err != nil {
+			t.Fatalf("%v %v, want %v", got, err, made)
+		}
+	}
+	if info, err := os.Stat(filepath.Join(root, setup.ChallengeFolder)); err != nil || info.Mode().Perm() != 0o755 {
+		t.Error(info, err)
+	}
+	evil, secret := t.TempDir(), t.TempDir()
+	if err := os.Symlink(secret, filepath.Join(evil, ".well-known")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := setup.OpenWebroot(evil, me, group); err == nil {
+		t.Error("a link leads out of the webroot")
+	}
+	if left, err := os.ReadDir(secret); err != nil || len(left) != 0 {
+		t.Error(left, err)
+	}
+	if _, err := setup.OpenWebroot(filepath.Join(root, "none"), me, group); err == nil {
+		t.Error("a webroot that is not there")
+	}
+}
+
+// A folder is given away with all that is in it, and with nothing that a link in it names.
+func TestGiveFolder(t *testing.T) {
+	me := uint32(os.Getuid())
+	heir := me // only root gives to others
+	if me == 0 {
+		heir = 4711
+	}
+	folder, other := t.TempDir(), t.TempDir()
+	if err := os.WriteFile(filepath.Join(other, "shadow"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(folder, "a"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(other, filepath.Join(folder, "a", "link")); err != nil {
+		t.Fatal(err)
+	}
+	if err := setup.GiveFolder(folder, int(heir), os.Getgid()); err != nil {
+		t.Fatal(err)
+	}
+	owner := func(path string) uint32 {
+		info, err := os.Lstat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Sys().(*syscall.Stat_t).Uid
+	}
+	for path, want := range map[string]uint32{folder: heir, filepath.Join(folder, "a"): heir, filepath.Join(folder, "a", "link"): heir, other: me, filepath.Join(other, "shadow"): me} {
+		if got := owner(path); got != want {
+			t.Errorf("%s is %d's, want %d", path, got, want)
 		}
 	}
 }

@@ -80,6 +80,45 @@ func difference(is, would string) string {
 	return b.String()
 }
 
+// GiveFolder makes a folder and all in it a user's. Who has it already may change it meanwhile: no link leads out of it.
+func GiveFolder(folder string, uid, gid int) error {
+	root, err := os.OpenRoot(folder)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return fs.WalkDir(root.FS(), ".", func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return root.Lchown(path, uid, gid)
+	})
+}
+
+// OpenWebroot makes the folder of the proofs in a webroot, for the house's user to write and for everybody to read. Below the webroot no
+// link is followed out of it: the web server's account may have put one there. What is there already stays as it is; made is false then.
+func OpenWebroot(webroot string, uid, gid int) (made bool, err error) {
+	root, err := os.OpenRoot(webroot)
+	if err != nil {
+		return false, err
+	}
+	defer root.Close()
+	if _, err := root.Lstat(ChallengeFolder); err == nil {
+		return false, nil
+	}
+	for _, path := range []string{filepath.Dir(ChallengeFolder), ChallengeFolder} {
+		if err := root.Mkdir(path, 0o755); errors.Is(err, fs.ErrExist) {
+			continue
+		} else if err != nil {
+			return false, err
+		}
+		if err := root.Chmod(path, 0o755); err != nil { // whatever the umask is
+			return false, err
+		}
+	}
+	return true, root.Lchown(ChallengeFolder, uid, gid)
+}
+
 // System does what needs root: it is a value, so that tests can look at the commands.
 type System struct {
 	Run func(ctx context.Context, name string, args ...string) error
