@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -341,8 +342,13 @@ func (d *Directory) proveToken(ctx context.Context, c Client, user, secret, mech
 }
 
 // wrongToken counts one that opens nothing against who showed it, as a wrong password. A right one is never held up: nobody guesses it.
+// Over the API it does not count against the address: a page of another site may call it from the browser of whoever looks at that page,
+// and would shut its visitors out of their mail.
 func (d *Directory) wrongToken(ctx context.Context, c Client, user string, named *record, secret string) error {
 	try := d.attempt(c, user, named)
+	if c.Door == DoorWeb {
+		try.address = netip.Prefix{}
+	}
 	if err := d.hold(ctx, try); err != nil {
 		return err
 	}

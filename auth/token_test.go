@@ -247,3 +247,17 @@ func TestTokenMechanisms(t *testing.T) {
 		}
 	}
 }
+
+// TestWrongTokensShutNobodyOut: a page of another site has its visitors' browsers show wrong tokens, and they read their mail all the same.
+func TestWrongTokensShutNobodyOut(t *testing.T) {
+	h := newHouse(t, auth.Options{})
+	h.people("correct horse")
+	for i := range 9 {
+		if err := h.show(auth.DoorWeb, "", strings.Repeat("x", i+1)); !errors.Is(err, auth.ErrCredentials) {
+			t.Errorf("wrong token %d: %v", i, err)
+		}
+	}
+	if _, err := h.Login(t.Context(), over(auth.DoorIMAP, "192.0.2.7"), "alice", "correct horse"); err != nil {
+		t.Errorf("the password from the same address: %v", err)
+	}
+}

@@ -44,7 +44,7 @@ const maxNote = 200
 
 func (s *Server) addy() {
 	x := s.raw("POST /v1/aliases", ownMasks, "Makes a masked address as addy.io's API does, for password managers.").takes(AddyRequest{}).gives(AddyAnswer{})
-	x.Status, x.plain = http.StatusCreated, true
+	x.Status, x.plain, x.anySite = http.StatusCreated, true, true
 	x.by(func(w http.ResponseWriter, r *http.Request) {
 		out, err := s.addyCreate(w, r)
 		s.answer(w, r, out, err)

@@ -30,7 +30,8 @@ type DoorOptions struct {
 }
 
 // door is the API on the web house: everything of the table, by token. It sees no cookie: what a browser does by itself in somebody's
-// name does nothing here, and that is why no other site has to be kept off.
+// name does nothing here, and that is why no other site has to be kept off. Pages of others read no answer none the less, but for one
+// route that password managers call from theirs.
 type door struct {
 	s     *Server
 	o     DoorOptions
@@ -60,6 +61,9 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.s.document(w, r)
 		return
 	}
+	if d.fromAnySite(w, r) {
+		return
+	}
 	_, pattern := d.s.mux.Handler(r)
 	x := d.s.routes[pattern]
 	b, err := d.arrived(r)
@@ -85,6 +89,33 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		ctx = context.WithValue(ctx, standsKey{}, func() bool { return d.o.Directory.Standing(r.Context(), b.Identity, auth.DoorWeb) == nil })
 	}
 	d.s.mux.ServeHTTP(w, r.WithContext(withRoute(context.WithValue(ctx, bearerKey{}, b), x)))
+}
+
+// fromAnySite says of a route that pages of other sites may call that they may (the CORS protocol of the Fetch standard), and answers the browser
+// that asks beforehand. To all sites alike: a browser that hears * adds nothing that it knows of us, so that a page shows the token that
+// its user has given it, or none.
+func (d *door) fromAnySite(w http.ResponseWriter, r *http.Request) (answered bool) {
+	if r.Header.Get("Origin") == "" {
+		return false
+	}
+	probe := *r
+	asks := r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != ""
+	if asks {
+		probe.Method = r.Header.Get("Access-Control-Request-Method")
+	}
+	_, pattern := d.s.mux.Handler(&probe)
+	x := d.s.routes[pattern]
+	if x == nil || !x.anySite {
+		return false
+	}
+	w.Header().Set("Access-Control-Allow-Origin", "*")
+	if asks {
+		w.Header().Set("Access-Control-Allow-Methods", x.Method)
+		w.Header().Set("Access-Control-Allow-Headers", "Authorization, Content-Type, X-Requested-With") // * does not stand for the first
+		w.Header().Set("Access-Control-Max-Age", "7200")
+		w.WriteHeader(http.StatusNoContent)
+	}
+	return asks
 }
 
 func actorName(b auth.Bearer) string {
@@ -120,7 +151,8 @@ func (d *door) arrived(r *http.Request) (auth.Bearer, error) {
 	case errors.Is(err, auth.ErrNeedTLS):
 		return b, &denied{status: http.StatusForbidden, text: "not in clear: use https. The token was on its way for everybody to read: revoke it and make another one"}
 	case errors.Is(err, auth.ErrDoorClosed):
-		return b, &denied{status: http.StatusForbidden, text: "this account may not use the web"}
+		_, why, _ := strings.Cut(err.Error(), auth.ErrDoorClosed.Error()+": ")
+		return b, &denied{status: http.StatusForbidden, text: "this token opens nothing now: " + cmp.Or(why, "its account may not use the web")}
 	case errors.Is(err, auth.ErrSlowDown):
 		return b, &denied{status: http.StatusTooManyRequests, after: time.Minute, text: "too many wrong tokens from there: wait a minute"}
 	}

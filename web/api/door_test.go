@@ -343,3 +343,40 @@ func TestReadSeesNoMail(t *testing.T) {
 		h.want("GET /api/v1/accounts/alice/spam/refused", token, "", 403, "needs directory")
 	}
 }
+
+// TestOtherSites: a page of another site makes masked addresses with a token that it was given, and reads no other answer.
+func TestOtherSites(t *testing.T) {
+	h := newRoom(t)
+	token := h.token("alice", "masks", "account")
+	from := []string{"Origin", "https://vault.example", "Content-Type", "application/json"}
+	w := h.request(t.Context(), "OPTIONS /api/v1/aliases", "", "", append(from, "Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "authorization,content-type,x-requested-with")...)
+	if got := w.Header(); w.Code != 204 || got.Get("Access-Control-Allow-Origin") != "*" || got.Get("Access-Control-Allow-Methods") != "POST" || !strings.Contains(got.Get("Access-Control-Allow-Headers"), "Authorization") || got.Get("Access-Control-Allow-Credentials") != "" {
+		t.Errorf("%d %v", w.Code, got)
+	}
+	for token, code := range map[string]int{token: 201, "posthouse_wrong": 401} {
+		if w = h.request(t.Context(), "POST /api/v1/aliases", token, `{"domain":"mail.test"}`, from...); w.Code != code || w.Header().Get("Access-Control-Allow-Origin") != "*" {
+			t.Errorf("%d %v", w.Code, w.Header())
+		}
+	}
+	for _, what := range []string{"GET /api/v1/aliases", "GET /api/v1/me", "PUT /api/v1/me/forward", "GET /api/v1/openapi.json", "OPTIONS /api/v1/aliases"} {
+		if w = h.request(t.Context(), what, token, "", from...); w.Header().Get("Access-Control-Allow-Origin") != "" {
+			t.Errorf("%s: %v", what, w.Header())
+		}
+	}
+	w = h.request(t.Context(), "OPTIONS /api/v1/me/forward", "", "", append(from, "Access-Control-Request-Method", "PUT")...)
+	if w.Code != 401 || w.Header().Get("Access-Control-Allow-Origin") != "" {
+		t.Errorf("forwarding by another site: %d %v", w.Code, w.Header())
+	}
+}
+
+// TestWhyATokenOpensNothing: its program reads what has happened.
+func TestWhyATokenOpensNothing(t *testing.T) {
+	h := newRoom(t)
+	token := h.token("olga", "read")
+	h.want("GET /api/v1/accounts", token, "", 200)
+	no, yes := false, true
+	must[admin.Account](t)(h.house.SetAccount(t.Context(), "olga", admin.Change{Operator: &no}))
+	h.want("GET /api/v1/accounts", token, "", 403, "is no operator any more")
+	must[admin.Account](t)(h.house.SetAccount(t.Context(), "olga", admin.Change{Disabled: &yes}))
+	h.want("GET /api/v1/accounts", token, "", 403, "the account is disabled")
+}

@@ -40,6 +40,7 @@ type route struct {
 	In, Out body
 	Status  int  // of success
 	slow    bool // its body may be long in coming
+	anySite bool // pages of other sites may call it
 	plain   bool // errors may be in another form than ours: it speaks as another API does
 }
 
