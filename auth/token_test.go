@@ -257,7 +257,7 @@ func TestWrongTokensShutNobodyOut(t *testing.T) {
 			t.Errorf("wrong token %d: %v", i, err)
 		}
 	}
-	if _, err := h.Login(t.Context(), over(auth.DoorIMAP, "192.0.2.7"), "alice", "correct horse"); err != nil {
+	if _, err := h.Login(t.Context(), over(auth.DoorIMAP, "192.0.2.7"), "alice@alpha.test", "correct horse"); err != nil {
 		t.Errorf("the password from the same address: %v", err)
 	}
 }
