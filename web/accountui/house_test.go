@@ -2,12 +2,8 @@ package accountui_test
 
 import (
 	"context"
-	"io"
 	"net/http"
-	"net/http/httptest"
-	"net/netip"
 	"net/url"
-	"strings"
 	"testing"
 
 	"github.com/posthouse-mail/posthouse/auth"
@@ -17,6 +13,7 @@ import (
 	"github.com/posthouse-mail/posthouse/web/accountui"
 	"github.com/posthouse-mail/posthouse/web/admin"
 	"github.com/posthouse-mail/posthouse/web/page"
+	"github.com/posthouse-mail/posthouse/web/page/pagetest"
 )
 
 // house is the room with alice (1) signed in.
@@ -48,38 +45,12 @@ func newHouse(t *testing.T) *house {
 			},
 		},
 	})
-	id, err := h.directory.Confirm(t.Context(), auth.Identity{Main: mail.Address{Local: "alice", Domain: "mail.test"}}, netip.MustParseAddr("127.0.0.1"), authtest.Password)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.visit = page.Visit{Site: "mail.test", Remote: netip.MustParseAddr("127.0.0.1"), SignIn: &page.SignIn{Identity: id, Name: "alice", Session: "this"}}
+	h.visit = pagetest.SignIn(t, h.directory, "alice")
 	return h
 }
 
 // want asks for a page, or sends a form to it, and looks at the answer.
 func (h *house) want(path string, form url.Values, status int, says ...string) (body string, header http.Header) {
 	h.t.Helper()
-	r := httptest.NewRequest("GET", path, nil)
-	if form != nil {
-		r = httptest.NewRequest("POST", path, strings.NewReader(form.Encode()))
-		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	}
-	visit, in := h.visit, *h.visit.SignIn // the web house makes them anew for each request
-	visit.SignIn = &in
-	w := httptest.NewRecorder()
-	h.room.Handler.ServeHTTP(w, r.WithContext(page.WithVisit(r.Context(), &visit)))
-	text, err := io.ReadAll(w.Result().Body)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	body = string(text)
-	if w.Code != status {
-		h.t.Fatalf("%s answers %d (want %d):\n%s", path, w.Code, status, body)
-	}
-	for _, s := range says {
-		if !strings.Contains(body, s) {
-			h.t.Errorf("%s does not say %q:\n%s", path, s, body)
-		}
-	}
-	return body, w.Header()
+	return pagetest.Visitor{Room: h.room, Visit: h.visit}.Want(h.t, path, form, status, says...)
 }

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/posthouse-mail/posthouse/auth"
 	"github.com/posthouse-mail/posthouse/auth/authtest"
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/smtp/mailauth"
@@ -17,6 +16,7 @@ import (
 	"github.com/posthouse-mail/posthouse/store"
 	"github.com/posthouse-mail/posthouse/store/storetest"
 	"github.com/posthouse-mail/posthouse/store/story"
+	"github.com/posthouse-mail/posthouse/web/page/pagetest"
 )
 
 // begin tells stories: one that came for both, one between them, one of alice's to the world, one of bob's.
@@ -81,11 +81,7 @@ func TestMessages(t *testing.T) {
 // as signs another one in.
 func (f *full) as(user string) {
 	f.t.Helper()
-	id, err := f.directory.Confirm(f.t.Context(), auth.Identity{Main: mail.Address{Local: user, Domain: "mail.test"}}, netip.MustParseAddr("127.0.0.1"), authtest.Password)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	f.visit.SignIn.Identity, f.visit.SignIn.Name = id, user
+	f.visit = pagetest.SignIn(f.t, f.directory, user)
 }
 
 // TestJunk: who was refused is let in, how mail is judged, whom one lets in or shuts out.

@@ -37,6 +37,7 @@ import (
 	"github.com/posthouse-mail/posthouse/web/accountui"
 	"github.com/posthouse-mail/posthouse/web/admin"
 	"github.com/posthouse-mail/posthouse/web/page"
+	"github.com/posthouse-mail/posthouse/web/page/pagetest"
 )
 
 const (
@@ -102,11 +103,7 @@ func newFull(t *testing.T) *full {
 		}
 	})
 	f.room = accountui.New(accountui.Options{House: f.admin, Directory: f.directory, Programs: page.Programs{Host: "mail.test", IMAPS: 993}})
-	id, err := f.directory.Confirm(t.Context(), auth.Identity{Main: mail.Address{Local: "alice", Domain: "mail.test"}}, netip.MustParseAddr("127.0.0.1"), authtest.Password)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.visit = page.Visit{Site: "mail.test", Remote: netip.MustParseAddr("127.0.0.1"), SignIn: &page.SignIn{Identity: id, Name: "alice", Session: "this"}}
+	f.visit = pagetest.SignIn(t, f.directory, "alice")
 	return f
 }
 

@@ -2,13 +2,9 @@ package adminui_test
 
 import (
 	"context"
-	"io"
 	"net/http"
-	"net/http/httptest"
-	"net/netip"
 	"net/url"
 	"regexp"
-	"strings"
 	"testing"
 
 	"github.com/posthouse-mail/posthouse/auth"
@@ -21,6 +17,7 @@ import (
 	"github.com/posthouse-mail/posthouse/web/admin"
 	"github.com/posthouse-mail/posthouse/web/adminui"
 	"github.com/posthouse-mail/posthouse/web/page"
+	"github.com/posthouse-mail/posthouse/web/page/pagetest"
 )
 
 // house is the room with the operator alice@mail.test (1) signed in, and bob (2) who has an account.
@@ -66,11 +63,8 @@ func newHouse(t *testing.T, change ...func(*admin.Options)) *house {
 			},
 		},
 	})
-	id, err := h.directory.Confirm(t.Context(), auth.Identity{Main: mail.Address{Local: "alice", Domain: "mail.test"}}, netip.MustParseAddr("127.0.0.1"), authtest.Password)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.visit = page.Visit{Site: "mail.test", Remote: netip.MustParseAddr("127.0.0.1"), SignIn: &page.SignIn{Identity: id, Name: "alice", Session: "this", Admin: true, Strong: true}}
+	h.visit = pagetest.SignIn(t, h.directory, "alice")
+	h.visit.SignIn.Admin, h.visit.SignIn.Strong = true, true
 	return h
 }
 
@@ -106,30 +100,7 @@ func form(pairs ...string) url.Values {
 // want asks for a page, or sends a form to it, and looks at the answer.
 func (h *house) want(path string, form url.Values, status int, says ...string) (body string, header http.Header) {
 	h.t.Helper()
-	r := httptest.NewRequest("GET", path, nil)
-	if form != nil {
-		r = httptest.NewRequest("POST", path, strings.NewReader(form.Encode()))
-		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	}
-	visit, in := h.visit, *h.visit.SignIn // the web house makes them anew for each request
-	visit.SignIn = &in
-	w := httptest.NewRecorder()
-	ctx := admin.As(page.WithVisit(r.Context(), &visit), admin.Actor{Name: "alice@mail.test", Door: admin.DoorWeb, Remote: "127.0.0.1"})
-	h.room.Handler.ServeHTTP(w, r.WithContext(ctx))
-	text, err := io.ReadAll(w.Result().Body)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	body = string(text)
-	if w.Code != status {
-		h.t.Fatalf("%s answers %d (want %d):\n%s", path, w.Code, status, body)
-	}
-	for _, s := range says {
-		if !strings.Contains(body, s) {
-			h.t.Errorf("%s does not say %q:\n%s", path, s, body)
-		}
-	}
-	return body, w.Header()
+	return pagetest.Visitor{Room: h.room, Visit: h.visit}.Want(h.t, path, form, status, says...)
 }
 
 func TestHome(t *testing.T) {
