@@ -137,34 +137,69 @@ type removing struct {
 }
 
 func (m *room) askRemovePasskey(w http.ResponseWriter, r *http.Request) error {
+	n, err := strconv.ParseUint(r.URL.Query().Get("number"), 10, 32)
+	if err != nil {
+		return page.ErrMissing
+	}
+	data, err := m.removing(r, uint32(n))
+	if err != nil {
+		return err
+	}
+	return m.showRemoving(w, r, nil, data)
+}
+
+// removing is what is to be known before a passkey goes.
+func (m *room) removing(r *http.Request, number uint32) (removing, error) {
 	in := who(r)
 	user := in.Identity.Main.String()
 	all, err := m.o.House.Passkeys(r.Context(), user)
 	if err != nil {
-		return err
+		return removing{}, err
 	}
 	second, err := m.o.House.SecondFactor(r.Context(), user)
 	if err != nil {
-		return err
+		return removing{}, err
 	}
-	i := slices.IndexFunc(all, func(k admin.Passkey) bool {
-		return strconv.FormatUint(uint64(k.Number), 10) == r.URL.Query().Get("number")
-	})
+	i := slices.IndexFunc(all, func(k admin.Passkey) bool { return k.Number == number })
 	if i < 0 {
-		return page.ErrMissing
+		return removing{}, page.ErrMissing
 	}
 	last := len(all) == 1
-	return m.show(w, r, page.View{Page: "passkey-remove", Title: "Remove a passkey", Data: removing{
-		Passkey: all[i], Mine: all[i].Number == in.Passkey, Last: last, Factor: last && second.On && !second.Authenticator, Operator: last && in.Admin && !second.Authenticator,
-	}})
+	return removing{
+		Passkey: all[i], Mine: number == in.Passkey, Last: last, Factor: last && second.On && !second.Authenticator, Operator: last && in.Admin && !second.Authenticator,
+	}, nil
 }
 
+func (m *room) showRemoving(w http.ResponseWriter, r *http.Request, f *page.Form, data removing) error {
+	v := page.View{Page: "passkey-remove", Title: "Remove a passkey", Form: f, Data: data}
+	if f != nil && !f.Ok() {
+		v.Status = http.StatusUnprocessableEntity
+	}
+	return m.show(w, r, v)
+}
+
+// removePasskey takes one away. Where it is the second factor, that needs the password, as on the page of the second factor: who finds a
+// session open must not end up with a password that is enough.
 func (m *room) removePasskey(w http.ResponseWriter, r *http.Request) error {
-	n, err := number(w, r)
+	f, err := page.Read(w, r, "number", "password")
 	if err != nil {
 		return err
 	}
-	if _, err := m.o.House.RemovePasskey(r.Context(), who(r).Identity.Main.String(), n); err != nil {
+	n, err := strconv.ParseUint(f.Value("number"), 10, 32)
+	if err != nil {
+		return page.ErrMissing
+	}
+	data, err := m.removing(r, uint32(n))
+	if err == nil && data.Factor {
+		err = m.again(r, f)
+	}
+	if err != nil {
+		return err
+	}
+	if !f.Ok() {
+		return m.showRemoving(w, r, f, data)
+	}
+	if _, err := m.o.House.RemovePasskey(r.Context(), who(r).Identity.Main.String(), uint32(n)); err != nil {
 		return err
 	}
 	page.Done(w, r, "/account/passkeys", "passkey-removed")

@@ -80,7 +80,11 @@ func TestPasskeys(t *testing.T) {
 	}
 	h.visit.SignIn.Admin, h.visit.SignIn.Passkey = true, 1
 	h.want(keysPath+"/remove?number=1", nil, 200, "the pages of operators stay closed", "you will be signed out")
-	h.want(keysPath+"/remove", url.Values{"number": {"1"}}, 303)
+	h.want(keysPath+"/remove", url.Values{"number": {"1"}}, 422, "not your password", "It is your second factor") // a session that was found open is not enough
+	if f, err := h.admin.SecondFactor(t.Context(), "alice"); err != nil || !f.On {
+		t.Errorf("%+v, %v", f, err)
+	}
+	h.want(keysPath+"/remove", url.Values{"number": {"1"}, "password": {authtest.Password}}, 303)
 	h.want(keysPath+"/remove", url.Values{"number": {"1"}}, 404)
 	if f, err := h.admin.SecondFactor(t.Context(), "alice"); err != nil || f.On {
 		t.Errorf("%+v, %v", f, err)
