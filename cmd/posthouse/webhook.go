@@ -17,12 +17,13 @@ type webhookVerbs interface {
 	AddWebhook(ctx context.Context, in admin.NewWebhook) (admin.MadeWebhook, error)
 	Webhooks(ctx context.Context) ([]admin.Webhook, error)
 	RemoveWebhook(ctx context.Context, id string) error
+	RotateWebhook(ctx context.Context, id string) (admin.MadeWebhook, error)
 	TestWebhook(ctx context.Context, id string) (admin.WebhookTest, error)
 }
 
 func (p *program) webhookCommand(o *options) *cobra.Command {
 	cmd := &cobra.Command{Use: "webhook", Short: "Programs elsewhere that are told what happens to mail", RunE: noSubcommand}
-	cmd.AddCommand(p.webhookAdd(o), p.webhookList(o), p.webhookRemove(o), p.webhookTest(o))
+	cmd.AddCommand(p.webhookAdd(o), p.webhookList(o), p.webhookRotate(o), p.webhookRemove(o), p.webhookTest(o))
 	return cmd
 }
 
@@ -44,10 +45,14 @@ days. Addresses in private networks and on this host are refused unless --privat
 				if err != nil || o.json {
 					return p.answer(o, w, err)
 				}
-				return p.sayAll([]string{
+				lines := []string{
 					"webhook  " + w.ID, "events   " + strings.Join(w.Events, ", "), "secret   " + w.Secret,
 					"It is shown this once. To see that it works: posthouse webhook test " + w.ID,
-				})
+				}
+				if w.Note != "" {
+					lines = append(lines, "note     "+w.Note)
+				}
+				return p.sayAll(lines)
 			})
 		},
 	}
@@ -76,12 +81,34 @@ func (p *program) webhookList(o *options) *cobra.Command {
 					case !w.Good.IsZero():
 						how = "taken at " + moment(w.Good)
 					}
+					if w.Note != "" {
+						how += "; " + w.Note
+					}
 					if w.Lost > 0 {
 						how += fmt.Sprintf(" (%d given up)", w.Lost)
 					}
 					rows = append(rows, []string{w.ID, strconv.Itoa(w.Waiting), strings.Join(w.Events, " "), w.URL, how})
 				}
 				return table(p.stdout, "no webhooks", []string{"WEBHOOK", "WAITING", "EVENTS", "ADDRESS", "LAST"}, rows)
+			})
+		},
+	}
+}
+
+func (p *program) webhookRotate(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "rotate ID",
+		Short: "Give a webhook a new secret",
+		Long: `Makes a new secret for the signatures of a webhook, and shows it, this once. For a day the former
+one signs too (each event has both signatures), so that the other side can change in between.`,
+		Args: args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, argv []string) error {
+			return p.with(cmd.Context(), o, func(v verbs) error {
+				w, err := v.RotateWebhook(cmd.Context(), argv[0])
+				if err != nil || o.json {
+					return p.answer(o, w, err)
+				}
+				return p.sayAll([]string{"webhook  " + w.ID, "secret   " + w.Secret, "It is shown this once. The former one signs too for a day."})
 			})
 		},
 	}

@@ -3,11 +3,13 @@ package report
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"mime"
 	"mime/multipart"
 	netmail "net/mail"
 	"net/textproto"
+	"slices"
 	"strings"
 	"time"
 
@@ -96,6 +98,12 @@ func (c *Complaint) original(r io.Reader) {
 	}
 }
 
+// complains tells whether it says that somebody called the message bad. Others come in the same form: not-spam takes one back (RFC 6430),
+// auth-failure is about mail that is not ours at all (RFC 6591).
+func (c *Complaint) complains() bool {
+	return slices.Contains([]string{"abuse", "fraud", "virus", "other", "opt-out"}, c.Type)
+}
+
 // bare is an address without its angle brackets.
 func bare(s string) string {
 	return short(strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(s), "<"), ">"))
@@ -103,6 +111,9 @@ func bare(s string) string {
 
 // keepComplaint hands a complaint on that is about a domain of ours.
 func (r *Reader) keepComplaint(ctx context.Context, w dmarcbook.Waiting, c *Complaint) error {
+	if !c.complains() {
+		return fmt.Errorf("report: %q is no complaint", c.Type)
+	}
 	name := c.Domain
 	if a, err := mail.ParseAddress(c.From); err == nil { // who sent it says more than what the provider calls the domain
 		name = string(a.Domain)
@@ -114,8 +125,8 @@ func (r *Reader) keepComplaint(ctx context.Context, w dmarcbook.Waiting, c *Comp
 	if err := r.about(ctx, d); err != nil {
 		return err
 	}
-	if r.o.Complained != nil {
-		r.o.Complained(ctx, *c, w.Sender)
+	if r.o.Complained == nil {
+		return nil
 	}
-	return nil
+	return r.o.Complained(ctx, *c, w.Sender)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/posthouse-mail/posthouse/smtp/dmarcbook"
+	"github.com/posthouse-mail/posthouse/store/blob"
 )
 
 // arfExample is the example of RFC 5965 appendix B.2, about another domain.
@@ -45,13 +46,17 @@ func TestComplaint(t *testing.T) {
 func TestComplained(t *testing.T) {
 	b := openPostbox(t)
 	var told []Complaint
-	b.reader.o.Complained = func(_ context.Context, c Complaint, sender string) {
+	b.reader.o.Complained = func(_ context.Context, c Complaint, sender string) error {
 		if sender != "provider.test" {
 			t.Errorf("of %s", sender)
 		}
 		told = append(told, c)
+		return nil
 	}
 	b.mail[1], b.mail[2] = arfExample, strings.ReplaceAll(arfExample, "far.test", "stranger.test")
+	for i, kind := range []string{"not-spam", "auth-failure", "dkim", "unheard-of"} { // the same form, and no complaint
+		b.mail[blob.LSN(3+i)] = strings.ReplaceAll(arfExample, "Feedback-Type: abuse", "Feedback-Type: "+kind)
+	}
 	for at := range b.mail {
 		b.reader.Take(dmarcbook.Waiting{At: at, ID: "x", Sender: "provider.test", Taken: time.Now(), To: []string{"fbl@far.test"}})
 	}

@@ -47,8 +47,9 @@ type ReaderOptions struct {
 	Open     func(ctx context.Context, at blob.LSN) (io.ReadCloser, error) // of a message's text
 	Logger   *slog.Logger
 	Now      func() time.Time
-	// Complained hears of complaints about mail of ours, of proven senders; nil: nobody does. It must not wait.
-	Complained func(ctx context.Context, c Complaint, sender string)
+	// Complained hears of complaints of proven senders about our domains; nil: nobody does. What else they say is theirs: an error
+	// refuses one that is about no message of ours.
+	Complained func(ctx context.Context, c Complaint, sender string) error
 }
 
 // Reader reads the reports that came in as mail, one behind the other, after the mail is safe. What it keeps is from proven senders, about our

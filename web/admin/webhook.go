@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +19,7 @@ type Webhook struct {
 	Events  []string  `json:"events"`
 	Private bool      `json:"private,omitempty"`
 	Made    time.Time `json:"made"`
+	Note    string    `json:"note,omitempty"` // what keeps it from being told what it asks for
 	hook.State
 }
 
@@ -72,7 +74,27 @@ func (h *House) AddWebhook(ctx context.Context, in NewWebhook) (MadeWebhook, err
 		return MadeWebhook{}, hookError(made.ID, err)
 	}
 	h.done(ctx, "webhook add", made.ID)
-	return MadeWebhook{showHook(made, hook.State{}), made.Secret}, nil
+	return MadeWebhook{showHook(b, made, hook.State{}), made.Secret}, nil
+}
+
+// RotateWebhook gives one a new secret. For a day the former one signs too: the other side changes in between, and misses nothing.
+func (h *House) RotateWebhook(ctx context.Context, id string) (MadeWebhook, error) {
+	b, err := h.webhooks()
+	if err != nil {
+		return MadeWebhook{}, err
+	}
+	var made hook.Hook
+	c := &alteration{verb: "webhook rotate", on: subject{kind: OfOther}}
+	c.do = func(tx *kv.Tx) (err error) {
+		made, err = b.Rotate(tx, id)
+		c.on.object, c.note = hostOf(made.URL), "webhook "+id+" has a new secret"
+		return err
+	}
+	if err := h.change(ctx, c); err != nil {
+		return MadeWebhook{}, hookError(id, err)
+	}
+	h.done(ctx, "webhook rotate", id)
+	return MadeWebhook{showHook(b, made, b.States()[id]), made.Secret}, nil
 }
 
 // eventName completes the short name of an event.
@@ -106,13 +128,17 @@ func (h *House) Webhooks(ctx context.Context) ([]Webhook, error) {
 	states := b.States()
 	out := make([]Webhook, 0, len(all))
 	for _, x := range all {
-		out = append(out, showHook(x, states[x.ID]))
+		out = append(out, showHook(b, x, states[x.ID]))
 	}
 	return out, nil
 }
 
-func showHook(x hook.Hook, s hook.State) Webhook {
-	return Webhook{ID: x.ID, URL: x.URL, Events: x.Events, Private: x.Private, Made: x.Made, State: s}
+func showHook(b *hook.Book, x hook.Hook, s hook.State) Webhook {
+	out := Webhook{ID: x.ID, URL: x.URL, Events: x.Events, Private: x.Private, Made: x.Made, State: s}
+	if b.Deaf() && slices.ContainsFunc(x.Events, func(e string) bool { return strings.HasPrefix(e, "message.") }) {
+		out.Note = `no stories of messages are kept ([story] keep = "0s"): there are no events of messages`
+	}
+	return out
 }
 
 // RemoveWebhook takes one away with what waits for it.

@@ -71,7 +71,7 @@ func New(o Options) page.Room {
 	maps.Copy(done, machineDone())
 	m := &room{o: o, log: o.Logger, pages: page.Parse(pages, done)}
 	mux := http.NewServeMux()
-	for _, table := range []map[string]page.Handler{m.people(), m.machine()} {
+	for _, table := range []map[string]page.Handler{m.people(), m.machine(), m.webhookRoutes()} {
 		for pattern, h := range table {
 			mux.Handle(pattern, m.pages.Handle(m.log, h))
 		}

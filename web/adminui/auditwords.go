@@ -18,6 +18,8 @@ func verbWords() map[string]string {
 		"mask new": "Masked address made", "mask on": "Masked address switched on", "mask off": "Masked address switched off", "mask remove": "Masked address removed", "mask": "Note of a masked address changed",
 		"restore": "Account brought back", "undelete": "Mail brought back", "import": "Mail brought in", "export": "Mail taken out",
 		"suppression add": "Address not written to", "suppression remove": "Address written to again",
+		"webhook add": "Webhook made", "webhook remove": "Webhook removed", "webhook rotate": "New secret of a webhook", "directory apply": "Directory made like a file",
+		"settings change": "Settings file changed", "settings restore": "Settings file put back", "backup start": "Backup begun", "backup check": "Backup check begun",
 		"queue retry": "Queue: tried at once", "queue hold": "Queue: held", "queue release": "Queue: let go", "queue cancel": "Queue: given up",
 		"spam set": "Junk settings changed", "spam allow": "Sender let in", "spam block": "Sender shut out", "spam forget": "Sender forgotten", "spam train": "Junk learned anew",
 		"sign-ins end": "Signed out", "log level": "Log level changed", "certificate renew": "Certificate renewed", "connection end": "Connection ended", "reload": "Settings read anew", "trace protocol": "Protocol traced",

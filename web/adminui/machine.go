@@ -59,5 +59,7 @@ func machineDone() map[string]string {
 		"settings-restored":   "The former text is back in the file. It holds when it is read again.",
 		"suppression-added":   "Nobody here writes to it any more.",
 		"suppression-removed": "The next message to it is tried.",
+		"webhook-tested":      "The program took the test.",
+		"webhook-removed":     "The program is told nothing any more.",
 	}
 }

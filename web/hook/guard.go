@@ -22,7 +22,7 @@ const (
 )
 
 // errPrivate: the name leads to an address that is nobody else's business.
-var errPrivate = errors.New("hook: the address is in a private network or on this host; a webhook that is to reach it is added with --private")
+var errPrivate = errors.New("hook: the address is in a private network or on this host, and the webhook may not go there: add it anew and allow that (posthouse webhook add --private)")
 
 // client is for one kind of webhooks. What is refused is looked at when the connection is made, with the address that it goes to: a name
 // that leads somewhere else a moment later leads to the same refusal.

@@ -144,6 +144,9 @@ func New(o Options) *Book {
 	}
 	b := &Book{o: o, wake: make(chan struct{}, 1), states: map[string]*State{}}
 	b.tries = o.Metrics.Counters("webhook_attempts_total", "Events sent to webhooks, by result: taken, failed (tried again), lost (given up, or too many waited).", "result")
+	for _, result := range []string{"taken", "failed", "lost"} {
+		b.tries.WithLabelValues(result) // from 0: what begins at 1 is no increase
+	}
 	o.Metrics.GaugeFunc("webhook_waiting", "Events that wait for a webhook.", func() float64 {
 		b.mu.Lock()
 		defer b.mu.Unlock()

@@ -2,7 +2,9 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 
@@ -134,17 +136,39 @@ func (k *keepers) reportBooks() admin.Reports {
 	return admin.Reports{DMARC: dmarcbook.New(dmarcbook.Options{Side: k.side}), TLS: tlsbook.New(tlsbook.Options{Side: k.side})}
 }
 
-// complained tells webhooks of a complaint, with what the house knows of the message.
-func (d *Daemon) complained(ctx context.Context, c report.Complaint, sender string) {
-	data := hook.Data{MessageID: c.MessageID, From: c.From, To: c.To, Status: c.Type, Host: sender, Text: c.Agent}
-	if c.MessageID != "" && d.keepers.story != nil {
-		found, err := d.keepers.story.Find(ctx, c.MessageID, 10)
-		for _, s := range found {
-			if err == nil && s.Direction == story.Out && s.MessageID == c.MessageID {
-				data.ID, data.Direction, data.Account, data.Size = s.ID, string(s.Direction), s.Account, s.Size
-				break
-			}
-		}
+// errNotOurs refuses a complaint that anybody can make up.
+var errNotOurs = errors.New("report: it is a complaint about no message that this house knows it has sent")
+
+// complained tells webhooks of a complaint. Who sends one is proven, what he writes is not, and programs stop mail because of it: it has
+// to name a message that the story knows, and all that is told of that message is the story's.
+func (d *Daemon) complained(ctx context.Context, c report.Complaint, sender string) error {
+	id := "<" + strings.Trim(c.MessageID, "<> ") + ">"
+	found, err := d.keepers.story.Find(ctx, id, 50)
+	if errors.Is(err, story.ErrUnknown) || id == "<>" {
+		return errNotOurs
+	}
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(found, func(s story.Story) bool { return s.Direction == story.Out && s.MessageID == id })
+	if i < 0 {
+		return errNotOurs
+	}
+	m := &found[i].Message
+	data := hook.Data{
+		ID: m.ID, MessageID: m.MessageID, Direction: string(m.Direction), From: m.From, Account: m.Account, Size: m.Size,
+		To: complainer(m, c.To), Status: c.Type, Host: sender, Text: c.Agent,
 	}
 	d.keepers.hooks.Tell(hook.Event{Type: hook.Complaint, At: d.o.Now(), Data: data})
+	return nil
+}
+
+// complainer is the recipient who called a message junk: providers often hide him, and none is believed whom the message was not for.
+func complainer(m *story.Message, said string) string {
+	for _, to := range m.To {
+		if strings.EqualFold(to, said) || m.Recipients <= 1 {
+			return to
+		}
+	}
+	return ""
 }

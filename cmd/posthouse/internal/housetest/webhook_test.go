@@ -93,12 +93,24 @@ func TestWebhook(t *testing.T) {
 	// A provider complains about the message that bob got.
 	id := l.of(hook.Delivered, "bob@two.test")[0].Data.MessageID
 	c := two.submission("bob@two.test")
-	check(t, c.SendMail("bob@two.test", []string{"admin@one.test"}, strings.NewReader(complaintAbout(id))))
+	for _, text := range []string{ // made up: about no message of ours, and in a name that is no complaint; then the true one
+		complaintAbout("<made.up@one.test>"), complaintAbout("alice@one.test"), strings.Replace(complaintAbout(id), "Feedback-Type: abuse", "Feedback-Type: not-spam", 1),
+		strings.Replace(complaintAbout(id), "Original-Rcpt-To: <bob@two.test>", "Original-Rcpt-To: <victim@far.test>", 1),
+	} {
+		check(t, c.SendMail("bob@two.test", []string{"admin@one.test"}, strings.NewReader(text)))
+	}
 	check(t, c.Quit())
 	got := await(t, "complaint", func() ([]hooked, error) { return l.of(hook.Complaint, "bob@two.test"), nil }, func(e []hooked) bool { return len(e) > 0 })[0]
 	if got.Data.MessageID != id || got.Data.Account != "alice@one.test" || got.Data.Host != "two.test" || got.Data.Status != "abuse" {
 		t.Errorf("%+v", got)
 	}
+	l.mu.Lock()
+	for _, e := range l.events {
+		if e.Type == hook.Complaint && (e.Data.MessageID != id || e.Data.To != "bob@two.test" || e.Data.Status != "abuse") {
+			t.Errorf("it was made up: %+v", e)
+		}
+	}
+	l.mu.Unlock()
 	page, err := verbs.Audit(t.Context(), admin.AuditFilter{})
 	if err != nil || !slices.ContainsFunc(page.Entries, func(e admin.AuditEntry) bool { return e.Verb == "webhook add" && strings.Contains(e.Note, made.ID) }) {
 		t.Error(page, err)
