@@ -119,7 +119,7 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// counted counts answers by their class: "2xx". A panic is the end of its request alone; http.Server would tell nobody.
+// counted counts answers by whom they are for and by their class: "2xx". A panic is the end of its request alone; http.Server would tell nobody.
 func (s *Server) counted(answers *prometheus.CounterVec, panics prometheus.Counter, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := &counting{ResponseWriter: w}
@@ -133,7 +133,11 @@ func (s *Server) counted(answers *prometheus.CounterVec, panics prometheus.Count
 					p = nil
 				}
 			}
-			answers.WithLabelValues(strconv.Itoa(cmp.Or(c.status, http.StatusOK)/100) + "xx").Inc()
+			kind := "pages"
+			if strings.HasPrefix(r.URL.Path, apiPath) {
+				kind = "api"
+			}
+			answers.WithLabelValues(kind, strconv.Itoa(cmp.Or(c.status, http.StatusOK)/100)+"xx").Inc()
 			if p != nil {
 				panic(http.ErrAbortHandler) // half an answer: the connection ends, so that nobody takes it for a whole one
 			}

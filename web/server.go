@@ -81,7 +81,7 @@ func New(o Options) *Server {
 	for _, room := range o.Rooms {
 		s.mux.Handle(room.Path, s.guard(room))
 	}
-	answers := o.Metrics.Counters("web_requests_total", "Requests to the web house, by class of the answer.", "status")
+	answers := o.Metrics.Counters("web_requests_total", "Requests to the web house: for pages or by programs (api), by class of the answer.", "kind", "status")
 	panics := o.Metrics.Counter("panics_total", "Connections ended by a fault of the program; the log has the stack.") // package serve's
 	s.handler = s.counted(answers, panics, bounded(s.visited(s.mux)))
 	return s
