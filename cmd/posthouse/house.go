@@ -36,6 +36,7 @@ type verbs interface {
 	RemoveAlias(context.Context, string) error
 	Aliases(context.Context) ([]admin.Alias, error)
 	Queue(context.Context) ([]admin.QueueEntry, error)
+	FindQueue(context.Context, admin.QueueFilter) (admin.QueuePage, error)
 	QueueEntry(context.Context, string) ([]admin.QueueEntry, error)
 	QueueAction(ctx context.Context, action string, ids []string) (int, error)
 	Trace(ctx context.Context, what string, limit int) ([]admin.Traced, error)

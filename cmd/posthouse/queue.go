@@ -27,13 +27,42 @@ func (p *program) queueCommand(o *options) *cobra.Command {
 }
 
 func (p *program) queueList(o *options) *cobra.Command {
-	return &cobra.Command{
+	f := admin.QueueFilter{Limit: 500}
+	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List what waits",
 		Args:  args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return p.listQueue(cmd.Context(), o)
+			if f.Domain+f.Address+f.State == "" {
+				return p.listQueue(cmd.Context(), o)
+			}
+			return p.with(cmd.Context(), o, func(v verbs) error {
+				list, err := found(cmd.Context(), v, f)
+				if err != nil || o.json {
+					return p.answer(o, list, err)
+				}
+				return p.queueTable(list, "nothing waits that fits")
+			})
 		},
+	}
+	cmd.Flags().StringVar(&f.Domain, "domain", "", "what goes to this domain")
+	cmd.Flags().StringVar(&f.Address, "address", "", "a part of the sender's address, or of a recipient's")
+	cmd.Flags().StringVar(&f.State, "state", "", "tried (and to be tried again), held, or scheduled by its sender")
+	return cmd
+}
+
+// found is all of the queue that fits.
+func found(ctx context.Context, v verbs, f admin.QueueFilter) ([]admin.QueueEntry, error) {
+	all := []admin.QueueEntry{}
+	for {
+		part, err := v.FindQueue(ctx, f)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, part.Entries...)
+		if f.After = part.Next; f.After == "" {
+			return all, nil
+		}
 	}
 }
 
@@ -44,7 +73,7 @@ func (p *program) listQueue(ctx context.Context, o *options) error {
 		if err != nil || o.json {
 			return p.answer(o, list, err)
 		}
-		return p.queueTable(list)
+		return p.queueTable(list, "the queue is empty")
 	})
 	if err != nil || o.json {
 		return err
@@ -63,7 +92,7 @@ func (p *program) listQueue(ctx context.Context, o *options) error {
 	return p.say("%d messages were handed in while no house ran; they are taken when one runs", len(spooled))
 }
 
-func (p *program) queueTable(list []admin.QueueEntry) error {
+func (p *program) queueTable(list []admin.QueueEntry, none string) error {
 	var rows [][]string
 	for _, e := range list {
 		due := nextOf(e)
@@ -71,7 +100,7 @@ func (p *program) queueTable(list []admin.QueueEntry) error {
 			e.ID, "<" + e.From + ">", e.Domain, strconv.Itoa(len(e.Recipients)), amount(uint64(e.Size)), strconv.Itoa(e.Attempts), due, lastResult(e),
 		})
 	}
-	return table(p.stdout, "the queue is empty", []string{"ID", "FROM", "TO", "RCPTS", "SIZE", "TRIES", "NEXT", "LAST RESULT"}, rows)
+	return table(p.stdout, none, []string{"ID", "FROM", "TO", "RCPTS", "SIZE", "TRIES", "NEXT", "LAST RESULT"}, rows)
 }
 
 // nextOf is when an entry is tried next.

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -57,6 +58,11 @@ func (f *Filter) fits(number uint64, e *entry) bool {
 	})
 }
 
+// mayFit is false for a row that has none of the ids that are asked for: reading it whole would be most of the work.
+func (f *Filter) mayFit(row []byte) bool {
+	return len(f.IDs) == 0 || slices.ContainsFunc(f.IDs, func(id string) bool { return bytes.Contains(row, []byte(id)) })
+}
+
 // List returns the entries that fit, in the order in which they are due.
 func (q *Queue) List(ctx context.Context, f Filter) ([]Item, error) {
 	var items []Item
@@ -73,6 +79,9 @@ func (q *Queue) scan(ctx context.Context, f Filter, fn func(number uint64, due i
 	f.now = q.now()
 	err := q.db.View(ctx, func(tx *kv.Tx) error {
 		for key, row := range tx.Scan(rows, nil, nil) {
+			if !f.mayFit(row) {
+				continue
+			}
 			e, err := parseEntry(row)
 			if err != nil || len(key) != 16 {
 				q.log.ErrorContext(ctx, logx.QueueBroken, "key", fmt.Sprintf("%x", key), "error", err)

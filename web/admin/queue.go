@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -52,6 +53,18 @@ func (h *House) Queue(ctx context.Context) ([]QueueEntry, error) {
 // QueueEntry shows the entries of one transaction: one for each domain that still waits.
 func (h *House) QueueEntry(ctx context.Context, id string) ([]QueueEntry, error) {
 	return h.entries(ctx, queue.Filter{IDs: []string{id}}, id)
+}
+
+// QueueEntries shows those of several, as far as they still wait.
+func (h *House) QueueEntries(ctx context.Context, ids []string) ([]QueueEntry, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	all, err := h.entries(ctx, queue.Filter{IDs: ids}, "queue")
+	if errors.Is(err, queue.ErrNoItem) {
+		return nil, nil
+	}
+	return all, err
 }
 
 func (h *House) entries(ctx context.Context, f queue.Filter, what string) ([]QueueEntry, error) {

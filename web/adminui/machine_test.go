@@ -137,6 +137,8 @@ func (m *machine) send(to string) string {
 
 func TestQueuePages(t *testing.T) {
 	m := newMachine(t)
+	gone := m.queue.NewID()
+	m.want("/admin/queue", url.Values{"action": {"cancel"}, "id": {gone}}, 404, "They do not wait any more")
 	m.want("/admin/queue", nil, 200, "Nothing waits.")
 	one, two := m.send("u1@far.test"), m.send("u2@other.test")
 	for i := range 60 {
@@ -406,6 +408,15 @@ func TestSettingsPages(t *testing.T) {
 	m.want("/admin/settings/reload", url.Values{}, 200, "quota.warn", "listen.smtp")
 	if m.reloads != 1 {
 		t.Error(m.reloads)
+	}
+}
+
+// TestBounceInStories: mail of the mail system has no envelope sender, and the page says so as people write it.
+func TestBounceInStories(t *testing.T) {
+	m := newMachine(t)
+	m.story.Begin(story.Message{ID: "b1", At: time.Now(), Direction: story.Out, Author: "MAILER-DAEMON@mail.test", To: []string{"alice@mail.test"}}, story.Event{At: time.Now(), Step: story.Delivered})
+	if body, _ := m.want("/admin/stories", nil, 200, "as &lt;&gt;</span>"); strings.Contains(body, "&amp;lt;") {
+		t.Error("escaped twice")
 	}
 }
 

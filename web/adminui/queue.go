@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/posthouse-mail/posthouse/store/story"
@@ -125,14 +124,17 @@ func (m *room) askCancel(w http.ResponseWriter, r *http.Request, ids []string) e
 		Text:   "What is given up does not come back. Its senders get it back with a note, when you leave it at that.",
 		Fields: []field{hidden("sure", "1"), {Kind: "select", Name: "action", Label: "Who is told?", Choices: []choice{{admin.Cancel, "the senders", true}, {admin.Drop, "nobody", false}}}},
 	}
+	all, err := m.o.House.QueueEntries(r.Context(), ids)
+	if err != nil {
+		return err
+	}
+	if len(all) == 0 {
+		return &page.Problem{Status: http.StatusNotFound, Title: "They do not wait any more", Text: "What you chose was delivered, given back or given up meanwhile."}
+	}
+	for _, e := range all {
+		a.Items = append(a.Items, e.ID+": from "+sender(e.From)+" to "+page.Count(len(e.Recipients), "address", "addresses")+" at "+e.Domain)
+	}
 	for _, id := range ids {
-		all, err := m.o.House.QueueEntry(r.Context(), id)
-		if err != nil && !isMissing(err) {
-			return err
-		}
-		for _, e := range all {
-			a.Items = append(a.Items, id+": from "+sender(e.From)+" to "+strconv.Itoa(len(e.Recipients))+" at "+e.Domain)
-		}
 		a.Fields = append(a.Fields, hidden("id", id))
 	}
 	return m.ask(w, r, "Give these messages up?", nil, a)

@@ -101,6 +101,11 @@ func (c *Client) Connections(ctx context.Context, f admin.ConnectionFilter) ([]a
 	return call[[]admin.Connection](ctx, c, http.MethodGet, "/v1/connections?"+url.Values{"service": {f.Service}, "text": {f.Text}}.Encode(), nil)
 }
 
+func (c *Client) FindQueue(ctx context.Context, f admin.QueueFilter) (admin.QueuePage, error) {
+	q := url.Values{"domain": {f.Domain}, "address": {f.Address}, "state": {f.State}, "after": {f.After}, "limit": {strconv.Itoa(f.Limit)}}
+	return call[admin.QueuePage](ctx, c, http.MethodGet, "/v1/queue-pages?"+q.Encode(), nil)
+}
+
 func (c *Client) EndConnection(ctx context.Context, id string) error {
 	_, err := call[struct{}](ctx, c, http.MethodDelete, "/v1/connections/"+url.PathEscape(id), nil)
 	return err
