@@ -28,7 +28,7 @@ for (const box of document.querySelectorAll("[data-lines]")) {
   const state = document.getElementById(box.dataset.state);
   const say = (text) => { if (state) { state.textContent = text; } };
   const stream = new EventSource(box.dataset.lines);
-  stream.addEventListener("open", () => say("Live."));
+  stream.addEventListener("open", () => say("Live: lines come here as they are written."));
   stream.addEventListener("error", () => say(stream.readyState === EventSource.CLOSED ? "It has ended. Load the page again to go on." : "Not connected: trying again."));
   stream.addEventListener("end", () => { stream.close(); say("It has ended. Load the page again to go on."); });
   stream.addEventListener("message", (e) => {
