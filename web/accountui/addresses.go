@@ -55,9 +55,9 @@ type masks struct {
 	Made    string // the one that was made just now
 }
 
-func (m *room) masks(w http.ResponseWriter, r *http.Request) error { return m.showMasks(w, r, nil, "") }
+func (m *room) masks(w http.ResponseWriter, r *http.Request) error { return m.showMasks(w, r, nil) }
 
-func (m *room) showMasks(w http.ResponseWriter, r *http.Request, f *page.Form, made string) error {
+func (m *room) showMasks(w http.ResponseWriter, r *http.Request, f *page.Form) error {
 	all, err := m.o.House.Masks(r.Context(), user(r))
 	if err != nil {
 		return err
@@ -66,7 +66,10 @@ func (m *room) showMasks(w http.ResponseWriter, r *http.Request, f *page.Form, m
 	if err != nil {
 		return err
 	}
-	p := masks{Total: len(all), Find: strings.TrimSpace(r.URL.Query().Get("find")), Made: made}
+	p := masks{Total: len(all), Find: strings.TrimSpace(r.URL.Query().Get("find"))}
+	if made := r.URL.Query().Get("made"); made != "" && slices.ContainsFunc(all, func(x admin.Mask) bool { return x.Address == made }) {
+		p.Made = made
+	}
 	if p.Find != "" {
 		all = slices.DeleteFunc(all, func(x admin.Mask) bool {
 			return !strings.Contains(strings.ToLower(x.Address+" "+x.Note), strings.ToLower(p.Find))
@@ -105,14 +108,16 @@ func (m *room) addMask(w http.ResponseWriter, r *http.Request) error {
 	var made admin.Mask
 	if f.Ok() {
 		made, err = m.o.House.AddMask(r.Context(), user(r), admin.NewMask{Domain: f.Value("domain"), Note: f.Value("note")})
-		if err := refused(f, "note", err); err != nil {
+		if err := f.Refused("note", err); err != nil {
 			return err
 		}
 	}
 	if !f.Ok() {
-		return m.showMasks(w, r, f, "")
+		return m.showMasks(w, r, f)
 	}
-	return m.showMasks(w, r, nil, made.Address)
+	// A page that is loaded again makes no second one.
+	http.Redirect(w, r, "/account/masks?"+url.Values{"made": {made.Address}}.Encode(), http.StatusSeeOther)
+	return nil
 }
 
 // ownMask is the mask of the account that a request names.
@@ -163,7 +168,7 @@ func (m *room) setMask(w http.ResponseWriter, r *http.Request) error {
 	}
 	if f.Ok() {
 		_, err := m.o.House.SetMask(r.Context(), user(r), c)
-		if err := refused(f, "note", err); err != nil {
+		if err := f.Refused("note", err); err != nil {
 			return err
 		}
 	}
@@ -230,7 +235,7 @@ func (m *room) setForwarding(w http.ResponseWriter, r *http.Request) error {
 	}
 	if f.Ok() {
 		_, err := m.o.House.SetForwarding(r.Context(), user(r), admin.Forwarding{To: to, Keep: f.Is("keep"), If: f.Value("version")})
-		if err := refused(f, "to", err); err != nil {
+		if err := f.Refused("to", err); err != nil {
 			return err
 		}
 	}
@@ -239,6 +244,7 @@ func (m *room) setForwarding(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
+		f.Set("version", a.Version) // who pushes once more has seen how it is now
 		return m.answer(w, r, page.View{Page: "forwarding", Title: "Forwarding", Form: f, Data: a})
 	}
 	page.Done(w, r, "/account/forwarding", "forwarding")

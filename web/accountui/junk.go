@@ -140,7 +140,7 @@ func (m *room) setSender(w http.ResponseWriter, r *http.Request) error {
 		f.Reject("sender", "This is neither a mail address nor a domain such as example.org.")
 		err = nil
 	}
-	if err := refused(f, "sender", err); err != nil {
+	if err := f.Refused("sender", err); err != nil {
 		return err
 	}
 	if !f.Ok() {

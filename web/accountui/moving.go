@@ -95,7 +95,7 @@ func (m *room) startImport(w http.ResponseWriter, r *http.Request) error {
 			http.Redirect(w, r, "/account/import/progress?id="+s.ID, http.StatusSeeOther)
 			return nil
 		}
-		if err := refused(f, "host", err); err != nil {
+		if err := f.Refused("host", err); err != nil {
 			return err
 		}
 	}

@@ -242,7 +242,7 @@ func TestSending(t *testing.T) {
 	version := regexp.MustCompile(`name="version" value="([^"]+)"`).FindStringSubmatch(body)[1]
 	f.want("/account/sending", url.Values{"hold": {"30s"}, "copy": {"on"}, "version": {version}}, 303)
 	f.want("/account/sending", nil, 200, `value="30s" selected`, `value="on" selected`)
-	f.want("/account/sending", url.Values{"hold": {"house"}, "copy": {"house"}, "version": {version}}, 409, "Somebody else was faster")
+	f.want("/account/sending", url.Values{"hold": {"house"}, "copy": {"house"}, "version": {version}}, 409, "changed meanwhile")
 	f.want("/account/sending", url.Values{"hold": {"a year"}, "copy": {"on"}}, 404)
 	if a, err := f.admin.Account(t.Context(), "bob"); err != nil || a.Hold != "" {
 		t.Error(a.Hold, err)

@@ -189,13 +189,15 @@ func TestAddresses(t *testing.T) {
 func TestMasks(t *testing.T) {
 	f := newFull(t)
 	f.want("/account/masks", nil, 200, "There are none yet")
-	body, _ := f.want("/account/masks", url.Values{"note": {"the <shop>"}}, 200, "Your new address", "the &lt;shop&gt;")
+	_, header := f.want("/account/masks", url.Values{"note": {"the <shop>"}}, 303) // to load the page again makes no second one
+	body, _ := f.want(header.Get("Location"), nil, 200, "Your new address", "the &lt;shop&gt;")
 	own := regexp.MustCompile(`id="made-address">([^<]+)<`).FindStringSubmatch(body)[1]
 	theirs, err := f.admin.AddMask(t.Context(), "bob", admin.NewMask{Note: "bobs"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	f.not("/account/masks", theirs.Address, "bobs")
+	f.not("/account/masks?made="+url.QueryEscape(theirs.Address), theirs.Address)
 	f.want("/account/masks?find=SHOP", nil, 200, own)
 	f.want("/account/masks?find=none", nil, 200, "None of yours fits")
 	f.want("/account/masks?page=99", nil, 200, own)
@@ -232,14 +234,17 @@ func TestForwarding(t *testing.T) {
 	f.want(path, form("me@example.org", "1", "wrong"), 422, "This is not your password", "me@example.org")
 	f.want(path, form("no address", "1", authtest.Password), 422, "is no mail address")
 	f.want(path, form("x@example.org\ny@example.org", "1", authtest.Password), 303)
-	f.want(path, nil, 200, "2 addresses", "a copy stays here")
-	f.want(path, form("thief@example.org", "", authtest.Password), 409, "Somebody else was faster")
+	f.want(path, nil, 200, "x@example.org</span>, <span", "y@example.org", "a copy stays here")
+	body, _ = f.want(path, form("thief@example.org", "", authtest.Password), 409, "changed meanwhile", "thief@example.org</textarea>", "x@example.org") // what was typed beside what is
 	if g, err := f.admin.Forwarding(t.Context(), "alice"); err != nil || len(g.To) != 2 || !g.Keep {
 		t.Error(g, err)
 	}
 	if g, err := f.admin.Forwarding(t.Context(), "bob"); err != nil || len(g.To) != 0 {
 		t.Error(g, err)
 	}
+	version = regexp.MustCompile(`name="version" value="([^"]+)"`).FindStringSubmatch(body)[1]
+	f.want(path, form("z@example.org", "1", authtest.Password), 303) // who has seen that may go on
+	f.want("/account/sending", url.Values{"hold": {"30s"}, "copy": {"off"}, "version": {"old"}}, 409, "changed meanwhile", `value="30s" selected`, `value="off" selected`)
 }
 
 // TestSpace: a picture, and the same in numbers.

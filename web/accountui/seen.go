@@ -1,7 +1,6 @@
 package accountui
 
 import (
-	"errors"
 	"net/http"
 
 	"github.com/posthouse-mail/posthouse/auth"
@@ -14,19 +13,8 @@ func user(r *http.Request) string { return who(r).Identity.Main.String() }
 
 // answer shows a page with a form that was sent: what is wrong with it is not said with 200.
 func (m *room) answer(w http.ResponseWriter, r *http.Request, v page.View) error {
-	if v.Form != nil && !v.Form.Ok() {
-		v.Status = http.StatusUnprocessableEntity
-	}
+	v.Status = v.Form.Status()
 	return m.show(w, r, v)
-}
-
-// refused puts what a verb says against a form beside the field that it is about; other errors come back.
-func refused(f *page.Form, field string, err error) error {
-	if e, ok := errors.AsType[*admin.Error](err); ok && (e.Class == admin.Invalid || e.Class == admin.Conflict) && !errors.Is(err, admin.ErrChanged) {
-		f.Reject(field, e.Message)
-		return nil
-	}
-	return err
 }
 
 // devicesSeen is the pages about what uses the account.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/posthouse-mail/posthouse/web/admin"
 	"github.com/posthouse-mail/posthouse/web/page"
@@ -85,7 +86,9 @@ func limitLabel(name string) string {
 	}[name]
 }
 
-func (m *room) sending(w http.ResponseWriter, r *http.Request) error {
+func (m *room) sending(w http.ResponseWriter, r *http.Request) error { return m.showSending(w, r, nil) }
+
+func (m *room) showSending(w http.ResponseWriter, r *http.Request, f *page.Form) error {
 	s, err := m.o.House.AccountLimits(r.Context(), user(r))
 	if err != nil {
 		return err
@@ -94,8 +97,15 @@ func (m *room) sending(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	p := sending{Sending: s, Holds: holds(a.Hold), Copies: []choice{
-		{admin.AsHouse, "As everybody here", a.SentCopy == ""}, {admin.On, "Yes", a.SentCopy == admin.On}, {admin.Off, "No: my programs do it", a.SentCopy == admin.Off},
+	hold, sent := a.Hold, a.SentCopy
+	if f == nil {
+		f = page.Filled(map[string]string{})
+	} else {
+		hold, sent = strings.TrimPrefix(f.Value("hold"), admin.AsHouse), strings.TrimPrefix(f.Value("copy"), admin.AsHouse)
+	}
+	f.Set("version", a.Version)
+	p := sending{Sending: s, Holds: holds(hold), Copies: []choice{
+		{admin.AsHouse, "As everybody here", sent == ""}, {admin.On, "Yes", sent == admin.On}, {admin.Off, "No: my programs do it", sent == admin.Off},
 	}}
 	for _, l := range s.Limits {
 		x := limitLine{SendLimit: l, Label: limitLabel(l.Name)}
@@ -106,7 +116,7 @@ func (m *room) sending(w http.ResponseWriter, r *http.Request) error {
 			p.Lines = append(p.Lines, x)
 		}
 	}
-	return m.show(w, r, page.View{Page: "sending", Title: "Sending", Form: page.Filled(map[string]string{"version": a.Version}), Data: p})
+	return m.answer(w, r, page.View{Page: "sending", Title: "Sending", Form: f, Data: p})
 }
 
 // holds are the times for which messages may wait.
@@ -133,8 +143,11 @@ func (m *room) setSendingWishes(w http.ResponseWriter, r *http.Request) error {
 	if e, ok := errors.AsType[*admin.Error](err); ok && e.Class == admin.Invalid {
 		return page.ErrMissing // nothing that the page offers
 	}
-	if err != nil {
+	if err := f.Refused("", err); err != nil {
 		return err
+	}
+	if !f.Ok() {
+		return m.showSending(w, r, f)
 	}
 	page.Done(w, r, "/account/sending", "sending")
 	return nil

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"regexp"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/posthouse-mail/posthouse/internal/mail"
@@ -85,52 +83,14 @@ func isMissing(err error) bool {
 	return errors.As(err, &verb) && verb.Class == admin.Missing
 }
 
-// statusOf is what a page with a form answers: somebody was faster, the form cannot be taken, or nothing is wrong.
-func statusOf(f *page.Form) int {
-	switch {
-	case f == nil || f.Ok():
-		return http.StatusOK
-	case f.Fault("") == page.ErrConflict.Text:
-		return http.StatusConflict
-	}
-	return http.StatusUnprocessableEntity
-}
+// statusOf is what a page with a form answers.
+func statusOf(f *page.Form) int { return f.Status() }
 
-// refused puts what a verb says against a change into its form, so that what was typed stays there. What is no answer to the form comes
-// back as the error that it is.
-func refused(f *page.Form, field string, err error) error {
-	var verb *admin.Error
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, admin.ErrChanged):
-		f.Reject("", page.ErrConflict.Text)
-	case errors.As(err, &verb) && (verb.Class == admin.Invalid || verb.Class == admin.Conflict || verb.Class == admin.Missing):
-		f.Reject(field, sentence(verb.Message))
-	default:
-		return err
-	}
-	return nil
-}
+// refused puts what a verb says against a change into its form.
+func refused(f *page.Form, field string, err error) error { return f.Refused(field, err) }
 
-// forCommands is what messages say to who types commands.
-var forCommands = regexp.MustCompile(`\s*\(posthouse [^)]*\)|[;:,]( to make it one of ours:)? posthouse .*$`)
-
-// sentence is a verb's message for somebody who reads a page: without commands, with a capital and a full stop.
-func sentence(text string) string {
-	text = strings.TrimSpace(forCommands.ReplaceAllString(text, ""))
-	first, n := utf8.DecodeRuneInString(text)
-	if n == 0 {
-		return text
-	}
-	if word, _, _ := strings.Cut(text, " "); !strings.ContainsAny(word, "@.") { // not an address, nor a name of the DNS
-		text = string(unicode.ToUpper(first)) + text[n:]
-	}
-	if !strings.HasSuffix(text, ".") && !strings.HasSuffix(text, "?") {
-		text += "."
-	}
-	return text
-}
+// sentence is a verb's message for somebody who reads a page.
+func sentence(text string) string { return page.Sentence(text) }
 
 // lines are the words of a text area: one address a line, or several with commas.
 func lines(text string) []string {

@@ -3,8 +3,12 @@ package page
 import (
 	"errors"
 	"net/http"
+	"regexp"
 	"strings"
+	"unicode"
 	"unicode/utf8"
+
+	"github.com/posthouse-mail/posthouse/web/admin"
 )
 
 // MaxForm bounds the octets of a form.
@@ -88,4 +92,54 @@ func (f *Form) Fault(name string) string {
 		return ""
 	}
 	return f.Wrong[name]
+}
+
+// Set changes a field, for a page that shows the form once more.
+func (f *Form) Set(name, value string) { f.values[name] = value }
+
+// Status is what a page with the form answers: somebody was faster, it cannot be taken, or nothing is wrong. nil: there was none.
+func (f *Form) Status() int {
+	switch {
+	case f == nil || f.Ok():
+		return http.StatusOK
+	case f.Fault("") == ErrConflict.Text:
+		return http.StatusConflict
+	}
+	return http.StatusUnprocessableEntity
+}
+
+// Refused puts what a verb says against a change into the form, beside the field that it is about, so that what was typed stays there.
+// What is no answer to the form comes back as the error that it is.
+func (f *Form) Refused(field string, err error) error {
+	var verb *admin.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, admin.ErrChanged):
+		f.Reject("", ErrConflict.Text)
+	case errors.As(err, &verb) && (verb.Class == admin.Invalid || verb.Class == admin.Conflict || verb.Class == admin.Missing):
+		f.Reject(field, Sentence(verb.Message))
+	default:
+		return err
+	}
+	return nil
+}
+
+// forCommands is what messages say to who types commands.
+var forCommands = regexp.MustCompile(`\s*\(posthouse [^)]*\)|[;:,]( to make it one of ours:)? posthouse .*$`)
+
+// Sentence is a verb's message for somebody who reads a page: without commands, with a capital and a full stop.
+func Sentence(text string) string {
+	text = strings.TrimSpace(forCommands.ReplaceAllString(text, ""))
+	first, n := utf8.DecodeRuneInString(text)
+	if n == 0 {
+		return text
+	}
+	if word, _, _ := strings.Cut(text, " "); !strings.ContainsAny(word, "@.") { // not an address, nor a name of the DNS
+		text = string(unicode.ToUpper(first)) + text[n:]
+	}
+	if !strings.HasSuffix(text, ".") && !strings.HasSuffix(text, "?") {
+		text += "."
+	}
+	return text
 }
