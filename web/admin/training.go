@@ -118,18 +118,20 @@ func (h *House) lesson(ctx context.Context, a auth.Account, x *lesson, anew bool
 	case <-ctx.Done():
 		return out, context.Cause(ctx)
 	}
-	if anew {
-		if err := h.o.Junk.Judge.Forget(ctx, a.ID); err != nil {
-			return out, err
+	err = h.noting(ctx, aboutAccount("spam train", a), func() (string, error) {
+		if anew {
+			if err := h.o.Junk.Judge.Forget(ctx, a.ID); err != nil {
+				return "", err
+			}
 		}
+		t, err := h.o.Junk.Teacher.Train(ctx, a.ID)
+		out.Good, out.Junk = t.Good, t.Junk
+		return fmt.Sprintf("from %d good messages and %d of junk", t.Good, t.Junk), err
+	})
+	if err == nil {
+		h.done(ctx, "spam train", a.Addresses[0].String())
 	}
-	t, err := h.o.Junk.Teacher.Train(ctx, a.ID)
-	out.Good, out.Junk = t.Good, t.Junk
-	if err != nil {
-		return out, err
-	}
-	h.done(ctx, "spam train", a.Addresses[0].String())
-	return out, h.notedOf(ctx, "spam train", a, fmt.Sprintf("from %d good messages and %d of junk", t.Good, t.Junk))
+	return out, err
 }
 
 // TrainSpam teaches the judge from what stands in the account's mailboxes; anew: after all that he knew of it is forgotten.
@@ -138,13 +140,13 @@ func (h *House) TrainSpam(ctx context.Context, user string, anew bool) (SpamTrai
 	if err != nil {
 		return SpamTrained{}, err
 	}
-	ctx, stop := context.WithCancel(ctx)
+	lasting, stop := context.WithCancel(ctx) // its end is the lesson's
 	defer stop()
 	x, err := h.lessons.begin(a.ID, stop, h.now())
 	if err != nil {
 		return SpamTrained{}, err
 	}
-	out, err := h.lesson(ctx, a, x, anew)
+	out, err := h.lesson(lasting, a, x, anew)
 	if err == nil {
 		out.State, err = h.spamKnowledge(ctx, a.ID)
 	}
