@@ -202,6 +202,10 @@ func TestOutbox(t *testing.T) {
 	if strings.Contains(body, "bobs") {
 		t.Error("bob's Outbox is shown")
 	}
+	f.want("/account/outbox?page=9223372036854775807", nil, 200, "second")
+	if p, err := f.admin.OutboxPage(t.Context(), "alice", 1, 1); err != nil || p.Total != 2 || len(p.Messages) != 1 || p.Messages[0].Subject != "second" {
+		t.Errorf("%+v, %v", p, err)
+	}
 	uid := regexp.MustCompile(`name="uid" value="(\d+)"`).FindStringSubmatch(body)[1]
 	f.want("/account/outbox/back", url.Values{"uid": {uid}}, 303)
 	f.want("/account/outbox/back", url.Values{"uid": {uid}}, 409, "waits no more")

@@ -30,12 +30,12 @@ type outbox struct {
 const waitingShown = 50
 
 func (m *room) outbox(w http.ResponseWriter, r *http.Request) error {
-	all, err := m.o.House.Outbox(r.Context(), user(r))
+	number, _ := strconv.Atoi(r.URL.Query().Get("page"))
+	some, err := m.o.House.OutboxPage(r.Context(), user(r), (max(number, 1)-1)*waitingShown, waitingShown)
 	if err != nil {
 		return err
 	}
-	p := outbox{Pager: pagesOf(r, "/account/outbox", nil, len(all), waitingShown)}
-	p.All = all[p.Pager.from:p.Pager.to]
+	p := outbox{All: some.Messages, Pager: pagesOf(r, "/account/outbox", nil, some.Total, waitingShown)}
 	return m.show(w, r, page.View{Page: "outbox", Title: "Outbox", Data: p})
 }
 

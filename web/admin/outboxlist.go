@@ -1,8 +1,10 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"time"
 
@@ -24,43 +26,69 @@ type OutboxMessage struct {
 	Held    bool      `json:"held,omitempty"` // by the postmaster: it is not sent until he has looked at it
 }
 
+// OutboxPage is a part of what waits.
+type OutboxPage struct {
+	Total    int             `json:"total"`
+	Messages []OutboxMessage `json:"messages"`
+}
+
 // Outbox lists what waits in an account's Outbox, the next to go first.
 func (h *House) Outbox(ctx context.Context, user string) ([]OutboxMessage, error) {
-	out := []OutboxMessage{}
+	p, err := h.OutboxPage(ctx, user, 0, math.MaxInt)
+	return p.Messages, err
+}
+
+// OutboxPage lists at most n of them, behind the first skip, or the last n of the list; the texts of others are not read.
+func (h *House) OutboxPage(ctx context.Context, user string, skip, n int) (OutboxPage, error) {
+	out := OutboxPage{Messages: []OutboxMessage{}}
 	box, _, err := h.outboxOf(ctx, user)
 	if errors.Is(err, store.ErrNoMailbox) { // nothing ever waited
 		return out, nil
 	}
 	if err != nil {
-		return nil, translate(user, err)
+		return out, translate(user, err)
 	}
 	waiting, err := h.o.Queue.Outbox(ctx, box)
 	if err != nil {
-		return nil, translate(user, err)
+		return out, translate(user, err)
 	}
+	all := make([]OutboxMessage, 0, len(waiting))
 	for uid, items := range waiting {
-		rows, err := h.row(ctx, box, uid)
-		if err != nil {
-			return nil, translate(user, err)
+		if len(items) > 0 {
+			all = append(all, ofItems(uid, items))
 		}
-		if len(rows) == 0 || len(items) == 0 { // gone meanwhile
+	}
+	slices.SortFunc(all, func(a, b OutboxMessage) int { return cmp.Or(a.Due.Compare(b.Due), cmp.Compare(a.UID, b.UID)) })
+	out.Total = len(all)
+	all = all[max(0, min(skip, (len(all)-1)/n*n)):]
+	for _, x := range all[:min(n, len(all))] {
+		rows, err := h.row(ctx, box, store.UID(x.UID))
+		if err != nil {
+			return out, translate(user, err)
+		}
+		if len(rows) == 0 { // gone meanwhile
 			continue
 		}
-		x := OutboxMessage{UID: uint32(uid), Subject: message.DecodeWords(h.envelope(ctx, rows[0]).Subject), Size: rows[0].Size, Handed: items[0].Created}
-		for _, it := range items {
-			for _, r := range it.Envelope.Recipients {
-				x.To = append(x.To, r.Address.String())
-			}
-			if x.Due.IsZero() || it.Due.Before(x.Due) {
-				x.Due = it.Due
-			}
-			x.Held = x.Held || it.Held
-		}
-		slices.Sort(x.To)
-		out = append(out, x)
+		x.Subject, x.Size = message.DecodeWords(h.envelope(ctx, rows[0]).Subject), rows[0].Size
+		out.Messages = append(out.Messages, x)
 	}
-	slices.SortFunc(out, func(a, b OutboxMessage) int { return a.Due.Compare(b.Due) })
 	return out, nil
+}
+
+// ofItems is a message as far as the queue knows it.
+func ofItems(uid store.UID, items []queue.Item) OutboxMessage {
+	x := OutboxMessage{UID: uint32(uid), Handed: items[0].Created}
+	for _, it := range items {
+		for _, r := range it.Envelope.Recipients {
+			x.To = append(x.To, r.Address.String())
+		}
+		if x.Due.IsZero() || it.Due.Before(x.Due) {
+			x.Due = it.Due
+		}
+		x.Held = x.Held || it.Held
+	}
+	slices.Sort(x.To)
+	return x
 }
 
 func (h *House) outboxOf(ctx context.Context, user string) (store.Mailbox, auth.Account, error) {
