@@ -154,11 +154,12 @@ func (s *Sockets) clear(path string) error {
 		return nil // what else is there, bind says
 	}
 	c, err := net.DialTimeout("unix", path, time.Second)
-	if err == nil {
-		return errors.Join(&os.PathError{Op: "listen", Path: path, Err: syscall.EADDRINUSE}, c.Close())
-	}
-	if !errors.Is(err, syscall.ECONNREFUSED) {
-		return err
+	inUse := &os.PathError{Op: "listen", Path: path, Err: syscall.EADDRINUSE}
+	switch {
+	case err == nil:
+		return errors.Join(inUse, c.Close())
+	case errors.Is(err, syscall.EAGAIN), errors.Is(err, os.ErrDeadlineExceeded): // its backlog is full
+		return inUse
 	}
 	return os.Remove(path)
 }

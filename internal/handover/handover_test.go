@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -162,6 +163,34 @@ func TestUnix(t *testing.T) {
 	}
 	if _, err := third.Unused(nil); err != nil {
 		t.Error(err)
+	}
+}
+
+// The socket of a program that lives is left alone, one of a dead one goes, and what is no socket stays.
+func TestUnixOfOthers(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	if _, err := New().ListenUnix(path, 0o600); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("over one that lives: %v", err)
+	}
+	l.Close()
+	ours, err := New().ListenUnix(path, 0o600)
+	if err != nil {
+		t.Fatalf("over one that is dead: %v", err)
+	}
+	ours.Close()
+	if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New().ListenUnix(path, 0o600); err == nil {
+		t.Error("over a file")
+	}
+	if text, err := os.ReadFile(path); err != nil || string(text) != "x" {
+		t.Errorf("%q %v", text, err)
 	}
 }
 

@@ -204,6 +204,21 @@ func TestGiveFolder(t *testing.T) {
 	}
 }
 
+// What the service reads it can read, whatever umask root has.
+func TestFilesOpen(t *testing.T) {
+	old := syscall.Umask(0o077)
+	defer syscall.Umask(old)
+	f := setup.File{Path: filepath.Join(t.TempDir(), "etc", "posthouse", "p.toml"), Text: "x", Mode: 0o644}
+	if err := f.Write(); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]os.FileMode{f.Path: 0o644, filepath.Dir(f.Path): 0o755, filepath.Dir(filepath.Dir(f.Path)): 0o755} {
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s: %v %v, want %v", path, info.Mode(), err, want)
+		}
+	}
+}
+
 func TestFilesStay(t *testing.T) {
 	f := setup.File{Path: filepath.Join(t.TempDir(), "a", "b"), Text: "one\ntwo\n", Mode: 0o600}
 	if state, _, err := f.Look(); state != setup.Missing || err != nil {

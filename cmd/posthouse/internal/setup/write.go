@@ -44,7 +44,7 @@ func (f File) Look() (State, string, error) {
 
 // Write makes the file, whole or not at all; one that is there already stays.
 func (f File) Write() (err error) {
-	if err := os.MkdirAll(filepath.Dir(f.Path), 0o755); err != nil {
+	if err := openFolders(filepath.Dir(f.Path)); err != nil {
 		return err
 	}
 	t, err := os.CreateTemp(filepath.Dir(f.Path), ".posthouse-*")
@@ -58,6 +58,23 @@ func (f File) Write() (err error) {
 		return err
 	}
 	return os.Link(t.Name(), f.Path) // unlike a rename it never replaces
+}
+
+// openFolders makes a folder, and those above it that are missing, for everybody to read, whatever umask root has: the service runs as
+// another user.
+func openFolders(path string) error {
+	if _, err := os.Stat(path); err == nil || !errors.Is(err, fs.ErrNotExist) || path == filepath.Dir(path) {
+		return err
+	}
+	if err := openFolders(filepath.Dir(path)); err != nil {
+		return err
+	}
+	if err := os.Mkdir(path, 0o755); errors.Is(err, fs.ErrExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	return os.Chmod(path, 0o755)
 }
 
 // difference shows lines that only one of two texts has, in their order.
