@@ -62,9 +62,9 @@ cross: ## the binary for linux, freebsd and darwin, with checksums, in bin/cross
 reproducible: ## build the package of HEAD twice in different folders, with empty caches, and compare every octet (ALL=yes: all systems too)
 	@deploy/reproducible
 
-deploy-test: ## package, container and setup in a fresh Debian: install, use, upgrade, remove, purge; two commands to a message read (root)
+deploy-test: ## package, container and setup in a fresh Debian: install, use, upgrade, remove, purge; two commands to a message read (root; SETUP=paste, SETUP=update: one way to the DNS records)
 	@deploy/test
-	@deploy/test-setup
+	@deploy/test-setup $(SETUP)
 
 cover: ## coverage of the unit tests, by function
 	@$(GO) test -coverprofile=bin/cover.out ./... >/dev/null && $(GO) tool cover -func=bin/cover.out | tail -1
