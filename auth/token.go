@@ -285,6 +285,16 @@ func (d *Directory) may(s *snapshot, t *storedToken, door Door) (*record, error)
 	return who, nil
 }
 
+// TokenStanding tells whether what a token has begun may go on: it is neither revoked nor expired, and its account may still what the token
+// says. The errors are those of Standing.
+func (d *Directory) TokenStanding(ctx context.Context, id uint32, door Door) error {
+	s, err := d.snapshot(ctx)
+	if err == nil {
+		_, err = d.may(s, s.token(id), door)
+	}
+	return err
+}
+
 // LoginToken checks a token that a program showed. user may be empty; else it must name the account whose token it is. The errors are
 // those of Login.
 func (d *Directory) LoginToken(ctx context.Context, c Client, user, secret, mechanism string) (Bearer, error) {

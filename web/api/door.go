@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/posthouse-mail/posthouse/auth"
+	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/web/admin"
 	"github.com/posthouse-mail/posthouse/web/page"
 )
@@ -85,10 +86,50 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	v := page.VisitOf(r.Context())
 	ctx := admin.As(r.Context(), admin.Actor{Name: actorName(b), Door: admin.DoorToken, Remote: v.Remote.String()})
-	if b.Identity.Account != 0 {
-		ctx = context.WithValue(ctx, standsKey{}, func() bool { return d.o.Directory.Standing(r.Context(), b.Identity, auth.DoorWeb) == nil })
+	ctx = context.WithValue(ctx, standsKey{}, func() bool { return d.stands(ctx, b) })
+	if x.Out.Media != "" { // it may last for hours
+		var stop func()
+		ctx, stop = d.while(ctx, b)
+		defer stop()
 	}
 	d.s.mux.ServeHTTP(w, r.WithContext(withRoute(context.WithValue(ctx, bearerKey{}, b), x)))
+}
+
+func (d *door) stands(ctx context.Context, b auth.Bearer) bool {
+	return d.o.Directory.TokenStanding(ctx, b.Token.ID, auth.DoorWeb) == nil
+}
+
+// while gives a context that ends with the token: when it is revoked, or expires, and when its account is suspended or no operator any more.
+func (d *door) while(ctx context.Context, b auth.Bearer) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	rung := make(chan struct{}, 1)
+	unwatch := d.o.Directory.Watch(func(id mail.AccountID) {
+		if id == b.Token.Account {
+			select {
+			case rung <- struct{}{}:
+			default: // it will look
+			}
+		}
+	})
+	var ends <-chan time.Time
+	timer := time.NewTimer(b.Token.Expires.Sub(d.o.Now()) + time.Second)
+	if !b.Token.Expires.IsZero() {
+		ends = timer.C
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for d.stands(ctx, b) {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ends:
+			case <-rung:
+			}
+		}
+		cancel()
+	}()
+	return ctx, func() { cancel(); <-done; timer.Stop(); unwatch() }
 }
 
 // fromAnySite says of a route that pages of other sites may call that they may (the CORS protocol of the Fetch standard), and answers the browser

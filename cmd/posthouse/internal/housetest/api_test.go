@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -159,5 +160,52 @@ func TestSentStatusKeepsSecrets(t *testing.T) {
 	}
 	if code := h.program("anna@one.test", "send").says("GET", "/send/"+sent.ID, "", &status); code != http.StatusNotFound {
 		t.Errorf("its recipient: %d %+v", code, status)
+	}
+}
+
+// TestTokenEndsAStream: who follows the log by a token hears no more of it when the token is taken back, or its account is no operator.
+func TestTokenEndsAStream(t *testing.T) {
+	s := newStreet(t)
+	h := s.build("https = [\"127.0.0.1:0\"]\n", "olga@one.test")
+	verbs, yes, no := h.Daemon.House(), true, false
+	_, err := verbs.SetAccount(t.Context(), "olga@one.test", admin.Change{Operator: &yes})
+	check(t, err)
+	follow := func(p *program) io.ReadCloser {
+		r, err := http.NewRequestWithContext(t.Context(), "GET", "https://"+h.doors["https"]+"/api/v1/log/lines", nil)
+		check(t, err)
+		r.Header.Set("Authorization", "Bearer "+p.token)
+		a, err := p.http.Do(r)
+		check(t, err)
+		if a.StatusCode != http.StatusOK {
+			t.Fatal(a.Status)
+		}
+		return a.Body
+	}
+	for name, end := range map[string]func() error{
+		"": func() error {
+			all, err := verbs.Tokens(t.Context(), "")
+			if err == nil {
+				_, err = verbs.RemoveToken(t.Context(), "", all[slices.IndexFunc(all, func(t admin.Token) bool { return t.Account == "" })].Number)
+			}
+			return err
+		},
+		"olga@one.test": func() error {
+			_, err := verbs.SetAccount(t.Context(), "olga@one.test", admin.Change{Operator: &no})
+			return err
+		},
+	} {
+		body := follow(h.program(name, "everything"))
+		ended := make(chan error, 1)
+		go func() {
+			_, err := io.Copy(io.Discard, body)
+			ended <- errors.Join(err, body.Close())
+		}()
+		check(t, end())
+		select {
+		case err := <-ended:
+			check(t, err)
+		case <-time.After(patience):
+			t.Fatalf("the log goes on for the token of %q", name)
+		}
 	}
 }
