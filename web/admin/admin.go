@@ -59,6 +59,7 @@ type House struct {
 	quota atomic.Pointer[store.Quota] // of new accounts
 
 	audit   atomic.Int64 // for how long entries of the audit log are kept
+	busy    busyUsers
 	backups atomic.Pointer[BackupSettings]
 	world   atomic.Pointer[func(context.Context) (World, error)] // see SetCheckup
 	backing sync.Mutex                                           // held by the backup that runs

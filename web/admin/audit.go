@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/posthouse-mail/posthouse/auth"
@@ -27,6 +28,8 @@ const (
 	pruneStep        = 8        // entries that go with one that comes
 	auditOutline     = 500      // newest entries that survive the loss of all tables (repair)
 	auditScan        = 5000     // entries that one page looks at
+	auditOld         = 1000     // entries in a row that are too old: the rest is too
+	maxOwnChanges    = 500      // that a user makes to what is his in an hour, or he pushes what others did out of the log
 	maxAuditPage     = 1000
 )
 
@@ -122,6 +125,9 @@ func (h *House) note(ctx context.Context, tx *kv.Tx, e AuditEntry) (uint64, erro
 	}
 	e.Number++
 	e.At, e.Actor = h.now().UTC().Truncate(time.Second), ActorOf(ctx)
+	if err := h.notTooBusy(tx, &e); err != nil {
+		return 0, err
+	}
 	value, err := json.Marshal(e)
 	if err != nil {
 		return 0, err
@@ -136,6 +142,35 @@ func (h *House) note(ctx context.Context, tx *kv.Tx, e AuditEntry) (uint64, erro
 	tx.Put(tableAudit, auditKey(0), auditKey(e.Number))
 	tx.Put(tableAudit, auditKey(e.Number), value)
 	return e.Number, nil
+}
+
+// busyUsers counts what users change of their own, in this hour.
+type busyUsers struct {
+	mu    sync.Mutex
+	hour  int64
+	count map[mail.AccountID]int
+}
+
+// notTooBusy refuses one change too many of what is the actor's own. The log has room for so many entries; whoever has a user's token or
+// password must not make it forget what he did with it.
+func (h *House) notTooBusy(tx *kv.Tx, e *AuditEntry) error {
+	if e.Account == 0 || e.Actor.Door == DoorHouse {
+		return nil
+	}
+	a, err := h.o.Directory.AccountIn(tx, mail.AccountID(e.Account))
+	if err != nil || !slices.Contains(texts(a.Addresses), e.Actor.Name) {
+		return nil // he goes, or it is another's
+	}
+	u := &h.busy
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if hour := e.At.Unix() / 3600; hour != u.hour || u.count == nil {
+		u.hour, u.count = hour, map[mail.AccountID]int{}
+	}
+	if u.count[a.ID]++; u.count[a.ID] > maxOwnChanges {
+		return &Error{Class: Refused, Message: "too many changes of this account within an hour: try again later"}
+	}
+	return nil
 }
 
 // pruneAudit removes some of the entries that are too old, or too many.
@@ -237,14 +272,18 @@ func (h *House) Audit(ctx context.Context, f AuditFilter) (AuditPage, error) {
 		if f.Before > 0 {
 			to = auditKey(f.Before)
 		}
-		seen := 0
+		seen, old := 0, 0
 		for key, value := range tx.ScanBack(tableAudit, auditKey(1), to) {
 			e := readEntry(key, value)
-			if e.At.Before(oldest.Add(-24 * time.Hour)) { // numbers go with time, but for a clock that was set
+			switch { // numbers go with time, but for a clock that was wrong for a while: what it stamped hides nothing behind it
+			case !e.At.Before(oldest):
+				if old = 0; f.fits(&e, id) {
+					out.Entries = append(out.Entries, e)
+				}
+			case old == auditOld:
 				return nil
-			}
-			if !e.At.Before(oldest) && f.fits(&e, id) {
-				out.Entries = append(out.Entries, e)
+			default:
+				old++
 			}
 			if seen++; len(out.Entries) == f.Limit || seen == auditScan {
 				out.Next = e.Number

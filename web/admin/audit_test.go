@@ -1,6 +1,7 @@
 package admin_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"go/ast"
@@ -584,5 +585,61 @@ func TestNotedAhead(t *testing.T) {
 	}
 	if n, err := h.QueueAction(ctx, admin.Hold, nil); n != 0 || err != nil || h.last(t).Note != "0 entries" || h.last(t).Object != "all" {
 		t.Error(n, err, h.last(t))
+	}
+}
+
+// TestAuditIsNotFlooded: a user who changes his own things all the time pushes nobody out of the log; operators, and he an hour later,
+// go on.
+func TestAuditIsNotFlooded(t *testing.T) {
+	h := newHouse(t)
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	h.House = admin.New(admin.Options{DB: h.db, Directory: h.directory, Store: h.store, Queue: h.queue, Now: func() time.Time { return now }})
+	must(h.AddDomain(t.Context(), admin.Domain{Name: "one.test"}))(t)
+	must(h.AddAccount(t.Context(), admin.NewAccount{Addresses: []string{"anna@one.test"}, Password: "a secret of anna"}))(t)
+	own := admin.As(t.Context(), admin.Actor{Name: "anna@one.test", Door: admin.DoorToken})
+	rename := func(ctx context.Context, i int) error {
+		name := fmt.Sprint("Anna ", i)
+		_, err := h.SetAccount(ctx, "anna@one.test", admin.Change{Name: &name})
+		return err
+	}
+	made := 0
+	for i := range 600 {
+		if err := rename(own, i); err != nil {
+			var e *admin.Error
+			if !errors.As(err, &e) || e.Class != admin.Refused {
+				t.Fatal(err)
+			}
+			break
+		}
+		made++
+	}
+	if made != 500 || must(h.Account(t.Context(), "anna@one.test"))(t).Name != "Anna 499" {
+		t.Errorf("%d changes were taken", made)
+	}
+	if err := rename(admin.As(t.Context(), admin.Actor{Name: "root", Door: admin.DoorSocket}), 1); err != nil {
+		t.Error(err)
+	}
+	now = now.Add(time.Hour)
+	if err := rename(own, 2); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestAuditClock: an entry that was stamped by a wrong clock hides none of those before it.
+func TestAuditClock(t *testing.T) {
+	h := newHouse(t)
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	h.House = admin.New(admin.Options{DB: h.db, Directory: h.directory, Store: h.store, Queue: h.queue, Now: func() time.Time { return now }})
+	right := now
+	for i, at := range []time.Time{right, time.Unix(0, 0), right.Add(time.Hour)} {
+		now = at
+		must(h.AddDomain(t.Context(), admin.Domain{Name: fmt.Sprintf("d%d.test", i)}))(t)
+	}
+	var names []string
+	for _, e := range must(h.Audit(t.Context(), admin.AuditFilter{}))(t).Entries {
+		names = append(names, e.Object)
+	}
+	if !slices.Equal(names, []string{"d2.test", "d0.test"}) {
+		t.Error(names)
 	}
 }
