@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/store/kv"
@@ -106,7 +107,13 @@ type deviceLogin struct {
 
 // clientName is a name that tells one device from another: an address literal, or the name that everything has, does not.
 func clientName(door Door, name string) string {
-	name = strings.TrimSpace(strings.ToValidUTF8(name[:min(len(name), maxDeviceName)], ""))
+	name = strings.Map(func(c rune) rune {
+		if !unicode.IsGraphic(c) { // control and direction characters, by which a stranger would write over what stands beside it
+			return -1
+		}
+		return c
+	}, strings.ToValidUTF8(name[:min(len(name), maxDeviceName)], ""))
+	name = strings.TrimSpace(name)
 	if door == DoorSubmission && (strings.HasPrefix(name, "[") || strings.EqualFold(name, "localhost") || strings.HasPrefix(strings.ToLower(name), "localhost.")) {
 		return ""
 	}

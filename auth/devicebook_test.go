@@ -180,3 +180,10 @@ func TestManyStrangers(t *testing.T) {
 	d.must(func(tx *kv.Tx) error { return d.RemoveAccount(tx, 1) })
 	d.want()
 }
+
+// TestDeviceWords: a stranger's name has no characters that move what stands beside it.
+func TestDeviceWords(t *testing.T) {
+	d := newDevices(t)
+	d.try(0, auth.DoorIMAP, "192.0.2.1", "\u202eMail\x1b[2J\u2066 Ä 1.0\x00", "wrong")
+	d.want(`imap 0 "Mail[2J Ä 1.0" never failed 192.0.2.1 password 1`)
+}
