@@ -86,7 +86,6 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	v := page.VisitOf(r.Context())
 	ctx := admin.As(r.Context(), admin.Actor{Name: actorName(b), Door: admin.DoorToken, Remote: v.Remote.String()})
-	ctx = context.WithValue(ctx, standsKey{}, func() bool { return d.stands(ctx, b) })
 	if x.Out.Media != "" { // it may last for hours
 		var stop func()
 		ctx, stop = d.while(ctx, b)

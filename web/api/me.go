@@ -81,7 +81,7 @@ func ofOwn(s *Server, pattern string, scope auth.Scope, does string, fn func(ctx
 	})
 }
 
-// exportZip ends when the token is taken back, or its account suspended.
+// exportZip ends with the token, as all that lasts (door.go: while).
 func (s *Server) exportZip(w http.ResponseWriter, r *http.Request) {
 	user, err := ownerOf(r.Context())
 	if err != nil {
@@ -90,16 +90,12 @@ func (s *Server) exportZip(w http.ResponseWriter, r *http.Request) {
 	}
 	to := page.NewDownload(w, "application/zip")
 	to.Name, to.Wait = "mail-"+time.Now().UTC().Format(time.DateOnly)+".zip", page.PartWait
-	to.Stands, _ = r.Context().Value(standsKey{}).(func() bool)
 	q := r.URL.Query()
 	err = s.o.House.ExportZip(r.Context(), user, admin.ZipExport{Mailbox: q.Get("mailbox"), Form: q.Get("form")}, to)
 	if err := to.End(err, func() { s.cut(r, err) }); err != nil {
 		s.answer(w, r, nil, err)
 	}
 }
-
-// standsKey is in the context of a request by token: whether the token is still good.
-type standsKey struct{}
 
 // Me is the account whose token is shown.
 type Me struct {
