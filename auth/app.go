@@ -148,6 +148,8 @@ func (d *Directory) checkApp(a *AppPassword) error {
 		return fmt.Errorf("%w: an app password opens imap, pop3 and submission only", ErrInvalid)
 	case a.Doors == 0:
 		return fmt.Errorf("%w: an app password opens one service at least", ErrInvalid)
+	case a.Expires.UTC().Year() > maxYear:
+		return fmt.Errorf("%w: an app password ends before the year %d, or never", ErrInvalid, maxYear+1)
 	case !a.Expires.IsZero() && !a.Expires.After(now):
 		return fmt.Errorf("%w: the app password would have expired already", ErrInvalid)
 	}

@@ -56,6 +56,9 @@ const (
 	MaxHouseTokens = 200
 )
 
+// maxYear is the last that JSON has (RFC 3339 section 5.6): a list with a later one could be shown to nobody.
+const maxYear = 9999
+
 // storedToken is one as it is stored.
 type storedToken struct {
 	Token
@@ -172,6 +175,8 @@ func (d *Directory) checkToken(tx *kv.Tx, t *Token) error {
 		return fmt.Errorf("%w: the name of a token has 1 to %d octets and no control characters", ErrInvalid, maxAppName)
 	case t.Scopes == 0 || t.Scopes&^(ScopesOwn|ScopesHouse) != 0:
 		return fmt.Errorf("%w: a token has one scope at least: %s", ErrInvalid, ScopesOwn|ScopesHouse)
+	case t.Expires.UTC().Year() > maxYear:
+		return fmt.Errorf("%w: a token ends before the year %d, or never", ErrInvalid, maxYear+1)
 	case !t.Expires.IsZero() && !t.Expires.After(now):
 		return fmt.Errorf("%w: the token would have expired already", ErrInvalid)
 	case t.Account == 0 && t.Scopes&ScopesOwn != 0:

@@ -93,6 +93,19 @@ func (h *halves) of(r *http.Request, secure bool) (key [32]byte, id auth.Identit
 	return key, x.id, true
 }
 
+// tooLate is what is said of a half session that is over.
+const tooLate = "It took too long, or the account has changed meanwhile: please enter your password again."
+
+// half is that of a request, whose account stands as it did when the password was typed: not gone, not suspended, with the same password.
+func (s *Server) half(r *http.Request) (key [32]byte, id auth.Identity, ok bool) {
+	key, id, ok = s.halves.of(r, page.VisitOf(r.Context()).Secure)
+	if ok && ended(s.o.Directory.Standing(r.Context(), id, auth.DoorWeb)) {
+		s.halves.end(key)
+		ok = false
+	}
+	return key, id, ok
+}
+
 func (h *halves) end(key [32]byte) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -145,10 +158,9 @@ func (s *Server) proveCode(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	v := page.VisitOf(r.Context())
-	key, id, ok := s.halves.of(r, v.Secure)
+	key, id, ok := s.half(r)
 	if !ok {
-		return s.startOver(w, r, f, "It took too long: please enter your password again.")
+		return s.startOver(w, r, f, tooLate)
 	}
 	err = s.o.Directory.ProveFactor(r.Context(), id.Account, f.Value("code"))
 	switch {
@@ -190,7 +202,7 @@ func (s *Server) startOver(w http.ResponseWriter, r *http.Request, f *page.Form,
 // leaveHalf is the way back from the code to another password.
 func (s *Server) leaveHalf(w http.ResponseWriter, r *http.Request) error {
 	v := page.VisitOf(r.Context())
-	if key, _, ok := s.halves.of(r, v.Secure); ok {
+	if key, _, ok := s.half(r); ok {
 		s.halves.end(key)
 	}
 	http.SetCookie(w, forgotten(halfCookie(v.Secure), v.Secure))

@@ -144,3 +144,19 @@ func TestFactorOverSessions(t *testing.T) {
 	v.want("/mine/", nil, 200, "")
 	v.want("/run/x", nil, 404, "")
 }
+
+// TestHalfOfNobody: an account that goes while its owner looks for his code leaves a sign-in form behind, and no page that fails.
+func TestHalfOfNobody(t *testing.T) {
+	h := newHouse(t, nil)
+	secret, _ := h.secondFactor()
+	v, w := h.half(), h.half()
+	if err := h.directory.SetPassword(t.Context(), 2, "another one"); err != nil {
+		t.Fatal(err)
+	}
+	w.want("/", nil, 200, `autocomplete="current-password"`)
+	if err := h.store.DB.Update(t.Context(), func(tx *kv.Tx) error { return h.directory.RemoveAccount(tx, 2) }); err != nil {
+		t.Fatal(err)
+	}
+	v.want("/mine/", nil, 401, `name="password"`)
+	v.want("/sign-in/code", entered(code(t, secret, h.now)), 401, "enter your password again")
+}

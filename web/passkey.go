@@ -115,9 +115,9 @@ func boundHalf(key [sha256.Size]byte) string { return "half " + hex.EncodeToStri
 // askSecond is the question for a passkey after the password.
 func (s *Server) askSecond(w http.ResponseWriter, r *http.Request) error {
 	v := page.VisitOf(r.Context())
-	key, id, ok := s.halves.of(r, v.Secure)
+	key, id, ok := s.half(r)
 	if !ok {
-		page.Question(w, nil, "It took too long: please enter your password again.")
+		page.Question(w, nil, tooLate)
 		return nil
 	}
 	question, err := s.o.Directory.AskSecondPasskey(r.Context(), id.Account, v.At, boundHalf(key))
@@ -136,9 +136,9 @@ func (s *Server) proveSecond(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	v := page.VisitOf(r.Context())
-	key, id, ok := s.halves.of(r, v.Secure)
+	key, id, ok := s.half(r)
 	if !ok {
-		return s.startOver(w, r, f, "It took too long: please enter your password again.")
+		return s.startOver(w, r, f, tooLate)
 	}
 	err = s.o.Directory.ProvePasskey(r.Context(), id.Account, v.At, boundHalf(key), f.Value("credential"))
 	if words := wordsOfPasskey(err); words != "" {

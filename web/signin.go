@@ -36,7 +36,7 @@ func (s *Server) front(w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead { // a form was sent: what it is sent to is no page
 		data = signInPage{Back: cameFrom(r), Ended: true}
 	}
-	if _, id, ok := s.halves.of(r, v.Secure); ok && v.SignIn == nil {
+	if _, id, ok := s.half(r); ok && v.SignIn == nil {
 		return s.askCode(w, r, id, page.View{Status: status}, data.Back)
 	}
 	s.pages.Render(s.log, w, r, page.View{Page: "sign-in", Title: "Sign in", Status: status, Data: data})

@@ -88,7 +88,7 @@ func New(o Options) *Server {
 	}
 	s := &Server{o: o, mux: http.NewServeMux(), routes: make(map[string]*route), pages: page.Parse(manuals, nil), composing: make(chan struct{}, 2)}
 	s.described, s.written = sync.OnceValues(s.OpenAPI), sync.OnceValue(s.manualText)
-	s.once = &once{side: o.Side, now: o.Now, running: make(map[string]bool)}
+	s.once = &once{log: o.Logger, side: o.Side, now: o.Now, running: make(map[string]bool)}
 	s.directory()
 	s.finds()
 	s.appPasswords()

@@ -40,6 +40,8 @@ type room struct {
 	now    time.Time
 	sent   []sentMail
 	fails  error // of the next message
+	side   *kv.Side
+	then   func() // behind each message
 }
 
 type sentMail struct {
@@ -67,10 +69,11 @@ func newRoom(t *testing.T) *room {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := side.Close(); err != nil {
+		if err := side.Close(); err != nil && h.then == nil {
 			t.Error(err)
 		}
 	})
+	h.side = side
 	h.server = api.New(api.Options{House: h.house, Side: side, MaxMessage: 1 << 20, Now: func() time.Time { return h.now }, Send: h.send})
 	h.door = h.server.Room(api.DoorOptions{Directory: d, Now: func() time.Time { return h.now }})
 	return h
@@ -83,6 +86,9 @@ func (h *room) send(_ context.Context, m api.Outgoing, text io.Reader) (api.Sent
 		return api.Sent{}, err
 	}
 	h.sent = append(h.sent, sentMail{m, string(b)})
+	if h.then != nil {
+		h.then()
+	}
 	return api.Sent{ID: fmt.Sprintf("id%d", len(h.sent)), MessageID: "<1@mail.test>"}, nil
 }
 
@@ -259,6 +265,8 @@ func TestOperatorsAreSpared(t *testing.T) {
 	h.want("PATCH /api/v1/accounts/alice", some, `{"name":"Alice"}`, 200, `"name":"Alice"`)
 	h.want("PATCH /api/v1/accounts/alice", all, `{"operator":true}`, 200)
 	h.want("POST /api/v1/tokens", some, `{"name":"x","scopes":["everything"]}`, 403)
+	h.want("POST /api/v1/tokens", all, `{"name":"x","scopes":["read"],"expires":"9999-12-31T23:59:59-12:00"}`, 400, "before the year 10000")
+	h.want("POST /api/v1/accounts/alice/app-passwords", all, `{"name":"x","expires":"9999-12-31T23:59:59-12:00"}`, 400, "before the year 10000")
 	made := h.want("POST /api/v1/tokens", all, `{"name":"x","scopes":["read"]}`, 200, "posthouse_")
 	var out admin.MadeToken
 	if err := json.Unmarshal(made.Body.Bytes(), &out); err != nil {

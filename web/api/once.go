@@ -7,10 +7,12 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net/http"
 	"sync"
 	"time"
 
+	"github.com/posthouse-mail/posthouse/internal/logx"
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/store/kv"
 	"github.com/posthouse-mail/posthouse/web/admin"
@@ -27,6 +29,7 @@ const (
 
 // once sends what comes with a key one time, however often a program asks because it has not heard the answer.
 type once struct {
+	log  *slog.Logger
 	side *kv.Side
 	now  func() time.Time
 
@@ -95,10 +98,13 @@ func (o *once) do(ctx context.Context, a attempt, text io.Reader, fn func(text i
 		}
 		return Sent{}, err
 	}
-	if _, err := io.Copy(io.Discard, text); err != nil { // all of it was read: the message ends where the request does
-		return Sent{}, err
+	if _, err = io.Copy(io.Discard, text); err == nil { // all of it was read: the message ends where the request does
+		err = o.put(context.WithoutCancel(ctx), row, kept{At: o.now(), What: hash.Sum(nil), Sent: sent})
 	}
-	return sent, o.put(context.WithoutCancel(ctx), row, kept{At: o.now(), What: hash.Sum(nil), Sent: sent})
+	if err != nil { // the message is safe, and that is what was asked; who asks again hears that it was begun
+		o.log.WarnContext(ctx, logx.AdminError, "what", "idempotency key", "message", sent.ID, "error", err)
+	}
+	return sent, nil
 }
 
 func (o *once) enter(row string) bool {

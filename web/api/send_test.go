@@ -273,3 +273,17 @@ func TestRatesForget(t *testing.T) {
 		t.Errorf("%d tokens are remembered", n)
 	}
 }
+
+// TestSendOnceWithoutDisk: a message that is safe is told so, though its key could not be written down any more.
+func TestSendOnceWithoutDisk(t *testing.T) {
+	h := newRoom(t)
+	token := h.token("alice", "send")
+	h.then = func() {
+		if err := h.side.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if w := h.request(t.Context(), "POST /api/v1/send", token, `{"to":["a@b.test"]}`, "Content-Type", "application/json", "Idempotency-Key", "k"); w.Code != 202 {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
