@@ -67,7 +67,7 @@ func (m *room) liveLog(w http.ResponseWriter, r *http.Request) error {
 	for _, p := range set.Parts {
 		d.Parts = append(d.Parts, choice{p.Part, p.Part, len(f.Parts) == 1 && f.Parts[0] == p.Part})
 	}
-	for _, l := range []choice{{"", "everything that is written", false}, {"info", "info and worse", false}, {"warn", "warnings and errors", false}, {"error", "errors", false}} {
+	for _, l := range []choice{{"", "all of them", false}, {"info", "info and worse", false}, {"warn", "warnings and errors", false}, {"error", "errors", false}} {
 		l.On = l.Value == f.Level
 		d.Levels = append(d.Levels, l)
 	}
