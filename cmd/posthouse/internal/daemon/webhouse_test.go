@@ -124,6 +124,7 @@ func TestVisitorsFresh(t *testing.T) {
 	served := make(chan error, 1)
 	go func() { served <- v.serve() }()
 	ending, end := context.WithCancel(t.Context())
+	defer end()
 	var handlers sync.WaitGroup
 	for range 20 {
 		ours, theirs := net.Pipe()
