@@ -499,6 +499,16 @@ func TestImportInside(t *testing.T) {
 	if !strings.Contains(s.Error+s.Progress.Note, "a loopback address") {
 		t.Errorf("%+v", s)
 	}
+	if _, err := h.StartOwnPull(t.Context(), "alice", admin.OwnPull{Protocol: "imap", Host: "localhost", User: strings.Repeat("u", 1000), Password: "p"}); err == nil {
+		t.Error("a name of 1,000 octets was taken")
+	}
+	for range 60 { // who tries again and again pushes nobody's out
+		for x, err := h.StartOwnPull(t.Context(), "bob", admin.OwnPull{Protocol: "pop3", Host: "localhost", User: "u", Password: "p"}); x.State == admin.PullRunning; x, err = h.WatchPull(t.Context(), x.ID, x.Revision) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 	all, err := h.OwnPulls(t.Context(), "alice") // what lies inside is not told to who asked
 	if err != nil || len(all) != 1 || !strings.Contains(all[0].Error, "inner network") || strings.Contains(all[0].Error+all[0].Progress.Note, "127.") {
 		t.Errorf("%+v, %v", all, err)

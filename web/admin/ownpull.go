@@ -34,6 +34,12 @@ type OwnPull struct {
 	Delete   bool   `json:"delete,omitempty"` // POP3: delete there what is here
 }
 
+// Bounds of what is kept while an import runs, and written into the log.
+const (
+	maxOwnUser     = 320
+	maxOwnPassword = 4096
+)
+
 // StartOwnPull begins it.
 func (h *House) StartOwnPull(ctx context.Context, user string, in OwnPull) (PullStatus, error) {
 	a, err := h.o.Directory.FindAccount(ctx, user)
@@ -59,6 +65,8 @@ func (h *House) StartOwnPull(ctx context.Context, user string, in OwnPull) (Pull
 		return PullStatus{}, invalid(fmt.Sprintf("The port is %d or %d.", ports[0], ports[1]))
 	case in.User == "" || in.Password == "" || strings.ContainsAny(in.User+in.Password, "\r\n\x00"):
 		return PullStatus{}, invalid("User name and password of the other server are needed.")
+	case len(in.User) > maxOwnUser || len(in.Password) > maxOwnPassword:
+		return PullStatus{}, invalid("The user name or password is too long.")
 	}
 	s.port = fmt.Sprint(in.Port)
 	if s.tls, err = trust(s.host, Pull{}); err != nil {

@@ -78,6 +78,7 @@ const (
 const (
 	maxPulls  = 8  // at once
 	keptPulls = 50 // that have ended
+	keptOfOne = 10 // of an account: who tries again and again pushes nobody else's out
 	watchTime = time.Second
 )
 
@@ -163,13 +164,26 @@ func (p *pulls) add(j *job) error {
 	case running >= maxPulls:
 		return conflict(fmt.Sprintf("%d imports run at once already; begin this one when one of them has ended", maxPulls))
 	}
-	if len(p.list)-running >= keptPulls {
-		i := slices.IndexFunc(p.list, func(o *job) bool { return o.status.State != PullRunning })
-		p.list = slices.Delete(p.list, i, i+1)
-	}
+	ended := func(o *job) bool { return o.status.State != PullRunning }
+	p.forget(keptOfOne, func(o *job) bool { return ended(o) && o.account == j.account })
+	p.forget(keptPulls, ended)
 	p.list = append(p.list, j)
 	p.running.Add(1)
 	return nil
+}
+
+// forget drops the oldest of some when there are as many as are kept. It needs p.mu.
+func (p *pulls) forget(most int, of func(*job) bool) {
+	n := 0
+	for _, o := range p.list {
+		if of(o) {
+			n++
+		}
+	}
+	if n >= most {
+		i := slices.IndexFunc(p.list, of)
+		p.list = slices.Delete(p.list, i, i+1)
+	}
 }
 
 // change changes a pull's status and wakes who watches it.
