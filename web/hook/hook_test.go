@@ -473,6 +473,60 @@ func TestStray(t *testing.T) {
 	}
 }
 
+// TestStops: what is on its way as the house stops is tried again after the next start.
+func TestStops(t *testing.T) {
+	h, o := newHouse(t), newOther(t)
+	made := h.add(o.URL, true, hook.Suspended)
+	h.Tell(hook.Event{Type: hook.Suspended})
+	ctx, stop := context.WithCancel(t.Context())
+	o.answer = func(int, http.ResponseWriter, *http.Request) { stop() }
+	if _, err := h.Round(ctx); err != nil && ctx.Err() == nil {
+		t.Fatal(err)
+	}
+	if s := h.States()[made.ID]; s.Waiting != 1 || s.Lost != 0 {
+		t.Errorf("%+v", s)
+	}
+	o.answer = nil
+	h.open()
+	h.rounds()
+	if s := h.States()[made.ID]; s.Waiting != 0 || o.count() != 2 {
+		t.Errorf("%+v, %d posts", s, o.count())
+	}
+}
+
+// TestRemoved: what waits for a webhook goes with it, at once.
+func TestRemoved(t *testing.T) {
+	h := newHouse(t)
+	made := h.add("http://127.0.0.1:1", true, hook.Suspended)
+	h.Tell(hook.Event{Type: hook.Suspended})
+	if err := h.db.Update(t.Context(), func(tx *kv.Tx) error { _, err := h.Remove(tx, made.ID); return err }); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.side.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.side.View(t.Context(), func(tx *kv.Tx) error {
+		for key := range tx.Scan("O", nil, nil) {
+			t.Errorf("%q is left", key)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestNoSecretInErrors: the path of an address may be a secret; what went wrong is said without it.
+func TestNoSecretInErrors(t *testing.T) {
+	h := newHouse(t)
+	made := h.add("http://127.0.0.1:1/services/hidden?key=hidden", true, hook.Suspended)
+	_, err := h.Test(t.Context(), made.ID)
+	h.Tell(hook.Event{Type: hook.Suspended})
+	h.rounds()
+	if words := h.States()[made.ID].Error; err == nil || words == "" || strings.Contains(err.Error()+words, "hidden") {
+		t.Errorf("%v, %q", err, words)
+	}
+}
+
 // TestRotate: a new secret signs from now on, and the former one too for a day.
 func TestRotate(t *testing.T) {
 	h, o := newHouse(t), newOther(t)
