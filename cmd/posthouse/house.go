@@ -157,7 +157,17 @@ func mayOpen(folder string, mustExist bool) error {
 		return err
 	}
 	if owner, ok := ownerOf(info); ok && owner != os.Geteuid() {
-		return fmt.Errorf("%s belongs to the user with id %d: run this as that user", folder, owner)
+		return &othersFolder{folder, owner}
 	}
 	return nil
+}
+
+// othersFolder: a data folder is another user's.
+type othersFolder struct {
+	folder string
+	owner  int
+}
+
+func (o *othersFolder) Error() string {
+	return fmt.Sprintf("%s belongs to the user with id %d: run this as that user", o.folder, o.owner)
 }

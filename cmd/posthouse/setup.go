@@ -261,6 +261,12 @@ func (p *program) build(ctx context.Context, o *options, s *setupOptions, b buil
 			b.PagesAt(l[0].HostPort)
 		}
 	}
+	system := os.Geteuid() == 0 && !s.wish.NoSystem
+	if system && state != setup.Missing { // a house that was made before and stands still: whether the account is there, it says
+		if err := p.makeSystem(ctx, b); err != nil {
+			return err
+		}
+	}
 	password, err := p.passwordFor(ctx, o, s, b, state)
 	if err != nil {
 		return err
@@ -277,8 +283,7 @@ func (p *program) build(ctx context.Context, o *options, s *setupOptions, b buil
 	if err != nil {
 		return err
 	}
-	system := os.Geteuid() == 0 && !s.wish.NoSystem
-	if system {
+	if system && state == setup.Missing {
 		if err := p.makeSystem(ctx, b); err != nil {
 			return err
 		}
@@ -288,6 +293,10 @@ func (p *program) build(ctx context.Context, o *options, s *setupOptions, b buil
 		records, err = p.settle(ctx, v, b, password)
 		return err
 	})
+	var others *othersFolder
+	if errors.As(err, &others) && system {
+		return fmt.Errorf("%w; or start the house, and run the same command again: it goes on from here", err)
+	}
 	if err != nil {
 		return err
 	}
