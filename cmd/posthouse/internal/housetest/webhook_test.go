@@ -125,3 +125,40 @@ func complaintAbout(id string) string {
 		"Original-Mail-From: <alice@one.test>\r\nOriginal-Rcpt-To: <bob@two.test>\r\nReported-Domain: one.test\r\n\r\n" +
 		"--x\r\nContent-Type: message/rfc822\r\n\r\nFrom: <alice@one.test>\r\nMessage-ID: " + id + "\r\n\r\nhello\r\n--x--\r\n"
 }
+
+// TestSuspendedAnyWay: an account that is kept from sending again, by an undo or by a directory file, sends nothing that waits.
+func TestSuspendedAnyWay(t *testing.T) {
+	s := newStreet(t)
+	a := s.build("", "alice@one.test", "bob@one.test")
+	verbs, ctx := a.Daemon.House(), t.Context()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := verbs.SetSending(ctx, "alice@one.test", admin.SendSwitch{Reason: "stolen"})
+	must(err)
+	file, err := verbs.ExportDirectory(ctx, admin.DirectoryExport{})
+	must(err)
+	for name, suspend := range map[string]func(on uint64) error{
+		"undo": func(on uint64) error { _, err := verbs.Undo(ctx, admin.Undo{Number: on}); return err },
+		"file": func(uint64) error {
+			_, err := verbs.ApplyDirectory(ctx, admin.DirectoryApply{Text: file.Text})
+			return err
+		},
+	} {
+		_, err := verbs.SetSending(ctx, "alice@one.test", admin.SendSwitch{On: true})
+		must(err)
+		page, err := verbs.Audit(ctx, admin.AuditFilter{Limit: 1})
+		must(err)
+		a.submit("alice@one.test", "HOLDFOR=3600", "From: <alice@one.test>\r\nTo: <bob@one.test>\r\nSubject: "+name+"\r\n\r\nlater\r\n", "bob@one.test")
+		must(suspend(page.Entries[0].Number))
+		queue, err := verbs.Queue(ctx)
+		if err != nil || len(queue) != 1 || !queue[0].Held {
+			t.Errorf("%s: %+v, %v", name, queue, err)
+		}
+		_, err = verbs.QueueAction(ctx, admin.Drop, nil)
+		must(err)
+	}
+}
