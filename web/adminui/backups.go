@@ -1,6 +1,7 @@
 package adminui
 
 import (
+	"math"
 	"net/http"
 
 	"github.com/posthouse-mail/posthouse/web/admin"
@@ -80,7 +81,7 @@ func (m *room) certificates(w http.ResponseWriter, r *http.Request) error {
 	}
 	d := certificatesPage{}
 	for _, c := range all {
-		l := certificateLine{Certificate: c, Days: int(c.Until.Sub(m.o.Now()).Hours() / 24)}
+		l := certificateLine{Certificate: c, Days: int(math.Floor(c.Until.Sub(m.o.Now()).Hours() / 24))}
 		l.Bad = c.Until.IsZero() || l.Days < 14
 		d.All = append(d.All, l)
 	}

@@ -105,7 +105,8 @@ func newMachine(t testing.TB) *machine {
 		},
 		EndConnection: func(id string) bool { m.ended = id; return id == "c1" },
 		Certificates: func() []admin.Certificate {
-			return []admin.Certificate{{Names: []string{"mx.mail.test"}, Until: now.Add(9 * 24 * time.Hour), Auto: true, Error: "HTTP 429 too many"}, {Names: []string{"imap.mail.test"}, Auto: true}}
+			return []admin.Certificate{{Names: []string{"mx.mail.test"}, Until: now.Add(9 * 24 * time.Hour), Auto: true, Error: "HTTP 429 too many"}, {Names: []string{"imap.mail.test"}, Auto: true},
+				{Names: []string{"old.mail.test"}, Until: now.Add(-time.Hour)}}
 		},
 		Renew:    func(name string) error { m.renewed = name; return nil },
 		History:  m.history,
@@ -255,7 +256,9 @@ func TestSuppressionPage(t *testing.T) {
 
 func TestMachinePages(t *testing.T) {
 	m := newMachine(t)
-	m.want("/admin/certificates", nil, 200, "8 days left", "HTTP 429 too many", "there is none yet", "Renew now")
+	if body, _ := m.want("/admin/certificates", nil, 200, "8 days left", "HTTP 429 too many", "there is none yet", "on its way", "it has ended", "Renew now"); strings.Contains(body, ">good<") {
+		t.Error("none of them is good")
+	}
 	m.want("/admin/certificates", url.Values{"name": {"imap.mail.test"}}, 303)
 	m.want("/admin/connections", nil, 200, "alice@mail.test", "IDLE", "1 connection.", "192.0.2.7:1")
 	m.want("/admin/connections?q=zoe", nil, 200, "0 connections.")
