@@ -100,7 +100,7 @@ func (b *bench) walk(h *house.House) error {
 
 // visit follows every link once and takes the time of each page.
 func (b *bench) visit(v *visitor) error {
-	queue, seen, twins := []string{"/"}, map[string]bool{"/": true}, map[string]int{}
+	queue, seen, twins := append([]string{"/"}, searches()...), map[string]bool{"/": true}, map[string]int{}
 	rooms := map[string]*slowest{}
 	for len(queue) > 0 {
 		path := queue[0]
@@ -142,6 +142,16 @@ func (b *bench) visit(v *visitor) error {
 		b.add(x.took <= mostPage, name, "at most 50 ms", "%.1f ms (%s)", x.took.Seconds()*1000, x.path)
 	}
 	return nil
+}
+
+// searches are pages that forms lead to: they look for what is nowhere, which takes the longest.
+func searches() (all []string) {
+	for _, path := range []string{
+		"/account/messages?with=", "/account/messages?subject=", "/account/masks?find=", "/account/junk/senders?find=", "/admin/accounts?q=", "/admin/aliases?q=", "/admin/masks?q=", "/admin/queue?address=", "/admin/stories?q=",
+	} {
+		all = append(all, path+"nowhere")
+	}
+	return all
 }
 
 // slowest is the slowest page of a room.
