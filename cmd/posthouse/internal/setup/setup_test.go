@@ -78,7 +78,7 @@ func TestLookOffline(t *testing.T) {
 
 // Behind another web server the pages listen on loopback, and its lines are printed; every plan is a settings file that we take.
 func TestPlans(t *testing.T) {
-	for program, want := range map[string]string{"nginx": "proxy_pass http://127.0.0.1:8080;", "caddy": "reverse_proxy 127.0.0.1:8080", "odd\x1b[31m": "server_name mail.example.org autoconfig.example.org"} {
+	for program, want := range map[string]string{"nginx": "proxy_pass http://127.0.0.1:8080;\n        proxy_set_header Host $http_host;", "caddy": "reverse_proxy 127.0.0.1:8080", "odd\x1b[31m": "server_name mail.example.org autoconfig.example.org"} {
 		m := setup.Look(t.Context(), setup.Eyes{Proc: machine(t, program, 443)})
 		p, err := setup.NewPlan(setup.Wish{Address: "you@example.org", Config: "/c", Data: "/d"}, m)
 		if err != nil {
