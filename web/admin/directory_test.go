@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/posthouse-mail/posthouse/auth"
+	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/web/admin"
 )
 
@@ -130,6 +131,11 @@ func TestDirectory(t *testing.T) {
 	}
 	if got := h.changes(t, admin.DirectoryApply{Text: directoryFile}); got != all {
 		t.Errorf("made: %s", got)
+	}
+	for _, d := range []mail.Domain{"one.test", "uno.test"} {
+		if keys := must(h.directory.Keys(t.Context(), d))(t); len(keys) != 1 || keys[0].State != auth.KeyActive {
+			t.Errorf("%s signs with %v", d, keys)
+		}
 	}
 	text := h.export(t, false)
 	if _, body, _ := strings.Cut(text, "version = 1\n"); "version = 1\n"+body != directoryFile {
