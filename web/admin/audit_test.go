@@ -30,7 +30,7 @@ func readers() []string {
 		DeliveryLog Domain DomainDetail DomainLimits DomainQuota DomainRecords Domains ExplainSpam ExportDirectory FindAccounts FindAlias FindAliases FindDomains FindLists
 		FindMasks FollowLog Forwarding ImportPlace Imported List Lists LogLevels Looked MailNames Masks OwnStories OwnStory Passkeys Pulls Queue QueueEntry SecondFactor SendingOff
 		SetAudit SetBackup SetCheckup SetDefaultQuota SetDialogues SetLog SpamRefused SpamSenders SpamSettings SpamStats Suppressions TLSReports Tokens
-		DeletedGroups DeletedOf Devices OwnPulls Outbox Space Trace TestWebhook WatchPull Webhooks
+		DeletedGroups DeletedOf Devices OwnPulls Outbox OutboxPage Space Trace TestWebhook WatchPull Webhooks
 		Backups BackupPage Training Certificates CheckSettings Connections EndWatching Watching FindQueue QueueEntries FindStories History KeptTrace KeptTraces SpamLists FindSuppressions RecentLog ReportsSeen SetMachine Settings SettingsFile Status Vitals`)
 }
 
