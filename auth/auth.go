@@ -110,6 +110,8 @@ type Options struct {
 	Postmaster    mail.Address                          // receives postmaster@ and abuse@ where nobody has them; zero: the first account of the house
 	// Leaf is the certificate that a client which asked for serverName was shown, for SCRAM's tls-server-end-point; may be nil.
 	Leaf func(serverName string) *x509.Certificate
+	// External is asked about the passwords of some accounts; nil: all are ours. SCRAM is not offered with it.
+	External *External
 }
 
 // Destination is one account that an address leads to.

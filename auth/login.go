@@ -36,6 +36,7 @@ type Directory struct {
 	expiries  expiries
 	codes     codes
 	party     *passkey.Party
+	outside   *elsewhere // nil: all passwords are ours
 	logins    *prometheus.CounterVec
 }
 
@@ -49,7 +50,7 @@ func New(db *kv.DB, o Options) *Directory {
 		options: o, separator: cmp.Or(o.Separator, "+"), db: db,
 		log:    cmp.Or(o.Logger, slog.New(slog.DiscardHandler)),
 		hasher: newHasher(), digests: keyed, slow: newSlowdown(), party: passkey.NewParty(o.Now),
-		good:   &remembered{digests: keyed, good: make(map[digest]time.Time)},
+		good: newRemembered(keyed, rememberFor), outside: newElsewhere(o.External, keyed),
 		logins: o.Metrics.Counters("logins_total", "Login attempts, by service and result.", "service", "result"),
 	}
 	d.view.db, d.view.log = db, d.log
@@ -67,14 +68,7 @@ func (d *Directory) Mechanisms(c Client) []string {
 	if d.clear(c) {
 		return nil
 	}
-	var out []string
-	if d.options.SCRAM {
-		if c.TLS != nil {
-			out = append(out, sasl.ScramSHA256Plus)
-		}
-		out = append(out, sasl.ScramSHA256)
-	}
-	out = append(out, sasl.Plain, sasl.Login)
+	out := append(d.mechanismsSCRAM(c), sasl.Plain, sasl.Login)
 	if d.tokensInUse() {
 		out = append(out, sasl.OAuthBearer, sasl.XOAuth2) // last: who picks the first that it knows goes on to use a password
 	}
@@ -130,6 +124,19 @@ func (d *Directory) prove(ctx context.Context, c Client, m claim) (Identity, err
 		return d.admit(s, c, who, m)
 	}
 	m.app = nil
+	if d.keptElsewhere(who) {
+		right, err := d.proveElsewhere(ctx, c, try, who, m.password)
+		if err != nil {
+			return Identity{}, err
+		}
+		if !right {
+			return Identity{}, ErrCredentials
+		}
+		if !who.webOnly(c.Door) {
+			d.slow.succeeded(try, d.options.Now())
+		}
+		return d.admit(s, c, who, m)
+	}
 	hash := ""
 	if who != nil {
 		hash = who.phc
@@ -248,6 +255,8 @@ func (d *Directory) report(ctx context.Context, c Client, m claim, id Identity, 
 		result = "closed"
 	case errors.Is(err, ErrNeedTLS):
 		result = "clear"
+	case errors.Is(err, ErrLater):
+		result = "later"
 	default:
 		result = "error"
 	}
@@ -297,7 +306,7 @@ func (d *Directory) SASL(ctx context.Context, c Client, mechanism string, done f
 		x.Server = sasl.NewPlain(check)
 	case x.mechanism == sasl.Login:
 		x.Server = sasl.NewLogin(check)
-	case d.options.SCRAM && (x.mechanism == sasl.ScramSHA256 || plus && c.TLS != nil):
+	case d.offersSCRAM() && (x.mechanism == sasl.ScramSHA256 || plus && c.TLS != nil):
 		x.Server = sasl.NewSCRAM(sasl.SCRAM{
 			Plus: plus, PlusOffered: c.TLS != nil, TLS: c.TLS, Leaf: d.leaf(c), Lookup: x.lookup, Finish: x.finish,
 		})
@@ -449,6 +458,9 @@ func (d *Directory) NewPassword(ctx context.Context, id mail.AccountID, password
 	}
 	s, err := d.snapshot(ctx)
 	if err != nil {
+		return Secret{}, err
+	}
+	if err := d.notElsewhere(s.accounts[id]); err != nil {
 		return Secret{}, err
 	}
 	basis := sasl.NewBasis()

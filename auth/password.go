@@ -211,8 +211,13 @@ func (d *digests) of(parts ...string) (out digest) {
 // new password the old one is forgotten by itself.
 type remembered struct {
 	digests *digests
+	holds   time.Duration
 	mu      sync.Mutex
 	good    map[digest]time.Time // until
+}
+
+func newRemembered(keyed *digests, holds time.Duration) *remembered {
+	return &remembered{digests: keyed, holds: holds, good: make(map[digest]time.Time)}
 }
 
 func (r *remembered) key(id mail.AccountID, hash, prepared string) digest {
@@ -229,7 +234,7 @@ func (r *remembered) keep(k digest, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	makeRoom(r.good, maxRemembered, func(until time.Time) bool { return !now.Before(until) })
-	r.good[k] = now.Add(rememberFor)
+	r.good[k] = now.Add(r.holds)
 }
 
 // makeRoom bounds a map: when it is full, a few random entries are looked at, and the stale ones of them go, or one of any age.

@@ -133,7 +133,7 @@ func TestPHC(t *testing.T) {
 func TestBounds(t *testing.T) {
 	now := time.Unix(0, 0)
 	s, keyed := newSlowdown(), newDigests()
-	good := &remembered{digests: keyed, good: make(map[digest]time.Time)}
+	good := newRemembered(keyed, rememberFor)
 	for i := range 3 * maxSlowEntries {
 		a := attempt{address: network(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})), user: keyed.of(fmt.Sprint(i)), account: mail.AccountID(i + 1)}
 		s.failed(a, digest{}, now)

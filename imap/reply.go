@@ -73,6 +73,7 @@ func translations() []struct {
 		{auth.ErrCredentials, answer{no, goimap.ResponseCodeAuthenticationFailed, "wrong user name or password"}},
 		{auth.ErrDoorClosed, answer{no, goimap.ResponseCodeAuthorizationFailed, "this account may not use IMAP"}},
 		{auth.ErrSlowDown, answer{no, goimap.ResponseCodeUnavailable, "too many failed logins, try again later"}},
+		{auth.ErrLater, answer{no, goimap.ResponseCodeUnavailable, "the password cannot be checked now, try again later"}},
 		{sasl.ErrMalformed, answer{bad, "", "the mechanism does not know this response"}},
 		{sasl.ErrFailed, answer{no, goimap.ResponseCodeAuthenticationFailed, "not authenticated"}},
 		{sasl.ErrBinding, answer{no, goimap.ResponseCodeAuthenticationFailed, "the channel binding does not fit"}},

@@ -38,6 +38,7 @@ var answers = [...]struct {
 	{auth.ErrCredentials, "AUTH", "wrong user name or password"}, // RFC 3206
 	{auth.ErrDoorClosed, "SYS/PERM", "this account may not use POP3"},
 	{auth.ErrSlowDown, "SYS/TEMP", "too many failed logins, try again later"},
+	{auth.ErrLater, "SYS/TEMP", "the password cannot be checked now, try again later"},
 	{auth.ErrNeedTLS, "", "no password without TLS: use STLS first or port 995"},
 	{auth.ErrMechanism, "", "mechanism not offered"},
 	{sasl.ErrMalformed, "", "malformed response"},

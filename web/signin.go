@@ -142,6 +142,10 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, f *page.Form, er
 		status = http.StatusTooManyRequests
 		w.Header().Set("Retry-After", "60")
 		f.Reject("password", "Too many wrong passwords: wait a minute, then try again.")
+	case errors.Is(err, auth.ErrLater):
+		status = http.StatusServiceUnavailable
+		w.Header().Set("Retry-After", "60")
+		f.Reject("password", "Whether the password is right cannot be known now, because the server that knows it does not answer. Try again in a minute.")
 	case errors.Is(err, auth.ErrDoorClosed):
 		status = http.StatusForbidden
 		f.Reject("user", "This account may not use the web pages. Ask the operator of this server.")

@@ -6,7 +6,7 @@ var floors = [][]string{
 	/* rock */ {"deploy", "internal/mail", "internal/vfs", "internal/metrics"},
 	/* ground */ {"internal/wire", "internal/dialogue", "internal/dns", "internal/logx", "internal/handover", "store/blob"},
 	/* shell */ {"internal/serve", "internal/cert", "internal/config", "imap/internal/syntax"},
-	/* words */ {"internal/message", "smtp/tlspolicy", "auth/sasl", "auth/passkey", "store/kv"},
+	/* words */ {"internal/message", "smtp/tlspolicy", "auth/sasl", "auth/passkey", "auth/external", "auth/oidc", "store/kv"},
 	/* checks */ {"smtp/mailauth", "smtp/scan"},
 	/* keepers */ {"store", "auth", "store/story", "store/history", "smtp/tlsbook", "smtp/dmarcbook", "smtp/junkbook", "smtp/spam", "smtp/limit"},
 	/* doors */ {"smtp", "imap", "pop3"},

@@ -38,6 +38,7 @@ func (k *checker) check() {
 	k.lists()
 	k.scanners()
 	k.choices()
+	k.outside()
 	k.loopbackOnly()
 }
 

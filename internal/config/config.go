@@ -201,6 +201,8 @@ type Auth struct {
 	ClearLoopback bool    `toml:"clear_loopback"`
 	SCRAM         bool    `toml:"scram"`
 	Postmaster    Mailbox `toml:"postmaster"`
+
+	External External `toml:"external"`
 }
 
 // Store is how mail is kept.
@@ -384,14 +386,14 @@ func Default() *Config {
 		IMAP:       IMAP{RecentlyDeleted: true},
 		Route:      Route{Across: AcrossDirect},
 		Submission: Submission{Schedule: Duration{90 * 24 * time.Hour}},
-		Auth:       Auth{Separator: "+"},
+		Auth:       Auth{Separator: "+", External: External{Timeout: Duration{10 * time.Second}, Connections: 8, Remember: Duration{5 * time.Minute}, Domains: []Domain{}, Accounts: []Mailbox{}, Except: []Mailbox{}}},
 		Checks:     Checks{DMARC: DMARCEnforce, TrustedSealers: []Domain{}},
 		Reports:    Reports{DMARC: true, Letter: "monday"},
 		Lists:      Lists{BounceDays: 5},
 		Junk: Junk{Enabled: true, Doubtful: 4, Line: 6, Refuse: 15, Lists: []string{}, ListWait: Duration{3 * time.Second},
 			GreylistDelay: Duration{4 * time.Minute}, Learn: true, Refusals: Duration{14 * 24 * time.Hour}},
 		Checkup: Checkup{Every: Duration{24 * time.Hour}, Lists: []string{"spamhaus_zen", "spamcop", "psbl", "barracuda"}, Probes: []string{"gmail.com", "hotmail.com", "icloud.com"}},
-		Web:     Web{Redirect: true, Proxies: []netip.Prefix{}, AdminFrom: []netip.Prefix{}, APIFrom: []netip.Prefix{}, SignIn: Duration{14 * 24 * time.Hour}},
+		Web:     Web{Redirect: true, Proxies: []netip.Prefix{}, AdminFrom: []netip.Prefix{}, APIFrom: []netip.Prefix{}, SignIn: Duration{14 * 24 * time.Hour}, OIDC: OIDC{Button: "Sign in with your organisation", Scopes: []string{"openid", "email"}, Claim: "email", ACR: []string{}, AMR: []string{}, Password: true}},
 		Log:     Log{Format: "text", Level: "info", Levels: []string{}},
 		Metrics: Metrics{Listen: []Address{{"127.0.0.1:9025"}}},
 	}

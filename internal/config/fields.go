@@ -42,6 +42,7 @@ func sections() map[string]string {
 		"sending":              "How much may leave, so that a stolen password does not ruin the address; 0: no limit; `account limits` and `domain limits` say otherwise for one",
 		"submission.trusted[]": "Devices that know no passwords (printer, NAS): these networks may submit as these senders, never on port 25",
 		"auth":                 "Users and passwords",
+		"auth.external":        "Passwords that another program knows (LDAP, PAM): it is asked over a unix socket; how, is in docs/operations.md",
 		"imap":                 "IMAP",
 		"pop3":                 "POP3",
 		"checks":               "Where mail from outside comes from: SPF, DKIM, ARC, DMARC",
@@ -50,6 +51,7 @@ func sections() map[string]string {
 		"junk":                 "Whether mail from outside is junk: signals with scores, `posthouse spam explain` tells them for a message",
 		"scanners[]":           "A program that looks at messages: rspamd over HTTP, or a milter (ClamAV and others); asked in this order when a message has come whole",
 		"web":                  "The web pages; listen.http and listen.https open them",
+		"web.oidc":             "Sign-in at the web pages by an OpenID Connect provider, for accounts that are there; without an issuer there is none",
 		"check":                "What posthouse check looks at, and how often the house does it by itself",
 		"log":                  "The log on stderr",
 		"metrics":              "/metrics for Prometheus, /healthz and /readyz",
@@ -65,6 +67,7 @@ func Fields() []Field {
 	all = append(all, scannerFields()...)
 	all = append(all, webFields()...)
 	all = append(all, checkupFields()...)
+	all = append(all, authFields()...)
 	return append(all, restFields()...)
 }
 
@@ -187,11 +190,6 @@ func scannerFields() []Field {
 func restFields() []Field {
 	const list = `Write a list of "host:port": ["127.0.0.1:9025"].`
 	return []Field{
-		{"auth.default_domain", "Domain of user names without one", "Empty: a bare name is refused, so that it never means another person after a second domain came.", `Write a domain: "example.org".`, ""},
-		{"auth.separator", "Character before the detail of a subaddress: bob+news@ is bob@", "The usual one (RFC 5233).", `Write one character: "+".`, ""},
-		{"auth.clear_loopback", "Take passwords without TLS from this machine itself", "No password travels in clear, not even where nobody listens.", "Write true or false.", ""},
-		{"auth.scram", "Keep SCRAM-SHA-256 keys and offer the mechanism", "It cannot serve imported password hashes, and TLS protects the password already.", "Write true or false.", ""},
-		{"auth.postmaster", "Receives postmaster@ and abuse@ where nobody has them", "Empty: the first account of the house.", `Write an address: "admin@example.org".`, ""},
 		{"imap.recently_deleted", "Show what is expunged and still kept as a mailbox \"Recently Deleted\", which is read-only; messages come back by COPY and MOVE", "Who deletes by mistake looks for it in his mail program.", "Write true or false.", ""},
 		{"pop3.exclusive", "One POP3 session of an account at a time, the next gets [IN-USE]", "Sessions see a snapshot each; two do not disturb each other.", "Write true or false.", ""},
 		{"pop3.login_delay", "Least time between two POP3 logins of an account (RFC 2449 section 6.5); 0s: none", "Mail programs that look every minute harm nobody here.", `Write a duration: "5m".`, ""},

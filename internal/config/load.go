@@ -147,4 +147,6 @@ func (c *Config) absolute(folder string) {
 	join(&c.Metrics.Cert)
 	join(&c.Metrics.Key)
 	join(&c.Metrics.TokenFile)
+	join(&c.Auth.External.Socket)
+	join(&c.Web.OIDC.SecretFile)
 }

@@ -81,6 +81,8 @@ func (s *session) loginError(err error) error {
 		return say(535, 5, 7, 1, "This account may not send mail here")
 	case errors.Is(err, auth.ErrSlowDown):
 		return say(454, 4, 7, 0, "Too many failed logins, try again later")
+	case errors.Is(err, auth.ErrLater):
+		return say(454, 4, 7, 0, "Cannot check passwords now, try again later")
 	case errors.Is(err, auth.ErrNeedTLS):
 		return say(538, 5, 7, 11, "Passwords need TLS, say STARTTLS first")
 	case errors.Is(err, auth.ErrMechanism):

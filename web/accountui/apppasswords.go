@@ -165,6 +165,8 @@ func (m *room) again(r *http.Request, f *page.Form) error {
 	switch {
 	case errors.Is(err, auth.ErrCredentials):
 		f.Reject("password", "This is not your password.")
+	case errors.Is(err, auth.ErrLater):
+		f.Reject("password", "Whether this is your password cannot be known now: try again in a minute.")
 	case errors.Is(err, auth.ErrSlowDown):
 		f.Reject("password", "Too many wrong passwords: wait a minute, then try again.")
 	default:

@@ -54,10 +54,21 @@ func (m *room) setPassword(w http.ResponseWriter, r *http.Request) error {
 		switch {
 		case errors.Is(err, auth.ErrCredentials):
 			f.Reject("old", "This is not your password.")
+		case errors.Is(err, auth.ErrLater):
+			f.Reject("old", "Whether this is your password cannot be known now: try again in a minute.")
 		case errors.Is(err, auth.ErrSlowDown):
 			f.Reject("old", "Too many wrong passwords: wait a minute, then try again.")
 		case err != nil:
 			return err
+		}
+	}
+	if f.Ok() {
+		elsewhere, err := m.o.Directory.PasswordElsewhere(r.Context(), v.SignIn.Identity.Account)
+		if err != nil {
+			return err
+		}
+		if elsewhere {
+			f.Reject("new", "Your password is kept by another program of your organisation: change it there. App passwords are made here.")
 		}
 	}
 	if f.Ok() {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/posthouse-mail/posthouse/auth"
+	"github.com/posthouse-mail/posthouse/auth/external"
 	"github.com/posthouse-mail/posthouse/internal/cert"
 	"github.com/posthouse-mail/posthouse/internal/config"
 	"github.com/posthouse-mail/posthouse/internal/dns"
@@ -46,7 +47,8 @@ type keepers struct {
 	tokens     *auth.AppBook // when tokens were used
 	devices    *auth.DeviceBook
 	junk       junk
-	hooks      *hook.Book // who is told of events
+	hooks      *hook.Book       // who is told of events
+	external   *external.Helper // who knows passwords that are not ours; nil: nobody
 }
 
 // keeperOptions is what the keepers need of a house.
@@ -142,6 +144,7 @@ func (k *keepers) build(o keeperOptions) (err error) {
 		ClearLoopback: c.Auth.ClearLoopback, SCRAM: c.Auth.SCRAM, Uses: k.apps, TokenUses: k.tokens, Devices: k.devices, Postmaster: c.Auth.Postmaster.Address,
 	}
 	ao.LoggedIn = o.loggedIn
+	ao.External = k.askElsewhere(c)
 	if o.certs != nil {
 		ao.Leaf = o.certs.Leaf
 	}

@@ -28,6 +28,9 @@ func (k *keepers) openSide(o keeperOptions) (err error) {
 // close closes the tables, those of mail last: they hold the folder's lock.
 func (k *keepers) close() error {
 	var err error
+	if k.external != nil {
+		k.external.Close()
+	}
 	if k.side != nil {
 		err = k.side.Close()
 	}
