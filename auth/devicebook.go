@@ -379,7 +379,7 @@ func (d *Directory) noteLogin(ctx context.Context, c Client, m claim, id Identit
 	case err == nil && c.Door != DoorWeb:
 	case err == nil:
 		second, err := d.SecondFactor(ctx, id.Account)
-		if err != nil || !second.On || m.mechanism == byPasskey {
+		if err != nil || !second.On || m.mechanism == byPasskey || m.strong {
 			return // nothing else is asked for
 		}
 		l.why = FailedCode

@@ -91,6 +91,7 @@ func (d *Directory) Login(ctx context.Context, c Client, user, password string) 
 // claim is what a client says of itself.
 type claim struct {
 	authzid, user, password, mechanism string
+	strong                             bool // by a second factor already
 
 	app *appPassword // the one that was shown; nil: the account's own password
 }
@@ -247,7 +248,7 @@ func (d *Directory) report(ctx context.Context, c Client, m claim, id Identity, 
 	result := "ok"
 	switch {
 	case err == nil:
-	case errors.Is(err, ErrCredentials), passkey.Wrong(err):
+	case errors.Is(err, ErrCredentials), errors.Is(err, ErrNoAccount), passkey.Wrong(err):
 		result = "wrong"
 	case errors.Is(err, ErrSlowDown):
 		result = "slowed"

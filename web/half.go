@@ -28,6 +28,8 @@ type half struct {
 	begun  time.Time
 	secure bool
 	wrong  int
+
+	provider string // that opened it instead of a password
 }
 
 type halves struct {
@@ -40,7 +42,7 @@ type halves struct {
 func halfCookie(secure bool) string { return cookieName(secure) + "-half" }
 
 // begin makes one and its cookie.
-func (h *halves) begin(id auth.Identity, secure bool) *http.Cookie {
+func (h *halves) begin(id auth.Identity, secure bool, provider string) *http.Cookie {
 	var secret [32]byte
 	_, _ = rand.Read(secret[:]) // never fails (crypto/rand)
 	now := h.now()
@@ -52,7 +54,7 @@ func (h *halves) begin(id auth.Identity, secure bool) *http.Cookie {
 	if len(h.all) >= maxHalves {
 		h.makeRoom(now)
 	}
-	h.all[sha256.Sum256(secret[:])] = &half{id: id, begun: now, secure: secure}
+	h.all[sha256.Sum256(secret[:])] = &half{id: id, begun: now, secure: secure, provider: provider}
 	return &http.Cookie{
 		Name: halfCookie(secure), Value: base64.RawURLEncoding.EncodeToString(secret[:]), Path: "/", MaxAge: int(halfLife / time.Second),
 		Secure: secure, HttpOnly: true, SameSite: http.SameSiteStrictMode,
@@ -110,6 +112,16 @@ func (h *halves) end(key [32]byte) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.all, key)
+}
+
+// provider is what opened a half session instead of a password.
+func (h *halves) provider(key [32]byte) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if x := h.all[key]; x != nil {
+		return x.provider
+	}
+	return ""
 }
 
 // wrong counts a wrong code; ended tells that it was one too many.
@@ -183,9 +195,10 @@ func (s *Server) proveCode(w http.ResponseWriter, r *http.Request) error {
 // finish makes a session of a half one.
 func (s *Server) finish(w http.ResponseWriter, r *http.Request, key [sha256.Size]byte, id auth.Identity, f *page.Form) error {
 	v := page.VisitOf(r.Context())
+	by := s.halves.provider(key)
 	s.halves.end(key)
 	http.SetCookie(w, forgotten(halfCookie(v.Secure), v.Secure))
-	err := s.enter(w, r, id, proof{strong: true}, f.Value("back"))
+	err := s.enter(w, r, id, proof{strong: true, provider: by}, f.Value("back"))
 	if errors.Is(err, auth.ErrCredentials) || errors.Is(err, auth.ErrDoorClosed) || errors.Is(err, auth.ErrNoAccount) {
 		return s.startOver(w, r, f, "The account has changed meanwhile: please sign in again.")
 	}
@@ -195,8 +208,7 @@ func (s *Server) finish(w http.ResponseWriter, r *http.Request, key [sha256.Size
 // startOver shows the sign-in form with a reason.
 func (s *Server) startOver(w http.ResponseWriter, r *http.Request, f *page.Form, why string) error {
 	f.Reject("password", why)
-	s.pages.Render(s.log, w, r, page.View{Page: "sign-in", Title: "Sign in", Status: http.StatusUnauthorized, Form: f, Data: signInPage{Back: f.Value("back")}})
-	return nil
+	return s.showSignIn(w, r, page.View{Status: http.StatusUnauthorized, Form: f}, signInPage{Back: f.Value("back")})
 }
 
 // leaveHalf is the way back from the code to another password.

@@ -105,8 +105,7 @@ func (s *Server) usePasskey(w http.ResponseWriter, r *http.Request) error {
 // again shows the sign-in form with what was wrong with a passkey.
 func (s *Server) again(w http.ResponseWriter, r *http.Request, f *page.Form, words string) error {
 	f.Reject("passkey", words)
-	s.pages.Render(s.log, w, r, page.View{Page: "sign-in", Title: "Sign in", Status: http.StatusUnauthorized, Form: f, Data: signInPage{Back: f.Value("back")}})
-	return nil
+	return s.showSignIn(w, r, page.View{Status: http.StatusUnauthorized, Form: f}, signInPage{Back: f.Value("back")})
 }
 
 // boundHalf is what a question for a second factor is bound to.

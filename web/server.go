@@ -37,6 +37,8 @@ type Options struct {
 	Redirect bool
 	TLSPort  int
 	Idle     time.Duration // after which a session ends; 14 days
+
+	Provider *Provider // who signs people in beside us; nil: nobody
 }
 
 // Server is the web house.
@@ -66,6 +68,7 @@ func New(o Options) *Server {
 	}
 	s := &Server{o: o, log: o.Logger, pages: page.Parse(pages, nil), mux: http.NewServeMux()}
 	s.sessions = &sessions{side: o.Side, directory: o.Directory, now: o.Now, idle: o.Idle}
+	s.openProvider()
 	s.halves = &halves{now: o.Now}
 	s.mux.Handle(page.AssetPath, s.pages.Assets())
 	s.mux.Handle("GET /{$}", s.pages.Handle(s.log, s.front))
@@ -119,8 +122,12 @@ func (s *Server) mayEnter(room page.Room, v *page.Visit) bool {
 	case page.Users:
 		return v.SignIn != nil
 	}
-	here := !v.Behind && slices.ContainsFunc(s.o.AdminFrom, func(p netip.Prefix) bool { return p.Contains(v.Remote) })
-	return here && v.SignIn != nil && v.SignIn.Admin && v.SignIn.Strong
+	return s.operatorsPlace(v) && v.SignIn != nil && v.SignIn.Admin && v.SignIn.Strong
+}
+
+// operatorsPlace tells whether a visitor is where operators are.
+func (s *Server) operatorsPlace(v *page.Visit) bool {
+	return !v.Behind && slices.ContainsFunc(s.o.AdminFrom, func(p netip.Prefix) bool { return p.Contains(v.Remote) })
 }
 
 // visited finds out who comes, and what is true of every request.

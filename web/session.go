@@ -50,6 +50,9 @@ type kept struct {
 	Strong  bool       `json:"strong,omitempty"`
 	Secure  bool       `json:"secure,omitempty"`
 	Passkey uint32     `json:"passkey,omitempty"` // the passkey that opened it alone: without it the session is over
+
+	Provider string `json:"provider,omitempty"` // the provider that opened it, oidc.Provider.Stamp: with another one the session is over
+	Vouched  bool   `json:"vouched,omitempty"`  // it is strong because the provider says so
 }
 
 // Session is one sign-in as its owner sees it.
@@ -68,6 +71,7 @@ type sessions struct {
 	directory *auth.Directory
 	now       func() time.Time
 	idle      time.Duration
+	provider  string // oidc.Provider.Stamp; empty: there is none
 }
 
 // token is the value of a cookie: account u32 | secret 32.
@@ -120,6 +124,9 @@ func (s *sessions) find(r *http.Request, secure bool) (*page.SignIn, error) {
 	if now.Sub(k.Seen) > s.idle || now.Sub(k.Created) > longest || k.Secure != secure {
 		return nil, s.end(r.Context(), t.key())
 	}
+	if k.Provider != "" && k.Provider != s.provider {
+		return nil, s.end(r.Context(), t.key())
+	}
 	id, err := s.directory.Resume(r.Context(), t.account(), k.Stamp, auth.DoorWeb)
 	switch {
 	case ended(err):
@@ -143,7 +150,7 @@ func (s *sessions) find(r *http.Request, secure bool) (*page.SignIn, error) {
 			return nil, s.end(r.Context(), t.key())
 		}
 	}
-	k.Strong = k.Strong && (second.On || k.Passkey != 0)
+	k.Strong = k.Strong && (second.On || k.Passkey != 0 || k.Vouched)
 	if now.Sub(k.Seen) > noteEvery {
 		s.used(t, r, now)
 	}
@@ -166,7 +173,7 @@ func (s *sessions) signIn(ctx context.Context, id auth.Identity, t token, k kept
 		return nil, err
 	}
 	return &page.SignIn{
-		Identity: id, Name: cmp.Or(who.Name, id.Main.String()), Admin: set.Operator, Strong: k.Strong, Passkey: k.Passkey, Session: hex.EncodeToString(t.key()[4:]),
+		Identity: id, Name: cmp.Or(who.Name, id.Main.String()), Admin: set.Operator, Strong: k.Strong, Passkey: k.Passkey, Provider: k.Provider, Vouched: k.Vouched, Session: hex.EncodeToString(t.key()[4:]),
 	}, nil
 }
 

@@ -39,7 +39,17 @@ func (s *Server) front(w http.ResponseWriter, r *http.Request) error {
 	if _, id, ok := s.half(r); ok && v.SignIn == nil {
 		return s.askCode(w, r, id, page.View{Status: status}, data.Back)
 	}
-	s.pages.Render(s.log, w, r, page.View{Page: "sign-in", Title: "Sign in", Status: status, Data: data})
+	return s.showSignIn(w, r, page.View{Status: status}, data)
+}
+
+// showSignIn shows the form, with the ways in that there are for this visitor.
+func (s *Server) showSignIn(w http.ResponseWriter, r *http.Request, v page.View, data signInPage) error {
+	data.Password = s.takesPassword(page.VisitOf(r.Context()))
+	if s.o.Provider != nil {
+		data.Provider = s.o.Provider.Button
+	}
+	v.Page, v.Title, v.Data = "sign-in", "Sign in", data
+	s.pages.Render(s.log, w, r, v)
 	return nil
 }
 
@@ -48,6 +58,9 @@ type signInPage struct {
 	Back  string // where the way leads after it
 	User  string
 	Ended bool // something was to be done in a session that is over
+
+	Password bool   // it is taken
+	Provider string // the name on its button; empty: there is none
 }
 
 // back is the page to return to: one of ours, and none that changes something.
@@ -79,6 +92,10 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	v := page.VisitOf(r.Context())
+	if !s.takesPassword(v) {
+		f.Reject("provider", "Passwords are not taken here: use the button.")
+		return s.showSignIn(w, r, page.View{Status: http.StatusForbidden, Form: f}, signInPage{Back: f.Value("back")})
+	}
 	id, err := s.o.Directory.Login(r.Context(), s.client(r, v), f.Value("user"), f.Secret("password"))
 	if err != nil {
 		return s.refuse(w, r, f, err)
@@ -88,7 +105,7 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if second.On {
-		http.SetCookie(w, s.halves.begin(id, v.Secure))
+		http.SetCookie(w, s.halves.begin(id, v.Secure, ""))
 		to := f.Value("back")
 		if !ours(to) {
 			to = "/"
@@ -112,13 +129,16 @@ func (s *Server) client(r *http.Request, v *page.Visit) auth.Client {
 type proof struct {
 	strong  bool   // a second factor, or what stands for both
 	passkey uint32 // the one that opened it alone; 0: none
+
+	provider string // that opened it; empty: none did
+	vouched  bool   // it has asked for the second factor
 }
 
 // enter begins a session and leads on.
 func (s *Server) enter(w http.ResponseWriter, r *http.Request, id auth.Identity, p proof, to string) error {
 	v := page.VisitOf(r.Context())
 	c, err := s.sessions.begin(r.Context(), id, kept{
-		Seen: s.o.Now(), Agent: r.UserAgent(), Remote: v.Remote, Secure: v.Secure, Strong: p.strong, Passkey: p.passkey,
+		Seen: s.o.Now(), Agent: r.UserAgent(), Remote: v.Remote, Secure: v.Secure, Strong: p.strong, Passkey: p.passkey, Provider: p.provider, Vouched: p.vouched,
 	})
 	if err != nil {
 		return err
@@ -155,8 +175,7 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, f *page.Form, er
 	default:
 		return err
 	}
-	s.pages.Render(s.log, w, r, page.View{Page: "sign-in", Title: "Sign in", Status: status, Form: f, Data: signInPage{Back: f.Value("back"), User: f.Value("user")}})
-	return nil
+	return s.showSignIn(w, r, page.View{Status: status, Form: f}, signInPage{Back: f.Value("back"), User: f.Value("user")})
 }
 
 // Renew gives the visitor of a request a session in place of his own, which a new password ended.
@@ -164,7 +183,7 @@ func (s *Server) Renew(w http.ResponseWriter, r *http.Request, id auth.Identity)
 	v := page.VisitOf(r.Context())
 	k := kept{Seen: s.o.Now(), Agent: r.UserAgent(), Remote: v.Remote, Secure: v.Secure}
 	if v.SignIn != nil {
-		k.Strong, k.Passkey = v.SignIn.Strong, v.SignIn.Passkey
+		k.Strong, k.Passkey, k.Provider, k.Vouched = v.SignIn.Strong, v.SignIn.Passkey, v.SignIn.Provider, v.SignIn.Vouched
 	}
 	c, err := s.sessions.begin(r.Context(), id, k)
 	if err != nil {

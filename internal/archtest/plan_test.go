@@ -26,7 +26,7 @@ var floors = [][]string{
 // street lists the packages that only tests and developers import; they may import any floor.
 var street = []string{
 	"internal/archtest", "internal/sbom", "internal/transcript", "internal/vfs/vfstest", "internal/dns/dnstest",
-	"store/storetest", "auth/authtest", "auth/passkey/passkeytest", "web/page/pagetest", "cmd/posthouse/internal/housetest", "cmd/posthouse/internal/interop", "cmd/posthouse/internal/desktop",
+	"store/storetest", "auth/authtest", "auth/passkey/passkeytest", "auth/oidc/oidctest", "web/page/pagetest", "cmd/posthouse/internal/housetest", "cmd/posthouse/internal/interop", "cmd/posthouse/internal/desktop",
 	"internal/bench", "internal/bench/load", "internal/bench/mailgen", "internal/bench/strangers", "internal/bench/junkmail", "internal/bench/house", "internal/bench/compare", "internal/bench/figures", "internal/bench/crash", "internal/bench/siege",
 }
 

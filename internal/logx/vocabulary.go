@@ -5,23 +5,24 @@ package logx
 
 // The house as a whole.
 const (
-	HouseStarted     = "house started"            // version, hostname, data
-	HouseOpen        = "doors open"               // listeners
-	HouseStopping    = "house stopping"           // cause
-	HouseStopped     = "house stopped"            // took
-	HouseReloaded    = "settings reloaded"        // changed
-	HouseReloadError = "settings kept"            // error: the new file is wrong, the old settings stay
-	HouseNeedRestart = "setting needs restart"    // key
-	HouseWebError    = "http listener ended"      // listener, error
-	WebPageFailed    = "page failed"              // path, method, error
-	WebForeign       = "request of another site"  // path, origin
-	HouseSocketLeft  = "socket not wanted"        // address: the settings do not have it, it was closed
-	HouseNotAgain    = "restart refused"          // error: the house runs on as it is
-	HouseNotifyError = "service manager not told" // state, error
-	AdminVerb        = "operator's command"       // verb, what
-	AdminError       = "operator's command failed"
-	SpoolTaken       = "spooled message taken" // file, id
-	SpoolError       = "spooled message refused"
+	HouseStarted      = "house started"                  // version, hostname, data
+	HouseOpen         = "doors open"                     // listeners
+	HouseStopping     = "house stopping"                 // cause
+	HouseStopped      = "house stopped"                  // took
+	HouseReloaded     = "settings reloaded"              // changed
+	HouseReloadError  = "settings kept"                  // error: the new file is wrong, the old settings stay
+	HouseNeedRestart  = "setting needs restart"          // key
+	HouseWebError     = "http listener ended"            // listener, error
+	WebPageFailed     = "page failed"                    // path, method, error
+	WebForeign        = "request of another site"        // path, origin
+	WebProviderFailed = "sign-in by the provider failed" // issuer, remote, error
+	HouseSocketLeft   = "socket not wanted"              // address: the settings do not have it, it was closed
+	HouseNotAgain     = "restart refused"                // error: the house runs on as it is
+	HouseNotifyError  = "service manager not told"       // state, error
+	AdminVerb         = "operator's command"             // verb, what
+	AdminError        = "operator's command failed"
+	SpoolTaken        = "spooled message taken" // file, id
+	SpoolError        = "spooled message refused"
 )
 
 // Certificates.

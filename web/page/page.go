@@ -21,6 +21,8 @@ type SignIn struct {
 	Strong   bool   // proved with a second factor
 	Session  string // names the session in lists; no secret
 	Passkey  uint32 // the passkey that opened the session alone; 0: none
+	Provider string // settings of the provider that opened it (oidc.Provider.Stamp); empty: none did
+	Vouched  bool   // the provider has asked for the second factor
 }
 
 // Visit is what the web house knows of a request before a room sees it.
