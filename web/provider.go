@@ -10,6 +10,7 @@ import (
 	"github.com/posthouse-mail/posthouse/auth"
 	"github.com/posthouse-mail/posthouse/auth/oidc"
 	"github.com/posthouse-mail/posthouse/internal/logx"
+	"github.com/posthouse-mail/posthouse/web/admin"
 	"github.com/posthouse-mail/posthouse/web/page"
 )
 
@@ -97,7 +98,8 @@ func (s *Server) fromProvider(w http.ResponseWriter, r *http.Request) error {
 		return s.providerRefused(w, r, to, err)
 	}
 	if s.o.Provider.Noted != nil {
-		if err := s.o.Provider.Noted(r.Context(), id, who); err != nil {
+		by := admin.Actor{Name: id.Main.String(), Door: admin.DoorWeb, Remote: v.From()}
+		if err := s.o.Provider.Noted(admin.As(r.Context(), by), id, who); err != nil {
 			return err
 		}
 	}

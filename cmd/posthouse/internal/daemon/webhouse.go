@@ -33,7 +33,7 @@ func (d *Daemon) pages(c *config.Config) http.Handler {
 	}), mtasts.Room(d.part(logx.PartWeb), mtasts.When(d.stands, mtasts.Of(d.house))), page.Room{Path: api.LeavePath, For: page.Anyone, Handler: api.Leave(d.house.Unsubscribe)})
 	server = rooms.New(rooms.Options{
 		Logger: d.part(logx.PartWeb), Metrics: d.metrics, Now: d.o.Now, Hostname: c.Hostname, Directory: d.keepers.directory, Side: d.keepers.side,
-		Proxies: c.Web.Proxies, AdminFrom: c.Web.AdminFrom, Redirect: c.Web.Redirect && len(c.Listen.HTTPS) > 0, TLSPort: firstPort(c.Listen.HTTPS), Idle: c.Web.SignIn.Duration,
+		Proxies: c.Web.Proxies, AdminFrom: c.Web.AdminFrom, Redirect: c.Web.Redirect && len(c.Listen.HTTPS) > 0, TLSPort: firstPort(c.Listen.HTTPS), Idle: c.Web.SignIn.Duration, Provider: d.provider(c),
 		Rooms: append(all,
 			d.apiRoom(c),
 			d.adminRoom(func() *rooms.Server { return server }),
