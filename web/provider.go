@@ -23,10 +23,10 @@ type Provider struct {
 	Noted func(context.Context, auth.Identity, oidc.Person) error
 }
 
-// providerPath is the way to it, and back is below: config.OIDCPath.
+// providerPath is the way to it; ProviderBack, where it leads back to, is config.OIDCPath.
 const (
 	providerPath = "/sign-in/provider"
-	providerBack = providerPath + "/back"
+	ProviderBack = providerPath + "/back"
 )
 
 func providerCookie(secure bool) string { return cookieName(secure) + "-provider" }
@@ -38,7 +38,7 @@ func (s *Server) openProvider() {
 	}
 	s.sessions.provider = s.o.Provider.OIDC.Stamp()
 	s.mux.Handle("GET "+providerPath, s.pages.Handle(s.log, s.toProvider))
-	s.mux.Handle("GET "+providerBack, s.pages.Handle(s.log, s.fromProvider))
+	s.mux.Handle("GET "+ProviderBack, s.pages.Handle(s.log, s.fromProvider))
 }
 
 // takesPassword tells whether a visitor may sign in with a password.

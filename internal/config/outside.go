@@ -3,7 +3,6 @@ package config
 import (
 	"net/netip"
 	"net/url"
-	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -90,9 +89,6 @@ func (k *checker) outside() {
 	}
 	if x.Socket != "" && len(x.Domains)+len(x.Accounts) == 0 {
 		k.fail("auth.external.socket", "no account is said to have its password there", "Write domains = [...] or accounts = [...] below it.")
-	}
-	if x.Socket != "" && !filepath.IsAbs(x.Socket) {
-		k.fail("auth.external.socket", "this is no full path", remedyFor("auth.external.socket"))
 	}
 	o := k.c.Web.OIDC
 	if o.Issuer == "" {

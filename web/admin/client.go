@@ -151,6 +151,9 @@ func (h *House) passwordSteps(ctx context.Context, a mail.Address, in ClientChec
 		case errors.Is(err, auth.ErrSlowDown):
 			s.Found, s.Advice = "there were too many wrong passwords", "wait some minutes, and try again"
 			return append(all, s)
+		case errors.Is(err, auth.ErrLater): // why is for the log: whoever asks may be a stranger
+			s.State, s.Found, s.Mends = check.Unseen, "the password could not be tried, because the server that knows it does not answer", check.Operator
+			return append(all, s)
 		case errors.Is(err, auth.ErrNeedTLS):
 			s.Found, s.Advice = "the password was not tried, because others could read it on its way here", "open this page with https"
 			return append(all, s)
