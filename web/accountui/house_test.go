@@ -29,10 +29,12 @@ type house struct {
 	broken    error // of a session that cannot be renewed
 }
 
-func newHouse(t *testing.T) *house {
+func newHouse(t *testing.T) *house { return newHouseWith(t, auth.Options{}) }
+
+func newHouseWith(t *testing.T, o auth.Options) *house {
 	h := &house{t: t}
 	s := storetest.Start(t, storetest.Options{})
-	h.directory = auth.New(s.DB, auth.Options{})
+	h.directory = auth.New(s.DB, o)
 	authtest.Make(t, s, h.directory, authtest.Account{Name: "alice"})
 	h.admin = admin.New(admin.Options{DB: s.DB, Directory: h.directory, Store: s.Store})
 	h.room = accountui.New(accountui.Options{
