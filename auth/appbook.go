@@ -18,6 +18,9 @@ const tableAppUse kv.Table = "D"
 // tableTokenUse of side.db is the same of tokens: account u32, 0 for those of the house | number u32.
 const tableTokenUse kv.Table = "T"
 
+// tableCertificateUse of side.db is the same of certificates that programs show: account u32 | number u32, 0 for those of the authority.
+const tableCertificateUse kv.Table = "w"
+
 // AppBook notes when app passwords, or tokens, were used last. A program comes every minute: it is written when something is new, else now and
 // then. A nil AppBook notes nothing.
 type AppBook struct {
@@ -36,6 +39,11 @@ func NewAppBook(side *kv.Side) *AppBook {
 // NewTokenBook keeps that of tokens there.
 func NewTokenBook(side *kv.Side) *AppBook {
 	return &AppBook{side: side, table: tableTokenUse, written: make(map[expiry]AppUse)}
+}
+
+// NewCertificateBook keeps that of certificates there.
+func NewCertificateBook(side *kv.Side) *AppBook {
+	return &AppBook{side: side, table: tableCertificateUse, written: make(map[expiry]AppUse)}
 }
 
 // AppUse is the last use of an app password.

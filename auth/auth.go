@@ -22,23 +22,24 @@ import (
 )
 
 var (
-	ErrNotLocal    = errors.New("auth: domain is not one of ours")
-	ErrNoAddress   = errors.New("auth: no such address")
-	ErrNoAccount   = errors.New("auth: no such account")
-	ErrNoDomain    = errors.New("auth: no such domain")
-	ErrNoApp       = errors.New("auth: no such app password")
-	ErrNoToken     = errors.New("auth: no such token")
-	ErrExists      = errors.New("auth: exists already")
-	ErrInUse       = errors.New("auth: still in use")         // wrapped with what uses it
-	ErrLoop        = errors.New("auth: leads back to itself") // wrapped with the way
-	ErrInvalid     = errors.New("auth: not allowed")          // wrapped with the reason
-	ErrPassword    = errors.New("auth: password not allowed") // wrapped with the reason
-	ErrMechanism   = errors.New("auth: no such login mechanism here")
-	ErrBadRecord   = errors.New("auth: record cannot be read")
-	ErrCredentials = errors.New("auth: wrong user name or password")
-	ErrDoorClosed  = errors.New("auth: this account may not use this service")
-	ErrSlowDown    = errors.New("auth: too many failed logins, try again later")
-	ErrNeedTLS     = errors.New("auth: no password over a connection without TLS")
+	ErrNotLocal      = errors.New("auth: domain is not one of ours")
+	ErrNoAddress     = errors.New("auth: no such address")
+	ErrNoAccount     = errors.New("auth: no such account")
+	ErrNoDomain      = errors.New("auth: no such domain")
+	ErrNoApp         = errors.New("auth: no such app password")
+	ErrNoToken       = errors.New("auth: no such token")
+	ErrNoCertificate = errors.New("auth: no such certificate")
+	ErrExists        = errors.New("auth: exists already")
+	ErrInUse         = errors.New("auth: still in use")         // wrapped with what uses it
+	ErrLoop          = errors.New("auth: leads back to itself") // wrapped with the way
+	ErrInvalid       = errors.New("auth: not allowed")          // wrapped with the reason
+	ErrPassword      = errors.New("auth: password not allowed") // wrapped with the reason
+	ErrMechanism     = errors.New("auth: no such login mechanism here")
+	ErrBadRecord     = errors.New("auth: record cannot be read")
+	ErrCredentials   = errors.New("auth: wrong user name or password")
+	ErrDoorClosed    = errors.New("auth: this account may not use this service")
+	ErrSlowDown      = errors.New("auth: too many failed logins, try again later")
+	ErrNeedTLS       = errors.New("auth: no password over a connection without TLS")
 )
 
 // Door is a bit set of the services an account may use.
@@ -96,18 +97,20 @@ type Alias struct {
 
 // Options of a Directory. The zero value of a duration or count means its default.
 type Options struct {
-	Logger        *slog.Logger
-	Metrics       *metrics.Set
-	Now           func() time.Time
-	Separator     string                                // of subaddresses; "+" when empty
-	DefaultDomain mail.Domain                           // completes a bare local part as user name; empty: not allowed
-	ClearLoopback bool                                  // passwords without TLS are taken from loopback
-	SCRAM         bool                                  // keep SCRAM-SHA-256 keys and offer the mechanism
-	Uses          *AppBook                              // when app passwords were used; nil: nobody notes it
-	TokenUses     *AppBook                              // when tokens were used; nil likewise
-	Devices       *DeviceBook                           // from where accounts are used; nil: nobody notes it
-	LoggedIn      func(context.Context, mail.AccountID) // hears of each login, in the connection's context; it must not wait; nil: nobody
-	Postmaster    mail.Address                          // receives postmaster@ and abuse@ where nobody has them; zero: the first account of the house
+	Logger             *slog.Logger
+	Metrics            *metrics.Set
+	Now                func() time.Time
+	Separator          string                                // of subaddresses; "+" when empty
+	DefaultDomain      mail.Domain                           // completes a bare local part as user name; empty: not allowed
+	ClearLoopback      bool                                  // passwords without TLS are taken from loopback
+	SCRAM              bool                                  // keep SCRAM-SHA-256 keys and offer the mechanism
+	Uses               *AppBook                              // when app passwords were used; nil: nobody notes it
+	TokenUses          *AppBook                              // when tokens were used; nil likewise
+	CertificateUses    *AppBook                              // when certificates were used; nil likewise
+	ClientCertificates ClientCertificates                    // of programs; the zero value: nobody is asked for one
+	Devices            *DeviceBook                           // from where accounts are used; nil: nobody notes it
+	LoggedIn           func(context.Context, mail.AccountID) // hears of each login, in the connection's context; it must not wait; nil: nobody
+	Postmaster         mail.Address                          // receives postmaster@ and abuse@ where nobody has them; zero: the first account of the house
 	// Leaf is the certificate that a client which asked for serverName was shown, for SCRAM's tls-server-end-point; may be nil.
 	Leaf func(serverName string) *x509.Certificate
 	// External is asked about the passwords of some accounts; nil: all are ours. SCRAM is not offered with it.
@@ -149,13 +152,15 @@ type Client struct {
 
 // Identity is an account that proved itself.
 type Identity struct {
-	Account   mail.AccountID
-	Main      mail.Address
-	Mechanism string
-	App       uint32 // the app password it was proved with; 0: the account's own
-	Token     uint32 // the token it was proved with; 0: none
+	Account     mail.AccountID
+	Main        mail.Address
+	Mechanism   string
+	App         uint32 // the app password it was proved with; 0: the account's own
+	Token       uint32 // the token it was proved with; 0: none
+	Certificate uint32 // the certificate that was registered and shown; 0: none
 
-	proof digest // of the password it was proved with: a new one ends the sessions of the old
+	proof  digest  // of the password it was proved with: a new one ends the sessions of the old
+	issued *issued // the certificate of the authority it was proved with; nil: none
 }
 
 // Account finds one by its id.

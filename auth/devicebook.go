@@ -14,6 +14,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/posthouse-mail/posthouse/auth/sasl"
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/store/kv"
 )
@@ -37,17 +38,25 @@ func NewDeviceBook(side *kv.Side) *DeviceBook {
 
 // Why a login failed.
 const (
-	FailedPassword = "password" // it was wrong
-	FailedDoor     = "door"     // the password was right, and may not be used there
-	FailedCode     = "code"     // the password was right, the second factor was not given
+	FailedPassword    = "password"    // it was wrong
+	FailedCertificate = "certificate" // likewise
+	FailedDoor        = "door"        // the password was right, and may not be used there
+	FailedCode        = "code"        // the password was right, the second factor was not given
+)
+
+// With what else than a password a device came in.
+const (
+	ProofCertificate = "certificate"
+	ProofToken       = "token"
 )
 
 // Device is a device or program that logs in to an account, or tries to.
 type Device struct {
 	ID    uint64     `json:"-"` // names it in its account
 	Door  Door       `json:"door"`
-	App   uint32     `json:"app,omitempty"`  // the app password that it uses; 0: the account's own
-	Name  string     `json:"name,omitempty"` // what it calls itself
+	App   uint32     `json:"app,omitempty"`   // the app password that it uses; 0: the account's own
+	Name  string     `json:"name,omitempty"`  // what it calls itself
+	Proof string     `json:"proof,omitempty"` // ProofCertificate, ProofToken; empty: a password
 	First time.Time  `json:"first"`
 	Seen  time.Time  `json:"seen,omitzero"` // the last login that was good; zero: there was none
 	From  netip.Addr `json:"from,omitzero"` // of it
@@ -181,7 +190,7 @@ func (l *deviceLogin) write(tx *kv.Tx) error {
 	}
 	if l.why == "" {
 		all = l.absorb(tx, all, d)
-		d.Seen, d.From, d.Failures = l.at, l.remote, 0
+		d.Seen, d.From, d.Failures, d.Proof = l.at, l.remote, 0, l.Proof
 	} else {
 		d.Failed, d.FailedFrom, d.FailedWhy, d.Failures = l.at, l.remote, l.why, d.Failures+l.count
 	}
@@ -369,12 +378,23 @@ func deviceRow(id mail.AccountID, device uint64) []byte {
 	return binary.BigEndian.AppendUint64(accountKey(id), device)
 }
 
+// by is what else than a password an identity was proved with.
+func (i Identity) by() string {
+	switch {
+	case i.Certificate != 0 || i.issued != nil:
+		return ProofCertificate
+	case i.Token != 0:
+		return ProofToken
+	}
+	return ""
+}
+
 // noteLogin tells the book of a login at a door. At the web's, a good one is told by Entered: there may be a second factor.
 func (d *Directory) noteLogin(ctx context.Context, c Client, m claim, id Identity, err error) {
 	if d.options.Devices == nil {
 		return
 	}
-	l := deviceLogin{Device: Device{Door: c.Door, App: id.App, Name: c.Name}, account: id.Account, at: d.options.Now().UTC(), remote: c.Remote}
+	l := deviceLogin{Device: Device{Door: c.Door, App: id.App, Name: c.Name, Proof: id.by()}, account: id.Account, at: d.options.Now().UTC(), remote: c.Remote}
 	switch {
 	case err == nil && c.Door != DoorWeb:
 	case err == nil:
@@ -383,6 +403,8 @@ func (d *Directory) noteLogin(ctx context.Context, c Client, m claim, id Identit
 			return // nothing else is asked for
 		}
 		l.why = FailedCode
+	case errors.Is(err, ErrCredentials) && m.mechanism == sasl.External:
+		l.why = FailedCertificate
 	case errors.Is(err, ErrCredentials):
 		l.why = FailedPassword
 	case errors.Is(err, ErrDoorClosed):
@@ -411,5 +433,5 @@ func (d *Directory) Entered(id Identity, c Client) {
 
 // Named tells what a client that has logged in calls itself.
 func (d *Directory) Named(id Identity, c Client) {
-	d.options.Devices.named(deviceLogin{Device: Device{Door: c.Door, App: id.App, Name: c.Name}, account: id.Account, at: d.options.Now().UTC(), remote: c.Remote})
+	d.options.Devices.named(deviceLogin{Device: Device{Door: c.Door, App: id.App, Name: c.Name, Proof: id.by()}, account: id.Account, at: d.options.Now().UTC(), remote: c.Remote})
 }

@@ -72,6 +72,9 @@ func (d *Directory) Mechanisms(c Client) []string {
 	if d.tokensInUse() {
 		out = append(out, sasl.OAuthBearer, sasl.XOAuth2) // last: who picks the first that it knows goes on to use a password
 	}
+	if d.externalAt(c) {
+		out = append(out, sasl.External)
+	}
 	return out
 }
 
@@ -93,7 +96,8 @@ type claim struct {
 	authzid, user, password, mechanism string
 	strong                             bool // by a second factor already
 
-	app *appPassword // the one that was shown; nil: the account's own password
+	app         *appPassword // the one that was shown; nil: the account's own password
+	certificate *opener      // that was shown instead; nil: none
 }
 
 func (d *Directory) login(ctx context.Context, c Client, m claim) (Identity, error) {
@@ -199,12 +203,17 @@ func (d *Directory) admit(s *snapshot, c Client, who *record, m claim) (Identity
 		return Identity{}, fmt.Errorf("%w: the account is disabled", ErrDoorClosed)
 	case who.Doors&c.Door == 0:
 		return Identity{}, ErrDoorClosed
-	case m.app == nil && who.webOnly(c.Door):
+	case m.certificate != nil && m.certificate.registered != nil && m.certificate.registered.Doors&c.Door == 0:
+		return Identity{}, fmt.Errorf("%w: the certificate %q is not for it", ErrDoorClosed, m.certificate.registered.Name)
+	case m.app == nil && m.certificate == nil && who.webOnly(c.Door):
 		return Identity{}, fmt.Errorf("%w: the account's own password opens the web pages only, programs need an app password", ErrDoorClosed)
 	case m.app != nil && m.app.Doors&c.Door == 0:
 		return Identity{}, fmt.Errorf("%w: the app password %q is not for it", ErrDoorClosed, m.app.Name)
 	}
 	id := Identity{Account: who.ID, Main: who.Addresses[0], Mechanism: m.mechanism, proof: d.proof(who)}
+	if m.certificate != nil {
+		d.byCertificate(&id, c, m.certificate)
+	}
 	if m.app != nil {
 		id.App, id.proof = m.app.ID, d.appProof(m.app)
 		d.awaitEnd(expiry{account: who.ID, number: m.app.ID}, m.app.Expires)
@@ -276,6 +285,9 @@ func (d *Directory) report(ctx context.Context, c Client, m claim, id Identity, 
 	if id.Token != 0 {
 		attrs = append(attrs, "token", id.Token)
 	}
+	if id.Certificate != 0 {
+		attrs = append(attrs, "certificate", id.Certificate)
+	}
 	if d.options.LoggedIn != nil {
 		d.options.LoggedIn(ctx, id.Account)
 	}
@@ -311,6 +323,8 @@ func (d *Directory) SASL(ctx context.Context, c Client, mechanism string, done f
 		x.Server = sasl.NewSCRAM(sasl.SCRAM{
 			Plus: plus, PlusOffered: c.TLS != nil, TLS: c.TLS, Leaf: d.leaf(c), Lookup: x.lookup, Finish: x.finish,
 		})
+	case x.mechanism == sasl.External && d.externalAt(c):
+		x.Server = sasl.NewExternal(x.external)
 	case x.mechanism == sasl.OAuthBearer && d.tokensInUse():
 		x.Server = sasl.NewOAuthBearer(x.bearer)
 	case x.mechanism == sasl.XOAuth2 && d.tokensInUse():
@@ -360,6 +374,12 @@ func (x *exchange) Next(response []byte) ([]byte, bool, error) {
 		x.done(x.identity)
 	}
 	return challenge, done, err
+}
+
+// external is the proof by the certificate of the connection.
+func (x *exchange) external(authzid string) (err error) {
+	x.identity, err = x.d.loginExternal(x.ctx, x.client, authzid)
+	return err
 }
 
 // bearer is the proof by a token.

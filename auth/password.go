@@ -49,12 +49,16 @@ type Secret struct {
 
 	passkeys passkeys
 
+	certificates    []certificate // in the order they were added; never changed in place
+	lastCertificate uint32
+
 	origin string // the stamp of the imported hash that phc took the place of; empty: none
 }
 
-// fields: tags 60 to 79 of an account's record are those of its secrets.
+// fields: tags 60 to 84 of an account's record are those of its secrets.
 func (s *Secret) fields() []field {
 	own := append([]field{apps(60, &s.apps), amount(61, &s.lastApp), text(66, &s.origin)}, s.factor.fields()...)
+	own = append(own, certificates(80, &s.certificates), amount(81, &s.lastCertificate))
 	return append(own, s.passkeys.fields()...)
 }
 

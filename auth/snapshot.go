@@ -20,19 +20,20 @@ import (
 // snapshot is the whole directory as one immutable value: RCPT, MAIL and logins
 // are answered from it without a transaction. An account costs about 1 KB.
 type snapshot struct {
-	made     uint64 // value of view.changes it holds for
-	domains  map[mail.Domain]Domain
-	accounts map[mail.AccountID]*record
-	order    []mail.AccountID          // ascending
-	owners   map[string]mail.AccountID // by address key
-	aliases  map[string]Alias          // by address key
-	lists    map[string]List           // by address key
-	masks    map[string]Mask           // by address key; removed ones too
-	logins   map[string]mail.AccountID // by folded login name
-	handles  map[string]mail.AccountID // by what devices with passkeys call the account
-	keys     map[mail.Domain][]DKIMKey
-	tokens   map[[sha256.Size]byte]*storedToken
-	parsed   map[string]DKIMKey // by row, key and value: to read a private key costs as much as to sign with it
+	made         uint64 // value of view.changes it holds for
+	domains      map[mail.Domain]Domain
+	accounts     map[mail.AccountID]*record
+	order        []mail.AccountID                     // ascending
+	owners       map[string]mail.AccountID            // by address key
+	aliases      map[string]Alias                     // by address key
+	lists        map[string]List                      // by address key
+	masks        map[string]Mask                      // by address key; removed ones too
+	logins       map[string]mail.AccountID            // by folded login name
+	certificates map[[sha256.Size]byte]mail.AccountID // by public key
+	handles      map[string]mail.AccountID            // by what devices with passkeys call the account
+	keys         map[mail.Domain][]DKIMKey
+	tokens       map[[sha256.Size]byte]*storedToken
+	parsed       map[string]DKIMKey // by row, key and value: to read a private key costs as much as to sign with it
 	// byPrograms: a token opens a service of programs.
 	byPrograms bool
 	broken     []string // rows that cannot be read, in words: their account or name is missing, the others work
@@ -107,7 +108,7 @@ func readSnapshot(tx *kv.Tx, old *snapshot) (*snapshot, error) {
 	s := &snapshot{
 		domains: make(map[mail.Domain]Domain), accounts: make(map[mail.AccountID]*record),
 		owners: make(map[string]mail.AccountID), aliases: make(map[string]Alias), lists: make(map[string]List), masks: make(map[string]Mask), logins: make(map[string]mail.AccountID),
-		handles: make(map[string]mail.AccountID), keys: make(map[mail.Domain][]DKIMKey), parsed: make(map[string]DKIMKey),
+		certificates: make(map[[sha256.Size]byte]mail.AccountID), handles: make(map[string]mail.AccountID), keys: make(map[mail.Domain][]DKIMKey), parsed: make(map[string]DKIMKey),
 	}
 	bad := func(err error) {
 		if len(s.broken) < maxBroken {
@@ -132,6 +133,9 @@ func readSnapshot(tx *kv.Tx, old *snapshot) (*snapshot, error) {
 		s.order = append(s.order, id)
 		if h := r.passkeys.handle; len(h) > 0 {
 			s.handles[string(h)] = id
+		}
+		for i := range r.certificates {
+			s.certificates[r.certificates[i].Key] = id
 		}
 	}
 	for key, value := range tx.Scan(tableNames, nil, nil) {

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"crypto/sha256"
 	"slices"
 	"sync"
 	"time"
@@ -51,8 +52,8 @@ func (d *Directory) ring(id mail.AccountID) {
 }
 
 // Standing tells whether a session that Login or SASL began may go on: ErrNoAccount when the account is gone, ErrDoorClosed
-// when it is disabled or the door is closed to it, ErrCredentials when its password is another by now, or the app password or token
-// that it was proved with is revoked or has expired.
+// when it is disabled or the door is closed to it, ErrCredentials when its password is another by now, or the app password, token or
+// certificate that it was proved with is revoked or has expired.
 func (d *Directory) Standing(ctx context.Context, id Identity, door Door) error {
 	s, err := d.snapshot(ctx)
 	if err != nil {
@@ -81,6 +82,10 @@ func (d *Directory) Standing(ctx context.Context, id Identity, door Door) error 
 			return ErrDoorClosed
 		}
 		proof = d.appProof(app)
+	} else if id.Certificate != 0 || id.issued != nil {
+		if proof, err = d.certificateStands(s, id, who, door); err != nil {
+			return err
+		}
 	} else if who.webOnly(door) {
 		return ErrDoorClosed
 	}
@@ -100,7 +105,7 @@ func (d *Directory) appProof(a *appPassword) digest {
 	return d.digests.of("standing app", string(a.sum[:]))
 }
 
-// expiries rings for sessions that were opened with an app password or token when that expires. One timer each: a session asks Standing only
+// expiries rings for sessions that were opened with an app password, token or certificate when that expires. One timer each: a session asks Standing only
 // when it is rung for.
 type expiries struct {
 	mu      sync.Mutex
@@ -109,11 +114,21 @@ type expiries struct {
 
 type expiry struct {
 	account mail.AccountID
-	number  uint32 // of the app password or token
-	token   bool
+	number  uint32 // of the app password, token or certificate
+	kind    endKind
+	key     [sha256.Size]byte // of a certificate: those of the authority have no number
 }
 
-// awaitEnd makes sure that the account is rung for when an app password or token ends; zero: it does not.
+// endKind is of what an end is waited for.
+type endKind uint8
+
+const (
+	endOfApp endKind = iota
+	endOfToken
+	endOfCertificate
+)
+
+// awaitEnd makes sure that the account is rung for when an app password, token or certificate ends; zero: it does not.
 func (d *Directory) awaitEnd(which expiry, end time.Time) {
 	left := end.Sub(d.options.Now())
 	if end.IsZero() || left > maxSession {

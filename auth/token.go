@@ -348,7 +348,7 @@ func (d *Directory) proveToken(ctx context.Context, c Client, user, secret, mech
 	if who != nil {
 		b.Identity = Identity{Account: who.ID, Main: who.Addresses[0], Mechanism: mechanism, Token: t.ID, proof: d.tokenProof(t)}
 		d.slow.succeeded(d.attempt(c, who.Addresses[0].String(), who), d.options.Now())
-		d.awaitEnd(expiry{account: who.ID, number: t.ID, token: true}, t.Expires)
+		d.awaitEnd(expiry{account: who.ID, number: t.ID, kind: endOfToken}, t.Expires)
 	}
 	if c.Door != DoorWeb {
 		d.known(t.Token, c)

@@ -290,6 +290,7 @@ func (d *Directory) RemoveAccount(tx *kv.Tx, id mail.AccountID) error {
 	tx.OnCommit(func() { d.options.TokenUses.forget(id) })
 	tx.OnCommit(func() {
 		d.options.Uses.forget(id)
+		d.options.CertificateUses.forget(id)
 		d.options.Devices.forget(id)
 	})
 	tx.Delete(tableAccounts, accountKey(id))
@@ -405,13 +406,14 @@ func (g *going) has(a mail.Address) bool {
 	return err == nil && g.keys[at.Key()]
 }
 
-// SetSecret changes the password; logins remembered with the old one are forgotten with the commit. App passwords, passkeys and the second factor stay.
+// SetSecret changes the password; logins remembered with the old one are forgotten with the commit. App passwords, certificates, passkeys and the second factor stay.
 func (d *Directory) SetSecret(tx *kv.Tx, id mail.AccountID, secret Secret) error {
 	r, err := findRecord(tx, id)
 	if err != nil {
 		return err
 	}
 	secret.apps, secret.lastApp, secret.factor, secret.passkeys = r.apps, r.lastApp, r.factor, r.passkeys
+	secret.certificates, secret.lastCertificate = r.certificates, r.lastCertificate
 	r.Secret = secret
 	d.putRecord(tx, r)
 	return nil

@@ -12,7 +12,7 @@ import (
 
 func (p *program) accountCommand(o *options) *cobra.Command {
 	cmd := &cobra.Command{Use: "account", Short: "Accounts: people and machines with a mailbox", RunE: noSubcommand}
-	cmd.AddCommand(p.accountAdd(o), p.accountList(o), p.accountShow(o), p.accountSet(o), p.accountPasswd(o), p.appPassword(o), p.secondFactor(o), p.passkey(o), p.accountForward(o), p.accountRemove(o), p.accountRecount(o), p.accountLimits(o), p.accountSend(o),
+	cmd.AddCommand(p.accountAdd(o), p.accountList(o), p.accountShow(o), p.accountSet(o), p.accountPasswd(o), p.appPassword(o), p.clientCertificate(o), p.secondFactor(o), p.passkey(o), p.accountForward(o), p.accountRemove(o), p.accountRecount(o), p.accountLimits(o), p.accountSend(o),
 		p.accountDevices(o), p.accountSpace(o), p.accountNames(o), p.accountOutbox(o), p.accountMessages(o))
 	return cmd
 }

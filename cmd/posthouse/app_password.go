@@ -15,6 +15,7 @@ import (
 
 // factorVerbs is what else than a password an account is opened with.
 type factorVerbs interface {
+	certificateVerbs
 	AppPasswords(ctx context.Context, user string) ([]admin.AppPassword, error)
 	AddAppPassword(ctx context.Context, user string, in admin.NewAppPassword) (admin.MadeAppPassword, error)
 	RemoveAppPassword(ctx context.Context, user string, number uint32) (admin.AppPassword, error)

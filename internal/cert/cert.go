@@ -118,6 +118,22 @@ func (k *Keeper) ForClients() *tls.Config { return k.clients }
 // ForHosts is that of port 25: no session tickets.
 func (k *Keeper) ForHosts() *tls.Config { return k.hosts }
 
+// Asking is that of doors where programs are asked for a certificate of theirs: those that speak TLS 1.3, in which it is encrypted, and
+// came for one of names; empty: for any. Nobody has to show one, and whose it is the directory knows: here it is only proved that its
+// key is there. A session that is resumed brings along what was shown when it began (RFC 8446 section 4.6.1).
+func (k *Keeper) Asking(names []string) *tls.Config {
+	c, asks := k.config(), k.config()
+	asks.ClientAuth = tls.RequestClientCert
+	c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		wanted := len(names) == 0 || slices.Contains(names, normal(hello.ServerName))
+		if !wanted || !slices.Contains(hello.SupportedVersions, tls.VersionTLS13) {
+			return nil, nil // c itself, which does not ask
+		}
+		return asks, nil
+	}
+	return c
+}
+
 // config: TLS 1.2 and 1.3 only (RFC 8996), no client certificate asked for. Some hosts
 // and mail programs come with a name that is not ours or with none: they get the host's own
 // certificate and decide themselves.

@@ -28,6 +28,7 @@ func (k *checker) check() {
 	k.names()
 	k.doors()
 	k.certificates()
+	k.clients()
 	k.acme()
 	k.numbers()
 	k.durations()

@@ -63,6 +63,7 @@ type Listen struct {
 // TLS is the certificates.
 type TLS struct {
 	Certificates []Certificate `toml:"certificates"`
+	Clients      Clients       `toml:"clients"`
 }
 
 // Certificate is a pair of PEM files.
@@ -352,6 +353,7 @@ func Default() *Config {
 			HTTP:        []Address{},
 			HTTPS:       []Address{},
 		},
+		TLS:  TLS{Clients: Clients{Services: []string{}, Names: []Domain{}, Refused: []string{}}},
 		ACME: ACME{DNSHash: dnsHashes[0], DNSWait: Duration{20 * time.Second}},
 		DNS:  DNS{Timeout: Duration{5 * time.Second}, TrustAD: TrustADLoopback},
 		Limits: Limits{

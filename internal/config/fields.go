@@ -26,6 +26,7 @@ func sections() map[string]string {
 		"listen":               "The doors: lists of host:port, an empty list closes a door, \":25\" is every address of the machine",
 		"tls":                  "Certificates",
 		"tls.certificates[]":   "One pair of PEM files; repeat for more names, the first is shown to clients that name none",
+		"tls.clients":          "Certificates that mail programs show instead of a password, for `account certificate`",
 		"acme":                 "Certificates from an authority",
 		"dns":                  "The resolver",
 		"limits":               "Limits for each client and for all of them",
@@ -60,7 +61,9 @@ func sections() map[string]string {
 
 // Fields is every setting, in the order of the file.
 func Fields() []Field {
-	all := append(houseFields(), acmeFields()...)
+	all := append(houseFields(), clientFields()...)
+	all = append(all, resolverFields()...)
+	all = append(all, acmeFields()...)
 	all = append(all, limitFields()...)
 	all = append(all, wayFields()...)
 	all = append(all, sendingFields()...)
@@ -90,6 +93,11 @@ func houseFields() []Field {
 		{"listen.proxy_from", "Networks whose connections begin with a PROXY header, which is believed", "Nobody: whoever is believed can claim any address.", `Write a list of networks: ["10.0.0.5/32"].`, ""},
 		{"tls.certificates[].cert", "Certificate chain, PEM, the host's own first", "Read again on SIGHUP and when the file changes.", "Write the path of a PEM file.", `"/etc/letsencrypt/live/mail.example.org/fullchain.pem"`},
 		{"tls.certificates[].key", "Its key, PEM", "Readable by the house's user only.", "Write the path of a PEM file.", `"/etc/letsencrypt/live/mail.example.org/privkey.pem"`},
+	}
+}
+
+func resolverFields() []Field {
+	return []Field{
 		{"dns.servers", "Resolvers to ask, address:port", "Empty: those of /etc/resolv.conf. A resolver on this machine is best: block lists refuse the big public ones.", `Write a list: ["127.0.0.1:53"].`, ""},
 		{"dns.timeout", "Wait for one answer", "Twice what the slowest resolver needs, short enough that a dead one is passed over.", `Write a duration: "5s".`, ""},
 		{"dns.trust_ad", "When the servers are believed that an answer is signed (DNSSEC), so that DANE counts: loopback (all of them are on this machine), always, never", "On the way from another machine anybody could say so. Run a validating resolver here: unbound.", `Write "loopback", "always" or "never".`, ""},

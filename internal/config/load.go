@@ -141,6 +141,7 @@ func (c *Config) absolute(folder string) {
 		join(&c.Scanners[i].PasswordFile)
 		join(&c.Scanners[i].CAFile)
 	}
+	join(&c.TLS.Clients.Authority)
 	join(&c.ACME.Roots)
 	join(&c.ACME.Webroot)
 	join(&c.ACME.DNSSecret)

@@ -1,7 +1,7 @@
 // Package accountui is a user's own room of the web house: what he has, how programs connect, his password, where he is signed in.
 //
 // New makes the room. Each group of pages has a file with its routes: who may come in (password.go, apppasswords.go, factor.go,
-// passkeys.go, devices.go, seen.go), addresses.go, mailbox.go, moving.go (import, export), messages.go, junk.go, sending.go. The account
+// certificates.go, passkeys.go, devices.go, seen.go), addresses.go, mailbox.go, moving.go (import, export), messages.go, junk.go, sending.go. The account
 // of every verb is the one that is signed in (user): no form names another.
 package accountui
 
@@ -65,17 +65,19 @@ func New(o Options) page.Room {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	m := &room{o: o, log: o.Logger, pages: page.Parse(pages, map[string]string{
-		"password":        "Your new password is valid from now on. Programs that know the old one ask for it.",
-		"ended":           "That sign-in has ended.",
-		"others":          "All other sign-ins have ended.",
-		"app-removed":     "The app password is taken back. What was opened with it has ended.",
-		"factor-on":       "These pages ask for a passkey after the password from now on.",
-		"factor-off":      "The second factor has ended. These pages ask for the password only.",
-		"passkey-added":   "The passkey is there. Next time you can sign in with it.",
-		"passkey-removed": "The passkey is removed. What was opened with it has ended.",
-		"token-removed":   "The token is taken back. What was opened with it has ended.",
-		"web-only":        "From now on programs need app passwords.",
-		"web-open":        "Programs may use your own password again.",
+		"password":            "Your new password is valid from now on. Programs that know the old one ask for it.",
+		"ended":               "That sign-in has ended.",
+		"others":              "All other sign-ins have ended.",
+		"app-removed":         "The app password is taken back. What was opened with it has ended.",
+		"certificate-added":   "The certificate is registered: the program can log in with it now.",
+		"certificate-removed": "The certificate is taken back. What was opened with it has ended.",
+		"factor-on":           "These pages ask for a passkey after the password from now on.",
+		"factor-off":          "The second factor has ended. These pages ask for the password only.",
+		"passkey-added":       "The passkey is there. Next time you can sign in with it.",
+		"passkey-removed":     "The passkey is removed. What was opened with it has ended.",
+		"token-removed":       "The token is taken back. What was opened with it has ended.",
+		"web-only":            "From now on programs need app passwords.",
+		"web-open":            "Programs may use your own password again.",
 
 		"password-alone":   "Your new password is valid from now on, and all app passwords are taken back.",
 		"device-forgotten": "It is out of the list.",
@@ -95,7 +97,7 @@ func New(o Options) page.Room {
 	})}
 	mux := http.NewServeMux()
 	for _, routes := range []map[string]page.Handler{
-		m.security(), m.passkeyRoutes(), m.tokenRoutes(), m.devicesSeen(), m.addresses(), m.mailbox(), m.moving(), m.stories(), m.junkPages(), m.sendingPages(),
+		m.security(), m.passkeyRoutes(), m.tokenRoutes(), m.certificateRoutes(), m.devicesSeen(), m.addresses(), m.mailbox(), m.moving(), m.stories(), m.junkPages(), m.sendingPages(),
 	} {
 		for pattern, h := range routes {
 			mux.Handle(pattern, m.pages.Handle(m.log, h))

@@ -15,6 +15,7 @@ import (
 // appPasswords is what programs have for passwords.
 type appPasswords struct {
 	All      []admin.AppPassword
+	Shown    []admin.ClientCertificate // what programs show instead
 	WebOnly  bool
 	Most     int
 	Services []service
@@ -79,6 +80,9 @@ func (m *room) showAppPasswords(w http.ResponseWriter, r *http.Request, f *page.
 	slices.Reverse(all)
 	p := appPasswords{All: all, WebOnly: a.WebOnly, Most: auth.MaxAppPasswords, Ends: ends(f.Value("ends"))}
 	p.Services = services(func(name string) bool { return f == nil && slices.Contains(a.Doors, name) || f.Value(name) != "" })
+	if p.Shown, err = m.o.House.ClientCertificates(r.Context(), user); err != nil {
+		return err
+	}
 	v := page.View{Page: "app-passwords", Title: "App passwords", Form: f, Data: p}
 	if f != nil && !f.Ok() {
 		v.Status = http.StatusUnprocessableEntity

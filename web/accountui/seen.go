@@ -59,13 +59,18 @@ func describe(d admin.Device) seenDevice {
 		s.Proof = "an app password that was taken back"
 	case d.App != 0:
 		s.Proof = "the app password “" + d.AppIs + "”"
+	case d.Proof == auth.ProofCertificate:
+		s.Proof = "a certificate"
+	case d.Proof == auth.ProofToken:
+		s.Proof = "a token"
 	case d.Seen.IsZero():
 		s.Proof = ""
 	}
 	s.Why = map[string]string{
-		auth.FailedPassword: "the password was wrong",
-		auth.FailedDoor:     "the password was right, and is not good for this",
-		auth.FailedCode:     "the password was right, and the code of the second factor did not come",
+		auth.FailedPassword:    "the password was wrong",
+		auth.FailedCertificate: "its certificate was not one of yours",
+		auth.FailedDoor:        "the password was right, and is not good for this",
+		auth.FailedCode:        "the password was right, and the code of the second factor did not come",
 	}[d.FailedWhy]
 	return s
 }

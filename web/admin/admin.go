@@ -31,26 +31,27 @@ import (
 
 // Options of a House.
 type Options struct {
-	Logger    *slog.Logger
-	DB        *kv.DB
-	Side      *kv.Side // where it is kept what the last checkup found; nil: in memory
-	Directory *auth.Directory
-	Store     *store.Store
-	Queue     *queue.Queue
-	Story     *story.Book      // nil: none is kept
-	Apps      *auth.AppBook    // when app passwords were used; nil: nobody notes it
-	TokenUses *auth.AppBook    // when tokens were used; nil likewise
-	Devices   *auth.DeviceBook // from where accounts are used; nil: nobody notes it
-	Imports   Imports          // of users, from other servers
-	Masks     *auth.MaskBook   // what came to masked addresses; nil: nobody counts
-	Quota     store.Quota      // of new accounts
-	Resolver  dns.Resolver     // to see what is published; nil: nobody looks
-	Site      Site
-	Limits    Limits
-	Now       func() time.Time // for the audit log; nil: the clock
-	Hooks     *hook.Book       // who is told of events; nil: nobody
-	Reports   Reports
-	Junk      Junk
+	Logger          *slog.Logger
+	DB              *kv.DB
+	Side            *kv.Side // where it is kept what the last checkup found; nil: in memory
+	Directory       *auth.Directory
+	Store           *store.Store
+	Queue           *queue.Queue
+	Story           *story.Book      // nil: none is kept
+	Apps            *auth.AppBook    // when app passwords were used; nil: nobody notes it
+	TokenUses       *auth.AppBook    // when tokens were used; nil likewise
+	CertificateUses *auth.AppBook    // when certificates of programs were used; nil likewise
+	Devices         *auth.DeviceBook // from where accounts are used; nil: nobody notes it
+	Imports         Imports          // of users, from other servers
+	Masks           *auth.MaskBook   // what came to masked addresses; nil: nobody counts
+	Quota           store.Quota      // of new accounts
+	Resolver        dns.Resolver     // to see what is published; nil: nobody looks
+	Site            Site
+	Limits          Limits
+	Now             func() time.Time // for the audit log; nil: the clock
+	Hooks           *hook.Book       // who is told of events; nil: nobody
+	Reports         Reports
+	Junk            Junk
 }
 
 // House is what the verbs work on.

@@ -32,7 +32,7 @@ func readers() []string {
 		FindMasks FollowLog Forwarding ImportPlace Imported List Lists LogLevels Looked MailNames Masks OwnStories OwnStory Passkeys Pulls Queue QueueEntry SecondFactor SendingOff
 		SetAudit SetBackup SetCheckup SetDefaultQuota SetDialogues SetLog SpamRefused SpamSenders SpamSettings SpamStats Suppressions TLSReports Tokens
 		DeletedGroups DeletedOf Devices OwnPulls Outbox OutboxPage Space Trace TestWebhook WatchPull Webhooks
-		Backups BackupPage Training Certificates CheckSettings Connections EndWatching Watching FindQueue QueueEntries FindStories History KeptTrace KeptTraces SpamLists FindSuppressions RecentLog ReportsSeen SetMachine Settings SettingsFile Status Vitals`)
+		Backups BackupPage Training Certificates ClientCertificates CheckSettings Connections EndWatching Watching FindQueue QueueEntries FindStories History KeptTrace KeptTraces SpamLists FindSuppressions RecentLog ReportsSeen SetMachine Settings SettingsFile Status Vitals`)
 }
 
 // private is what users do with their own mail, as they do in a mail program: no business of the log.

@@ -15,13 +15,14 @@ type Device struct {
 	Name  string    `json:"name,omitempty"` // what it calls itself
 	App   uint32    `json:"app_password,omitempty"`
 	AppIs string    `json:"app_password_name,omitempty"` // empty: it was taken back
+	Proof string    `json:"proof,omitempty"`             // certificate or token; empty: a password
 	First time.Time `json:"first"`
 	Seen  time.Time `json:"seen,omitzero"` // the last good login; zero: there was none
 	From  string    `json:"from,omitempty"`
 
 	Failed     time.Time `json:"failed,omitzero"` // the last one that was not good
 	FailedFrom string    `json:"failed_from,omitempty"`
-	FailedWhy  string    `json:"failed_why,omitempty"` // password, door or code
+	FailedWhy  string    `json:"failed_why,omitempty"` // password, certificate, door or code
 	Failures   int       `json:"failures,omitempty"`   // since the last good one
 }
 
@@ -46,7 +47,7 @@ func (h *House) Devices(ctx context.Context, user string) ([]Device, error) {
 	out := make([]Device, 0, len(all))
 	for _, d := range all {
 		out = append(out, Device{
-			ID: fmt.Sprintf("%016x", d.ID), Door: d.Door.String(), Name: d.Name, App: d.App, AppIs: names[d.App], First: d.First, Seen: d.Seen, From: addressText(d.From),
+			ID: fmt.Sprintf("%016x", d.ID), Door: d.Door.String(), Name: d.Name, App: d.App, AppIs: names[d.App], Proof: d.Proof, First: d.First, Seen: d.Seen, From: addressText(d.From),
 			Failed: d.Failed, FailedFrom: addressText(d.FailedFrom), FailedWhy: d.FailedWhy, Failures: d.Failures,
 		})
 	}

@@ -18,6 +18,7 @@ type accessPage struct {
 	This     string // the visitor's own session
 	Password []field
 	Apps     []admin.AppPassword
+	Shown    []admin.ClientCertificate // what programs show instead
 	Factor   admin.SecondFactor
 	Passkeys []admin.Passkey
 	Tokens   []admin.Token
@@ -44,6 +45,9 @@ func (m *room) showAccess(w http.ResponseWriter, r *http.Request, who string, f 
 		Password: of(f, field{Kind: "password", Name: "password", Label: "New password", Hint: "Empty: one is made, and shown once."}),
 	}
 	if p.Apps, err = m.o.House.AppPasswords(ctx, p.Main); err != nil {
+		return err
+	}
+	if p.Shown, err = m.o.House.ClientCertificates(ctx, p.Main); err != nil {
 		return err
 	}
 	if p.Factor, err = m.o.House.SecondFactor(ctx, p.Main); err != nil {
@@ -131,6 +135,11 @@ func (m *room) revoke(word string, take func(ctx context.Context, user string, n
 
 func (m *room) revokeApp(ctx context.Context, user string, number uint32) error {
 	_, err := m.o.House.RemoveAppPassword(ctx, user, number)
+	return err
+}
+
+func (m *room) revokeCertificate(ctx context.Context, user string, number uint32) error {
+	_, err := m.o.House.RemoveCertificate(ctx, user, number)
 	return err
 }
 

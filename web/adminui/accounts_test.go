@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/posthouse-mail/posthouse/auth"
+	"github.com/posthouse-mail/posthouse/auth/authtest"
 	"github.com/posthouse-mail/posthouse/internal/mail"
 	"github.com/posthouse-mail/posthouse/web/admin"
 	"github.com/posthouse-mail/posthouse/web/adminui"
@@ -145,6 +146,13 @@ func TestAccountAccess(t *testing.T) {
 	h.want("/admin/account/password", form("who", "alice@mail.test", "password", "quite another one"), 422, "This is your own account")
 	h.want("/admin/account/password", form("who", "gone@mail.test", "password", "quite another one"), 404)
 
+	shown, err := h.admin.AddCertificate(t.Context(), "bob@mail.test", admin.NewClientCertificate{Name: "<notebook>", PEM: authtest.PEM(authtest.Certificate(t, nil, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.want(path, nil, 200, "&lt;notebook&gt;", shown.Key[:16], "CN=a program")
+	h.goes("/admin/account/certificate", form("who", "bob@mail.test", "number", fmt.Sprint(shown.Number)), path+"&done=certificate-revoked")
+	h.want("/admin/account/certificate", form("who", "bob@mail.test", "number", fmt.Sprint(shown.Number)), 404)
 	app, err := h.admin.AddAppPassword(t.Context(), "bob@mail.test", admin.NewAppPassword{Name: "<phone>"})
 	if err != nil {
 		t.Fatal(err)

@@ -92,6 +92,7 @@ func New(o Options) *Server {
 	s.directory()
 	s.finds()
 	s.appPasswords()
+	s.clientCertificates()
 	s.passkeys()
 	s.accounts()
 	s.queue()

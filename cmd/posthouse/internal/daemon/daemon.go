@@ -8,6 +8,7 @@ package daemon
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"os"
@@ -78,6 +79,7 @@ type Daemon struct {
 	metrics  *metrics.Set
 	keepers  *keepers
 	certs    *cert.Keeper  // nil: no certificates
+	asking   *tls.Config   // of services that ask programs for a certificate; nil: none does
 	acme     *cert.ACME    // nil: they are files
 	checked  chan struct{} // a checkup was asked for: names are looked at again
 	resolver *dns.Client

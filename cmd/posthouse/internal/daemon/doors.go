@@ -49,6 +49,7 @@ func (d *Daemon) openCertificates(context.Context) error {
 		return inFile(d.o.File, fmt.Errorf("tls.certificates: %w", err))
 	}
 	d.certs = k
+	d.openAsking(c)
 	return nil
 }
 
@@ -107,6 +108,9 @@ func CheckFiles(file string, c *config.Config) error {
 		errs = append(errs, inFile(file, err))
 	}
 	if err := validCheckup(c); err != nil {
+		errs = append(errs, inFile(file, err))
+	}
+	if _, err := clientCertificates(c); err != nil {
 		errs = append(errs, inFile(file, err))
 	}
 	if _, err := acmeOptions(c); err != nil {
@@ -169,7 +173,7 @@ func (d *Daemon) openDoors(ctx context.Context) error {
 func (d *Daemon) addDoor(s serve.Service, implicitTLS bool) {
 	d.opened(quiet(s.Listener))
 	if implicitTLS {
-		s.TLS = d.certs.ForClients()
+		s.TLS = d.clientTLS(s.Name)
 		if s.Name == serviceHTTPS {
 			s.TLS = s.TLS.Clone()
 			s.TLS.NextProtos = []string{"h2", "http/1.1", cert.ProofProtocol}
@@ -215,13 +219,13 @@ type current = atomic.Pointer[handlers]
 func (d *Daemon) handlers(c *config.Config) (handlers, error) {
 	h := handlers{}
 	readers := imap.NewServer(imap.Options{
-		Store: d.keepers.store, Auth: d.keepers.directory, Logger: d.part(logx.PartIMAP), Metrics: d.metrics, TLS: d.clientTLS(), Version: d.o.Version,
+		Store: d.keepers.store, Auth: d.keepers.directory, Logger: d.part(logx.PartIMAP), Metrics: d.metrics, TLS: d.clientTLS(serviceIMAP), Version: d.o.Version,
 		MaxMessage: int64(c.Limits.MessageSize), IdleTimeout: c.Limits.IMAPIdle.Duration, RecentlyDeleted: c.IMAP.RecentlyDeleted, Sessions: d.reading,
 		Story: d.keepers.story,
 	})
 	h[serviceIMAP], h[serviceIMAPS] = readers.Handle, readers.Handle
 	fetchers := pop3.NewServer(pop3.Options{
-		Store: d.keepers.store, Auth: d.keepers.directory, Logger: d.part(logx.PartPOP3), Metrics: d.metrics, TLS: d.clientTLS(), Hostname: c.Hostname,
+		Store: d.keepers.store, Auth: d.keepers.directory, Logger: d.part(logx.PartPOP3), Metrics: d.metrics, TLS: d.clientTLS(servicePOP3), Hostname: c.Hostname,
 		Idle: c.Limits.POP3Idle.Duration, Exclusive: c.POP3.Exclusive, LoginDelay: c.POP3.LoginDelay.Duration, Sessions: d.fetching,
 		Story: d.keepers.story,
 	})

@@ -45,6 +45,7 @@ type keepers struct {
 	suppressed *limit.List
 	apps       *auth.AppBook // when app passwords were used
 	tokens     *auth.AppBook // when tokens were used
+	shown      *auth.AppBook // when certificates of programs were used
 	devices    *auth.DeviceBook
 	junk       junk
 	hooks      *hook.Book       // who is told of events
@@ -138,13 +139,17 @@ func (k *keepers) build(o keeperOptions) (err error) {
 		return err
 	}
 	k.apps, k.tokens = auth.NewAppBook(k.side), auth.NewTokenBook(k.side)
+	k.shown = auth.NewCertificateBook(k.side)
 	k.devices = auth.NewDeviceBook(k.side)
 	ao := auth.Options{
 		Logger: logx.Part(o.logger, logx.PartAuth), Metrics: o.metrics, Separator: c.Auth.Separator, DefaultDomain: c.Auth.DefaultDomain.Domain,
-		ClearLoopback: c.Auth.ClearLoopback, SCRAM: c.Auth.SCRAM, Uses: k.apps, TokenUses: k.tokens, Devices: k.devices, Postmaster: c.Auth.Postmaster.Address,
+		ClearLoopback: c.Auth.ClearLoopback, SCRAM: c.Auth.SCRAM, Uses: k.apps, TokenUses: k.tokens, CertificateUses: k.shown, Devices: k.devices, Postmaster: c.Auth.Postmaster.Address,
 	}
 	ao.LoggedIn = o.loggedIn
 	ao.External = k.askElsewhere(c)
+	if ao.ClientCertificates, err = clientCertificates(c); err != nil && o.certs != nil { // who works on the files only lets nobody in
+		return err
+	}
 	if o.certs != nil {
 		ao.Leaf = o.certs.Leaf
 	}
@@ -195,7 +200,7 @@ func (d *Daemon) tellDamage(ctx context.Context) error {
 // house is the operator's verbs over the keepers.
 func (k *keepers) house(c *config.Config, logger *slog.Logger, r dns.Resolver) *admin.House {
 	h := admin.New(admin.Options{
-		Logger: logx.Part(logger, logx.PartWeb), DB: k.db, Side: k.side, Directory: k.directory, Store: k.store, Queue: k.queue, Story: k.story, Apps: k.apps, TokenUses: k.tokens, Devices: k.devices, Masks: auth.NewMaskBook(k.side),
+		Logger: logx.Part(logger, logx.PartWeb), DB: k.db, Side: k.side, Directory: k.directory, Store: k.store, Queue: k.queue, Story: k.story, Apps: k.apps, TokenUses: k.tokens, CertificateUses: k.shown, Devices: k.devices, Masks: auth.NewMaskBook(k.side),
 		Quota: defaultQuota(c), Resolver: r, Site: site(c), Limits: k.limitVerbs(), Hooks: k.hooks, Reports: k.reportBooks(),
 		Imports: imports(c),
 		Junk:    admin.Junk{Judge: k.junk.judge, Book: k.junk.book, Teacher: k.junk.teacher, Enabled: c.Junk.Enabled, Line: c.Junk.Line},

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -103,14 +102,6 @@ func smartHosts(list []config.SmartHost) ([]remote.SmartHost, error) {
 	return all, nil
 }
 
-// clientTLS is what mail programs get; nil without certificates.
-func (d *Daemon) clientTLS() *tls.Config {
-	if d.certs == nil {
-		return nil
-	}
-	return d.certs.ForClients()
-}
-
 // mailHandlers makes the servers that take mail.
 func (d *Daemon) mailHandlers(c *config.Config, h handlers) error {
 	if err := d.openScanners(c); err != nil {
@@ -140,7 +131,7 @@ func (d *Daemon) mailHandlers(c *config.Config, h handlers) error {
 	h[serviceSMTP] = smtp.NewServer(port25).Handle
 
 	submissions := options
-	submissions.Desk, submissions.TLS, submissions.Auth, submissions.FixLF = users, d.clientTLS(), true, true
+	submissions.Desk, submissions.TLS, submissions.Auth, submissions.FixLF = users, d.clientTLS(serviceSubmission), true, true
 	submissions.FutureRelease = c.Submission.Schedule.Duration
 	server := smtp.NewServer(submissions)
 	h[serviceSubmission], h[serviceSubmissions] = server.Handle, server.Handle
