@@ -1,6 +1,7 @@
 package accountui
 
 import (
+	"errors"
 	"io"
 	"mime"
 	"net/http"
@@ -61,7 +62,11 @@ func (m *room) showCertificates(w http.ResponseWriter, r *http.Request, f *page.
 func readCertificate(w http.ResponseWriter, r *http.Request) (*page.Form, error) {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err == nil && kind == "multipart/form-data" {
 		r.Body = http.MaxBytesReader(w, r.Body, page.MaxForm)
-		if err := r.ParseMultipartForm(page.MaxForm); err == nil {
+		err := r.ParseMultipartForm(page.MaxForm)
+		if _, large := errors.AsType[*http.MaxBytesError](err); large {
+			return nil, page.ErrTooLarge
+		}
+		if err == nil {
 			if files := r.MultipartForm.File["file"]; len(files) == 1 && files[0].Size > 0 {
 				f, err := files[0].Open()
 				if err != nil {
