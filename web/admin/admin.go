@@ -143,7 +143,7 @@ func translate(what string, err error) error {
 		return err
 	case errors.Is(err, auth.ErrNoDomain), errors.Is(err, auth.ErrNotLocal):
 		return &Error{Missing, plain(what, err) + "; to make it one of ours: posthouse domain add DOMAIN", err}
-	case anyOf(err, auth.ErrNoAccount, auth.ErrNoAddress, auth.ErrNoKey, auth.ErrNoApp, auth.ErrNoToken, store.ErrNoAccount, queue.ErrNoItem, story.ErrUnknown):
+	case anyOf(err, auth.ErrNoAccount, auth.ErrNoAddress, auth.ErrNoKey, auth.ErrNoApp, auth.ErrNoToken, auth.ErrNoCertificate, store.ErrNoAccount, queue.ErrNoItem, story.ErrUnknown):
 		return &Error{Missing, plain(what, err), err}
 	case anyOf(err, auth.ErrExists, auth.ErrInUse, auth.ErrLoop, store.ErrExists, queue.ErrBusy):
 		return &Error{Conflict, plain(what, err), err}
