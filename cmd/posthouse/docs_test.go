@@ -11,6 +11,7 @@ import (
 
 	"filippo.io/age"
 
+	"github.com/posthouse-mail/posthouse/auth/authtest"
 	"github.com/posthouse-mail/posthouse/internal/config"
 	"github.com/posthouse-mail/posthouse/store/kv"
 	"github.com/posthouse-mail/posthouse/store/storetest"
@@ -40,11 +41,10 @@ func printedCommands() map[string]printed {
 	return map[string]printed{
 		"posthouse setup you@example.org": {not: "TestSetup makes one in a folder of its own"},
 		"posthouse check":                 {page: "checkup.txt"},
-		"posthouse account certificate add you@example.org Notebook cert.pem --doors imap,submission --expires 365d": {page: "certificate.txt"},
-		"make demo":    {not: "TestDemo runs the same"},
-		"make test":    {not: "it runs this"},
-		"make build":   {not: "make crash, interop and siege begin with it"},
-		"make package": {not: byDeployTest}, "apt-get install ./bin/posthouse_*.deb": {not: byDeployTest},
+		"make demo":                       {not: "TestDemo runs the same"},
+		"make test":                       {not: "it runs this"},
+		"make build":                      {not: "make crash, interop and siege begin with it"},
+		"make package":                    {not: byDeployTest}, "apt-get install ./bin/posthouse_*.deb": {not: byDeployTest},
 		"podman run -d --name posthouse --hostname mail.example.org --sysctl net.ipv4.ip_unprivileged_port_start=0 -p 25:25 -p 465:465 -p 587:587 -p 993:993 -v posthouse:/var/lib/posthouse -v /etc/posthouse:/etc/posthouse:ro posthouse": {not: byDeployTest},
 		"podman exec posthouse posthouse status --ready":                                     {not: byDeployTest},
 		"posthouse serve --config posthouse.toml":                                            {not: "TestSignals runs it, and it would not end"},
@@ -193,7 +193,7 @@ func manualHouse(t *testing.T) (dir string, put *strings.Replacer) {
 		t.Fatal(err)
 	}
 	const settings = "hostname = \"mx.example.org\"\ndata = \"data\"\nlisten = {submissions = [], pop3s = [], imaps = []}\n"
-	for name, text := range map[string]string{"backup.key": key.String() + "\n", "old-password": "secret\n", "ca.pem": string(pem), "posthouse.toml": settings} {
+	for name, text := range map[string]string{"backup.key": key.String() + "\n", "old-password": "secret\n", "ca.pem": string(pem), "posthouse.toml": settings, "cert.pem": authtest.PEM(authtest.Certificate(t, nil, nil))} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -207,7 +207,7 @@ func manualHouse(t *testing.T) (dir string, put *strings.Replacer) {
 		"/mnt/backup", "$DIR/backup", "/var/lib/posthouse", "$DIR/restored", "--at 3d", "--at 0h",
 		"/home/anna/Maildir", "$DIR/maildir", "~/Mail/archive.mbox", "$DIR/mail.mbox", "~/letters", "$DIR/eml",
 		"imaps://anna@old.example.net", "imaps://anna%40old.test@localhost:"+ports["imaps"], "pop3s://anna@old.example.net", "pop3s://anna%40old.test@localhost:"+ports["pop3s"],
-		"pop3s://old.example.net", "pop3s://localhost:"+ports["pop3s"], "old-password", "$DIR/old-password", "/var/tmp/", "$DIR/",
+		"pop3s://old.example.net", "pop3s://localhost:"+ports["pop3s"], "old-password", "$DIR/old-password", "cert.pem", "$DIR/cert.pem", "/var/tmp/", "$DIR/",
 	)
 }
 
