@@ -68,7 +68,7 @@ export const userFlows = (plan) => ({
   },
 
   async "a user forwards mail and takes it back"(w) {
-    for (const [to, words] of [["carl@example.net", "1 address"], ["", "nothing is forwarded"]]) {
+    for (const [to, words] of [["carl@example.net", "goes on to carl@example.net"], ["", "nothing is forwarded"]]) {
       await w.go("/account/forwarding");
       await w.fill({ "Forward to": to || "not an address", "Keep a copy here": true, "Your password": plan.password });
       if (!to) {
