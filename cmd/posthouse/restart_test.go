@@ -86,11 +86,15 @@ func (h *keptHouse) start() {
 	h.cmd = exec.Command("/bin/sh", "-c", `LISTEN_PID=$$ exec "$0" serve --config "$1"`, self, h.file)
 	h.cmd.Env = append(os.Environ(), asProgram+"=1")
 	if h.manager != nil {
-		h.cmd.Env = append(h.cmd.Env, h.manager.environ()...)
-		h.cmd.ExtraFiles = h.manager.files()
+		env, files := h.manager.hands()
+		h.cmd.Env, h.cmd.ExtraFiles = append(h.cmd.Env, env...), files
 	}
 	h.cmd.Stdout, h.cmd.Stderr = h.log, h.log
-	if err := h.cmd.Start(); err != nil {
+	err = h.cmd.Start()
+	for _, f := range h.cmd.ExtraFiles {
+		f.Close()
+	}
+	if err != nil {
 		h.t.Fatal(err)
 	}
 	h.ready("")
@@ -304,16 +308,20 @@ func (h *keptHouse) stores(n int) {
 	})
 }
 
-func (m *manager) environ() []string {
+// hands is what a process is started with: the environment, and duplicates of the descriptors, because those that are stored may be
+// closed at any moment. They are the caller's.
+func (m *manager) hands() (env []string, files []*os.File) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return []string{"NOTIFY_SOCKET=" + m.path, "LISTEN_FDS=" + strconv.Itoa(len(m.names)), "LISTEN_FDNAMES=" + strings.Join(m.names, ":")}
-}
-
-func (m *manager) files() []*os.File {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return slices.Clone(m.stored)
+	for _, f := range m.stored {
+		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+		if err != nil {
+			m.t.Error(err)
+			continue
+		}
+		files = append(files, os.NewFile(uintptr(fd), f.Name()))
+	}
+	return []string{"NOTIFY_SOCKET=" + m.path, "LISTEN_FDS=" + strconv.Itoa(len(m.names)), "LISTEN_FDNAMES=" + strings.Join(m.names, ":")}, files
 }
 
 // visitors send and log in until they are told to leave.
